@@ -1,0 +1,25 @@
+"""The Django app."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
+
+
+class FlowerappConfig(AppConfig):
+    """Discovers programs and connects the engine to Celery."""
+
+    name = "flowerapp"
+    verbose_name = "Workflows"
+    default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Import every app's ``programs.py`` and fill the engine's ports."""
+        from flowerapp import canvas, checks, dispatch, memory, registry, tasks, watcher  # noqa: F401 - checks register
+
+        autodiscover_modules("programs")
+        memory.register()
+        registry.add_source(registry.Source(canvas.host_program, canvas.host_program_names))
+        tasks.add_all()
+        watcher.install()
+        dispatch.use(canvas.Sender())

@@ -1,0 +1,198 @@
+"""Ready tasks as Celery canvas: signatures, chains and chords, and what of them goes on after a task.
+
+A chord's header is sent as single signatures that carry ``chord=body``: the same protocol as ``celery.chord``, but
+the counter is the join's own row (see ``backend``), so it needs nothing of the host's result backend.
+"""
+
+from __future__ import annotations
+
+import functools
+import secrets
+import weakref
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from celery import Celery, Signature, Task, chain, current_app
+from celery.exceptions import Retry
+
+from flowerapp import conf, dispatch, memory, registry
+from flowerapp.dispatch import Link, Message
+from flowerapp.exceptions import FlowerError, RetryTask
+from flowerapp.registry import Program
+
+PREFIX = "flowerapp."
+"""A program's Celery task is named ``flowerapp.NAME``."""
+
+_RETRY_POLICY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
+
+
+def task_name(program: str) -> str:
+    """Name of the Celery task that runs a program."""
+    return PREFIX + program
+
+
+def message_id(flow_id: str, seq: int) -> str:
+    """A new Celery id for a message about a task."""
+    return f"{flow_id}:{seq}:{secrets.token_hex(4)}"
+
+
+def place_of(celery_id: str | None) -> tuple[str, int] | None:
+    """Flow and seq that a Celery id is about; None if it is none of ours."""
+    parts = (celery_id or "").rsplit(":", 2)
+    return (parts[0], int(parts[1])) if len(parts) == 3 and parts[1].isdigit() else None  # noqa: PLR2004
+
+
+_highest_first: dict[str, bool] = {}
+
+
+def _priority(app: Celery, nice: int) -> int:
+    """RabbitMQ takes the highest first, Redis and our in-memory transport the lowest."""
+    url = str(app.conf.broker_url)
+    if url not in _highest_first:
+        with app.connection_for_write() as connection:
+            _highest_first[url] = connection.transport.driver_type == "amqp"
+    return dispatch.broker_step(nice, highest_first=_highest_first[url])
+
+
+def options_of(app: Celery, link: Link) -> dict[str, Any]:
+    """Celery options of a task's own."""
+    options: dict[str, Any] = {"priority": _priority(app, link.priority)}
+    if link.queue:
+        options["queue"] = link.queue
+    try:
+        program = registry.get(link.program)
+    except FlowerError:
+        program = None
+    limits = [each for each in (link.time_limit, program and program.time_limit) if each]
+    if limits:
+        options["time_limit"] = min(limits)
+    if program and program.soft_time_limit and program.soft_time_limit < min(limits, default=2**31):
+        options["soft_time_limit"] = program.soft_time_limit
+    return options
+
+
+def signature(app: Celery, flow_id: str, link: Link) -> Signature[Any]:
+    """The immutable signature of one task."""
+    return app.signature(
+        task_name(link.program),
+        args=(flow_id, link.seq),
+        immutable=True,
+        task_id=message_id(flow_id, link.seq),
+        serializer="json",
+        **options_of(app, link),
+    )
+
+
+def canvas_of(app: Celery, message: Message) -> Signature[Any]:
+    """A message as a signature or a chain; the last task of a chord's branch carries the body."""
+    steps = [signature(app, message.flow_id, link) for link in (message.head, *message.then)]
+    if message.join is not None:
+        steps[-1].options["chord"] = signature(app, message.flow_id, message.join)
+    return steps[0] if len(steps) == 1 else chain(*steps, app=app)
+
+
+class Sender:
+    """The engine's sender: publishes on the current Celery app."""
+
+    def __call__(self, messages: Sequence[Message]) -> None:
+        """Publish messages over one connection."""
+        send(messages)
+
+    def connected(self) -> bool:
+        """False in a process beside a standalone server, whose broker lives in that server's memory."""
+        return memory.reachable(str(current_app.conf.broker_url))
+
+
+def send(messages: Sequence[Message]) -> None:
+    """Publish messages over one connection."""
+    if not messages:
+        return
+    app = current_app._get_current_object()
+    with app.producer_or_acquire() as producer:
+        for message in messages:
+            publish(canvas_of(app, message), producer)
+
+
+def publish(canvas: Signature[Any], producer: Any = None) -> None:
+    """Send one signature or chain."""
+    canvas.apply_async(producer=producer, add_to_parent=False, retry=True, retry_policy=_RETRY_POLICY)
+
+
+def follow(request: Any, messages: Sequence[Message]) -> None:
+    """After a task: let its message go on with what it carries, and send what was released beside.
+
+    A link whose queue or options were changed since the message was made is taken off it and sent anew.
+    """
+    app = current_app._get_current_object()
+    released = {message.head.seq: message for message in messages}
+    carried = set()
+    for name, step in _carried(request):
+        place = place_of(step["options"].get("task_id"))
+        message = released.get(place[1]) if place else None
+        wanted = options_of(app, message.head) if message else {}
+        if message and wanted == {key: step["options"].get(key) for key in wanted}:
+            carried.add(message.head.seq)
+        else:
+            setattr(request, name, None)
+    send([message for seq, message in released.items() if seq not in carried])
+
+
+def _carried(request: Any) -> Iterator[tuple[str, Any]]:
+    """The next step of a message's chain and the body of its chord, each with the attribute that holds it."""
+    if request.chain:
+        yield "chain", request.chain[-1]
+    if request.chord:
+        yield "chord", request.chord
+
+
+def host_program(name: str) -> Program | None:
+    """A Celery task of the host as a program, with its own retry policy, limits and queue."""
+    allowed = conf.get().CELERY_TASKS
+    if name.startswith(("celery.", PREFIX)) or not (name in allowed if isinstance(allowed, tuple) else allowed):
+        return None
+    task = _host_tasks().get(name)
+    return _program_of(name, task) if task is not None else None
+
+
+def host_program_names() -> Iterator[str]:
+    """Names of the host's Celery tasks that may be named as programs."""
+    return (name for name in sorted(_host_tasks()) if host_program(name) is not None)
+
+
+def _host_tasks() -> Any:
+    """The app's tasks; a process that is no worker has not imported the host's task modules yet."""
+    app = current_app._get_current_object()
+    if app not in _imported:
+        _imported.add(app)
+        app.loader.import_default_modules()
+    return app.tasks
+
+
+_imported: weakref.WeakSet[Celery] = weakref.WeakSet()
+
+
+@functools.lru_cache(maxsize=4096)
+def _program_of(name: str, task: Task[Any, Any]) -> Program:
+    @functools.wraps(task.run)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return task(*args, **kwargs)
+        except Retry as retry:
+            delay = retry.when if isinstance(retry.when, (int, float)) else None
+            raise RetryTask(str(retry), delay=delay) from retry
+
+    retry_kwargs = getattr(task, "retry_kwargs", None) or {}
+    return Program(
+        name=name,
+        function=call,
+        autoretry_for=tuple(getattr(task, "autoretry_for", ())),
+        dont_autoretry_for=tuple(getattr(task, "dont_autoretry_for", ())),
+        max_retries=retry_kwargs.get("max_retries", task.max_retries),
+        default_retry_delay=retry_kwargs.get("countdown", task.default_retry_delay),
+        retry_backoff=getattr(task, "retry_backoff", False),
+        retry_backoff_max=getattr(task, "retry_backoff_max", 600),
+        retry_jitter=getattr(task, "retry_jitter", True),
+        time_limit=task.time_limit,
+        soft_time_limit=task.soft_time_limit,
+        queue=getattr(task, "queue", None) or "",
+    )

@@ -1,0 +1,80 @@
+"""System checks: wrong settings of ours, and of the host's Celery where they cost promises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from celery import current_app
+from django.core.checks import CheckMessage, Error, Warning, register
+
+from flowerapp import conf, memory, registry
+
+
+@register("flowerapp")
+def check_settings(**_: Any) -> list[CheckMessage]:
+    """``settings.FLOWER``."""
+    from django.conf import settings
+
+    value = getattr(settings, "FLOWER", {})
+    if not isinstance(value, dict):
+        return [Error("FLOWER must be a dict", id="flowerapp.E001")]
+    unknown = sorted(set(value) - conf.NAMES)
+    return [*_unknown(unknown), *_wrong_types(value)]
+
+
+def _unknown(names: list[str]) -> Iterator[CheckMessage]:
+    for name in names:
+        yield Error(f"FLOWER has no setting {name!r}", hint=f"It knows: {', '.join(sorted(conf.NAMES))}.", id="flowerapp.E002")
+
+
+def _wrong_types(value: dict[str, Any]) -> Iterator[CheckMessage]:
+    for name, default in ((name, getattr(conf.Settings(), name)) for name in sorted(set(value) & conf.NAMES)):
+        given = value[name]
+        wants_number = isinstance(default, int) and not isinstance(default, bool)
+        if wants_number and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
+            yield Error(f"FLOWER[{name!r}] must be a whole number above 0, not {given!r}", id="flowerapp.E003")
+
+
+@register("flowerapp")
+def check_celery(**_: Any) -> list[CheckMessage]:
+    """The host's Celery settings."""
+    return list(_celery_warnings(current_app.conf))
+
+
+def _celery_warnings(celery: Any) -> Iterator[CheckMessage]:
+    options = celery.broker_transport_options or {}
+    url = str(celery.broker_url or "")
+    if memory.is_memory(url):
+        return
+    if celery.worker_prefetch_multiplier != 1 and not celery.worker_disable_prefetch:
+        yield Warning(
+            f"worker_prefetch_multiplier is {celery.worker_prefetch_multiplier}: urgent tasks wait behind prefetched ones",
+            hint="Set CELERY_WORKER_PREFETCH_MULTIPLIER = 1.",
+            id="flowerapp.W001",
+        )
+    if url.startswith("redis") and len(options.get("priority_steps", ())) != 10:  # noqa: PLR2004
+        yield Warning(
+            "the Redis broker has not ten priority steps, so priorities are coarse",
+            hint='Set CELERY_BROKER_TRANSPORT_OPTIONS["priority_steps"] = list(range(10)) and "queue_order_strategy": "priority".',
+            id="flowerapp.W002",
+        )
+    if url.startswith(("amqp", "pyamqp")) and (celery.task_queue_max_priority or 0) < 9:  # noqa: PLR2004
+        yield Warning(
+            "task_queue_max_priority is below 9, so RabbitMQ's queues have no priorities",
+            hint="Set CELERY_TASK_QUEUE_MAX_PRIORITY = 9; queues that exist without it must be deleted first.",
+            id="flowerapp.W003",
+        )
+    if not celery.get("CELERY_DB_REUSE_MAX"):
+        yield Warning(
+            "Celery closes the database connection around every task",
+            hint="Set CELERY_DB_REUSE_MAX on the Celery app's configuration, for example to 1_000_000.",
+            id="flowerapp.W004",
+        )
+    limited = [each.name for each in registry.registered() if each.time_limit or each.soft_time_limit]
+    if limited and celery.worker_pool not in ("prefork", "processes"):
+        yield Warning(
+            f"worker pool {celery.worker_pool!r} has no time limits, but these programs set one: {', '.join(limited)}",
+            hint="Use the prefork pool.",
+            id="flowerapp.W005",
+        )

@@ -1,0 +1,102 @@
+"""The port through which the engine hands ready tasks to whatever carries them.
+
+The canvas fills it when the app is ready, the testing module with an inline runner. Nothing here knows Celery.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Protocol
+
+from flowerapp import states
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Link:
+    """A task as a message names it, with the options of its own."""
+
+    seq: int
+    """``task_exec_seq``."""
+    program: str
+    queue: str = ""
+    """Name of the queue; empty leaves it to the program's Celery routing."""
+    priority: int = 0
+    """−20…19, lower first."""
+    time_limit: int | None = None
+    """Seconds; None takes the program's."""
+
+    def as_json(self) -> dict[str, Any]:
+        """For the ``canvas`` column."""
+        return asdict(self)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A hint to look at a ready task, and what follows it on the same message."""
+
+    flow_id: str
+    head: Link
+    then: tuple[Link, ...] = ()
+    """A chain: each is sent when the one before it has finished."""
+    join: Link | None = None
+    """The body of a chord: sent by whichever finish releases it."""
+
+    @classmethod
+    def of(cls, flow_id: str, head: Link, canvas: dict[str, Any] | None) -> Message:
+        """The message for a ready task whose row carries ``canvas`` (see ``canvas_of``)."""
+        canvas = canvas or {}
+        join = canvas.get("join")
+        return cls(
+            flow_id=flow_id,
+            head=head,
+            then=tuple(Link(**each) for each in canvas.get("then", ())),
+            join=Link(**join) if join else None,
+        )
+
+
+def canvas_of(then: Sequence[Link], join: Link | None) -> dict[str, Any] | None:
+    """What a run's first row stores, so that whoever releases it can send the run without another look."""
+    if not then and join is None:
+        return None
+    return {"then": [link.as_json() for link in then], "join": join.as_json() if join else None}
+
+
+class Sender(Protocol):
+    """Hands messages to workers. It may fail or lose them: the watcher sends again what nobody claims."""
+
+    def __call__(self, messages: Sequence[Message]) -> None:
+        """Send them all, or raise."""
+
+    def connected(self) -> bool:
+        """Whether what is sent from this process can reach a worker."""
+
+
+_sender: Sender | None = None
+
+
+def use(sender: Sender | None) -> Sender | None:
+    """Fill the port; returns what filled it before. None leaves ready rows to the watcher of another process."""
+    global _sender  # noqa: PLW0603 - the port is one per process
+    previous, _sender = _sender, sender
+    return previous
+
+
+def connected() -> bool:
+    """Whether messages sent here can reach a worker; else ready rows are left unsent for the watcher."""
+    return _sender is not None and _sender.connected()
+
+
+def send(messages: Sequence[Message]) -> None:
+    """Hand ready tasks to the workers; call it after the commit that made them ready."""
+    if _sender is not None and messages and _sender.connected():
+        _sender(messages)
+
+
+BROKER_STEPS = 10
+
+
+def broker_step(priority: int, *, highest_first: bool) -> int:
+    """The broker's priority, 0…9, for a nice value; Redis takes 0 first, RabbitMQ 9 first (``highest_first``)."""
+    step = (states.clamp_priority(priority) - states.HIGHEST_PRIORITY) * BROKER_STEPS // 40
+    return BROKER_STEPS - 1 - step if highest_first else step

@@ -1,0 +1,105 @@
+"""A broker in this process's memory, with priorities: kombu's memory transport with a heap per queue.
+
+It loses everything at exit; the database and the watcher bring it back.
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import threading
+from collections import defaultdict
+from queue import Empty
+from typing import Any
+
+from kombu.transport import TRANSPORT_ALIASES, memory
+
+SCHEME = "flower-memory"
+URL = f"{SCHEME}://"
+
+_serving = False
+
+
+def register() -> None:
+    """Make ``flower-memory://`` known to kombu."""
+    TRANSPORT_ALIASES[SCHEME] = "flowerapp.memory:Transport"
+
+
+def serve() -> None:
+    """Tell that this process runs the workers of its own broker."""
+    global _serving  # noqa: PLW0603 - one per process
+    _serving = True
+
+
+def is_memory(url: str) -> bool:
+    """Whether a broker URL is of this transport."""
+    return url.startswith(SCHEME)
+
+
+def reachable(url: str) -> bool:
+    """Whether what this process sends to ``url`` can reach a worker."""
+    return _serving or not is_memory(url)
+
+
+class Channel(memory.Channel):  # type: ignore[misc]
+    """Takes the lowest priority number first, the oldest where they are equal."""
+
+    _heaps: defaultdict[str, list[tuple[int, int, Any]]] = defaultdict(list)
+    _ages = itertools.count()
+    _lock = threading.Lock()
+
+    def _has_queue(self, queue: str, **_: Any) -> bool:
+        return queue in self._heaps
+
+    def _new_queue(self, queue: str, **_: Any) -> None:
+        with self._lock:
+            self._heaps[queue]
+
+    def _put(self, queue: str, message: Any, **_: Any) -> None:
+        priority = self._get_message_priority(message)
+        with self._lock:
+            heapq.heappush(self._heaps[queue], (priority, next(self._ages), message))
+
+    def _put_fanout(self, exchange: str, message: Any, routing_key: str | None = None, **_: Any) -> None:
+        for queue in self._lookup(exchange, routing_key):
+            self._put(queue, message)
+
+    def _get(self, queue: str, timeout: float | None = None) -> Any:
+        with self._lock:
+            heap = self._heaps[queue]
+            if not heap:
+                raise Empty
+            return heapq.heappop(heap)[2]
+
+    def _size(self, queue: str) -> int:
+        return len(self._heaps.get(queue, ()))
+
+    def _delete(self, queue: str, *_: Any, **__: Any) -> None:
+        with self._lock:
+            self._heaps.pop(queue, None)
+
+    def _purge(self, queue: str) -> int:
+        with self._lock:
+            size = self._size(queue)
+            self._heaps[queue].clear()
+            return size
+
+    def close(self) -> None:
+        """Close the channel; the queues stay."""
+        queues, self.queues = self.queues, {}
+        super().close()
+        self.queues = queues
+
+
+class Transport(memory.Transport):  # type: ignore[misc]
+    """The transport of ``flower-memory://``."""
+
+    Channel = Channel
+    driver_type = "flower-memory"
+    polling_interval = 0.01
+
+    @classmethod
+    def forget(cls) -> None:
+        """Lose everything, as a restart does."""
+        with Channel._lock:
+            Channel._heaps.clear()

@@ -1,0 +1,118 @@
+"""What to run: workflows and their steps."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import models
+from django.db.models import Value
+
+from flowerapp.models import fields
+from flowerapp.plan import Node
+from flowerapp.querysets import DefinitionQuerySet, WorkflowQuerySet
+
+PAIRS = range(1, 6)
+"""Numbers of the parameter pairs ``param1_key``, ``param1_value`` … ``param5_key``, ``param5_value``."""
+PAIR_LENGTH = 1024
+
+
+class Workflow(models.Model):
+    """Settings of a workflow; a workflow may do without this row."""
+
+    task_id = models.CharField(primary_key=True, max_length=256, help_text="Name of the workflow.")
+    description = models.TextField(blank=True, default="", db_default="")
+
+    objects = WorkflowQuerySet.as_manager()
+
+    class Meta:
+        db_table = "ms_workflow"
+        ordering = ["task_id"]
+
+    def __str__(self) -> str:
+        return self.task_id
+
+
+class TaskDefinition(models.Model):
+    """One step of a workflow: a row of the original ``ms_task_definition`` with options of ours."""
+
+    task_id = models.CharField(max_length=256, help_text="Name of the workflow.")
+    task_seq = models.IntegerField(help_text="Number of the step; steps run in this order unless depends_on says otherwise.")
+    program = models.CharField(max_length=256)
+    task_priority = fields.priority_field(db_default=0)
+    param1_key = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001 - the original's columns
+    param1_value = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001
+    param2_key = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001
+    param2_value = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001
+    param3_key = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001
+    param3_value = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001
+    param4_key = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001
+    param4_value = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001
+    param5_key = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001
+    param5_value = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001
+    parameters = models.JSONField(
+        default=dict,
+        db_default=Value({}, models.JSONField()),
+        blank=True,
+        help_text="Parameters beyond the five pairs, or that are not text, as a JSON object.",
+    )
+    depends_on = models.JSONField(
+        null=True, blank=True, help_text="List of task_seq; [] for none, empty for the step before."
+    )
+    queue = models.CharField(max_length=256, blank=True, default="", db_default="", help_text="Empty for the program's.")
+    max_retries = models.PositiveIntegerField(null=True, blank=True, help_text="Retries after the first start (3 means 4 starts).")
+    retry_delay = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds before each retry.")
+    time_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds; may only tighten the program's limit.")
+
+    objects = DefinitionQuerySet.as_manager()
+
+    class Meta:
+        db_table = "ms_task_definition"
+        ordering = ["task_id", "task_seq"]
+        constraints = [
+            models.UniqueConstraint(name="ms_task_definition_key", fields=["task_id", "task_seq"]),
+            fields.priority_check("ms_task_definition"),
+            *fields.not_negative("ms_task_definition", "task_seq"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_id} {self.task_seq}: {self.program}"
+
+    @property
+    def all_parameters(self) -> dict[str, Any]:
+        """Parameters of the step: the pairs, then the JSON object, which wins."""
+        pairs = ((getattr(self, f"param{i}_key"), getattr(self, f"param{i}_value")) for i in PAIRS)
+        return {key: value if value is not None else "" for key, value in pairs if key} | dict(self.parameters or {})
+
+    def set_parameters(self, parameters: dict[str, Any]) -> None:
+        """Store parameters: text in the pairs while they last, as the original does, the rest in the JSON object."""
+        rest = dict(parameters)
+        fitting = [
+            (key, value)
+            for key, value in parameters.items()
+            if isinstance(value, str) and 0 < len(key) <= PAIR_LENGTH and len(value) <= PAIR_LENGTH
+        ]
+        for number, pair in zip(PAIRS, [*fitting[: len(PAIRS)], *[(None, None)] * len(PAIRS)], strict=False):
+            key, value = pair
+            setattr(self, f"param{number}_key", key)
+            setattr(self, f"param{number}_value", value)
+            if key is not None:
+                del rest[key]
+        self.parameters = rest
+
+    def node(self, before: int | None) -> Node:
+        """The step as a node of a plan; ``before`` is the ``task_seq`` of the row before it, its default dependency."""
+        if self.depends_on is None:
+            depends_on = () if before is None else (before,)
+        else:
+            depends_on = tuple(sorted(set(self.depends_on)))
+        return Node(
+            seq=self.task_seq,
+            program=self.program,
+            depends_on=depends_on,
+            parameters=self.all_parameters,
+            priority=self.task_priority,
+            queue=self.queue,
+            max_retries=self.max_retries,
+            retry_delay=self.retry_delay,
+            time_limit=self.time_limit,
+        )

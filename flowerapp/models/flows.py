@@ -1,0 +1,243 @@
+"""What runs: flows, their tasks, and what happened to them."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.db import models
+from django.db.models import Q, Value
+from django.db.models.functions import Now
+
+from flowerapp.dispatch import Link
+from flowerapp.exceptions import FlowerError
+from flowerapp.models import fields
+from flowerapp.querysets import EventQuerySet, FlowQuerySet, TaskQuerySet
+from flowerapp.states import OPEN, SATISFIED, Status
+
+NO_DEPENDENCY = -1
+"""``depends_task_exec_seq`` of a task that waits for none."""
+
+
+def _empty() -> Value:
+    return Value({}, models.JSONField())
+
+
+class Flow(models.Model):
+    """One run of a workflow."""
+
+    task_flow_id = models.CharField(primary_key=True, max_length=256, help_text="UUIDv7 as text.")
+    task_id = models.CharField(max_length=256, help_text="Name of the workflow.")
+    exec_status = fields.status_field(default=Status.WAIT, db_default=Status.WAIT)
+    task_priority = fields.priority_field(db_default=0)
+    held = models.BooleanField(default=False, db_default=False, help_text="Suspended by a person; no task is started.")
+    input = models.JSONField(default=dict, db_default=_empty(), blank=True)
+    open_sinks = models.IntegerField(default=0, db_default=0, help_text="Last tasks that are not satisfied yet.")
+    failed_seq = models.IntegerField(null=True, blank=True, help_text="The task that failed first.")
+    registered_ts = models.DateTimeField(db_default=Now())
+    started_ts = models.DateTimeField(null=True, blank=True)
+    finished_ts = models.DateTimeField(null=True, blank=True)
+    suspended_ts = models.DateTimeField(null=True, blank=True)
+    registered_by = models.CharField(max_length=150, blank=True, default="", db_default="")
+    idempotency_key = models.CharField(max_length=256, null=True, blank=True)  # noqa: DJ001 - NULLs are not unique
+    request_hash = models.CharField(max_length=64, blank=True, default="", db_default="")
+
+    objects = FlowQuerySet.as_manager()
+
+    class Meta:
+        db_table = "kr_task_flow"
+        ordering = ["-registered_ts", "-task_flow_id"]
+        permissions = [
+            ("register_flow", "Can register flows"),
+            ("operate_flow", "Can suspend, resume, cancel and rerun flows, and skip and change tasks"),
+        ]
+        constraints = [
+            *fields.status_checks("kr_task_flow"),
+            *fields.not_negative("kr_task_flow", "open_sinks"),
+            models.UniqueConstraint(
+                name="kr_task_flow_idempotency",
+                fields=["registered_by", "task_id", "idempotency_key"],
+                condition=Q(idempotency_key__isnull=False),
+            ),
+        ]
+        indexes = [
+            models.Index(name="kr_task_flow_recent", fields=["-registered_ts", "-task_flow_id"]),
+            models.Index(name="kr_task_flow_workflow", fields=["task_id", "-registered_ts"]),
+            models.Index(name="kr_task_flow_open", fields=["exec_status"], condition=Q(exec_status__in=sorted(OPEN))),
+        ]
+
+    def __str__(self) -> str:
+        return self.task_flow_id
+
+    @property
+    def status(self) -> Status:
+        """The state as a ``Status``."""
+        return Status(self.exec_status)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the flow is Finish or Ignore."""
+        return self.status in SATISFIED
+
+    @property
+    def failed_task(self) -> Task | None:
+        """The task that failed first, if one is failed now."""
+        if self.failed_seq is None:
+            return None
+        return self.tasks.filter(task_exec_seq=self.failed_seq).first()
+
+    def wait(self, timeout: float | None = None, poll: float = 0.1) -> Flow:
+        """Wait until the flow has ended or cannot go on without a person, and return it with its present state.
+
+        ``timeout`` and ``poll`` are seconds. Raises TimeoutError.
+        """
+        deadline = None if timeout is None else time.monotonic() + timeout
+        while True:
+            self.refresh_from_db()
+            if self.status in SATISFIED or self.status is Status.SUSPEND:
+                return self
+            if deadline is not None and time.monotonic() >= deadline:
+                raise TimeoutError(f"flow {self.pk} is {self.status.label} after {timeout} s")
+            time.sleep(poll)
+
+
+class Task(models.Model):
+    """One step of one flow: a row of the original ``kr_task_stat`` with columns of ours."""
+
+    task_flow = models.ForeignKey(
+        Flow, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="tasks", db_column="task_flow_id"
+    )
+    task_exec_seq = models.IntegerField()
+    depends_task_exec_seq = models.IntegerField(default=NO_DEPENDENCY, help_text="The largest seq it depends on; −1 for none.")
+    task_id = models.CharField(max_length=256)
+    task_seq = models.IntegerField()
+    exec_status = fields.status_field(default=Status.WAIT)
+    task_priority = fields.priority_field()
+    parameters = models.JSONField(default=dict, blank=True)
+    registered_ts = models.DateTimeField(null=True, blank=True)
+    started_ts = models.DateTimeField(null=True, blank=True)
+    finished_ts = models.DateTimeField(null=True, blank=True)
+    suspended_ts = models.DateTimeField(null=True, blank=True)
+
+    program = models.CharField(
+        max_length=256, blank=True, default="", db_default="", help_text="Empty on a row inserted by others, until it is adopted."
+    )
+    queue = models.CharField(max_length=256, blank=True, default="", db_default="")
+    max_retries = models.IntegerField(null=True, blank=True)
+    retry_delay = models.IntegerField(null=True, blank=True)
+    time_limit = models.IntegerField(null=True, blank=True)
+
+    depends_on = models.JSONField(default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Seqs it depends on.")
+    dependents = models.JSONField(
+        default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Seqs of open tasks that wait for it."
+    )
+    pending = models.IntegerField(default=0, db_default=0, help_text="Dependencies that are not satisfied yet.")
+    canvas = models.JSONField(null=True, blank=True, help_text="What travels on its message: the chain after it, the chord's body.")
+
+    attempt = models.IntegerField(default=0, db_default=0, help_text="Starts so far; fences late outcomes.")
+    retries = models.IntegerField(default=0, db_default=0)
+    rescues = models.IntegerField(default=0, db_default=0, help_text="Times its worker was lost.")
+    run = models.IntegerField(default=1, db_default=1, help_text="1, and one more with each rerun.")
+    worker = models.CharField(max_length=64, blank=True, default="", db_default="", help_text="Worker of the last start.")
+    pid = models.IntegerField(null=True, blank=True, help_text="Its process.")
+    parked = models.BooleanField(default=False, db_default=False)
+    due_ts = models.DateTimeField(null=True, blank=True, help_text="Not started before this.")
+    sent_ts = models.DateTimeField(null=True, blank=True, help_text="When a message for it was last sent.")
+    output = models.JSONField(null=True, blank=True)
+    error = models.TextField(blank=True, default="", db_default="")
+    traceback = models.TextField(blank=True, default="", db_default="")
+    progress = models.JSONField(null=True, blank=True, help_text="{done, total} as the program told.")
+
+    objects = TaskQuerySet.as_manager()
+
+    class Meta:
+        db_table = "kr_task_stat"
+        ordering = ["task_flow", "task_exec_seq"]
+        constraints = [
+            models.UniqueConstraint(name="kr_task_stat_key", fields=["task_flow", "task_exec_seq"]),
+            *fields.status_checks("kr_task_stat"),
+            *fields.not_negative("kr_task_stat", "pending", "attempt", "retries", "rescues", "run"),
+        ]
+        indexes = [
+            models.Index(
+                name="kr_task_stat_open",
+                fields=["exec_status", "sent_ts"],
+                condition=Q(exec_status__in=[Status.WAIT, Status.RUNNING]),
+            ),
+            models.Index(name="kr_task_stat_due", fields=["due_ts"], condition=Q(due_ts__isnull=False)),
+            models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="")),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.task_flow_id} task {self.task_exec_seq}"
+
+    @property
+    def status(self) -> Status:
+        """The state as a ``Status``."""
+        return Status(self.exec_status)
+
+    @property
+    def link(self) -> Link:
+        """The task as a message names it."""
+        return Link(
+            seq=self.task_exec_seq,
+            program=self.program,
+            queue=self.queue,
+            priority=self.task_priority,
+            time_limit=self.time_limit,
+        )
+
+    @property
+    def failed(self) -> bool:
+        """Whether it is Suspend with an error."""
+        return self.status is Status.SUSPEND
+
+
+class Event(models.Model):
+    """A transition off the straight way, or an operator's verb: the history."""
+
+    id: int
+    task_flow = models.ForeignKey(
+        Flow, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="history", db_column="task_flow_id"
+    )
+    task_exec_seq = models.IntegerField(null=True, blank=True, help_text="Empty for the flow as a whole.")
+    ts = models.DateTimeField(db_default=Now())
+    verb = models.CharField(max_length=32)
+    attempt = models.IntegerField(null=True, blank=True)
+    worker = models.CharField(max_length=64, blank=True, default="")
+    actor = models.CharField(max_length=150, blank=True, default="", help_text="User, or the part of the engine that did it.")
+    reason = models.TextField(blank=True, default="")
+    details = models.JSONField(default=dict, blank=True)
+
+    objects = EventQuerySet.as_manager()
+
+    class Meta:
+        db_table = "kr_task_history"
+        ordering = ["id"]
+        indexes = [models.Index(name="kr_task_history_flow", fields=["task_flow", "id"])]
+
+    def __str__(self) -> str:
+        task = f" task {self.task_exec_seq}" if self.task_exec_seq is not None else ""
+        return f"{self.task_flow_id}{task}: {self.verb}"
+
+
+class Log(models.Model):
+    """A line that a program wrote with ``ctx.log``."""
+
+    task_flow = models.ForeignKey(
+        Flow, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="logs", db_column="task_flow_id"
+    )
+    task_exec_seq = models.IntegerField()
+    attempt = models.IntegerField()
+    ts = models.DateTimeField(db_default=Now())
+    message = models.TextField()
+
+    objects: models.Manager[Any] = models.Manager()
+
+    class Meta:
+        db_table = "kr_task_log"
+        ordering = ["id"]
+        indexes = [models.Index(name="kr_task_log_task", fields=["task_flow", "task_exec_seq", "id"])]
+
+    def __str__(self) -> str:
+        return self.message

@@ -1,0 +1,47 @@
+"""Who runs it: worker processes, and which of them leads."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.db.models.functions import Now
+
+from flowerapp.querysets import LeaseQuerySet, WorkerQuerySet
+
+
+class Worker(models.Model):
+    """A running worker; its sign of life vouches for the tasks that it claimed."""
+
+    id = models.CharField(primary_key=True, max_length=64, help_text="Random, never reused.")
+    name = models.CharField(max_length=256, help_text="Celery's name of it, as in name@host.")
+    pid = models.IntegerField()
+    pool = models.CharField(max_length=64)
+    concurrency = models.IntegerField()
+    queues = models.JSONField(default=list)
+    started_ts = models.DateTimeField(db_default=Now())
+    seen_ts = models.DateTimeField(db_default=Now(), help_text="Last sign of life.")
+    stopped_ts = models.DateTimeField(null=True, blank=True)
+
+    objects = WorkerQuerySet.as_manager()
+
+    class Meta:
+        db_table = "kr_worker"
+        ordering = ["name"]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Lease(models.Model):
+    """A duty that one worker at a time has."""
+
+    name = models.CharField(primary_key=True, max_length=64)
+    holder = models.CharField(max_length=64)
+    expires_ts = models.DateTimeField()
+
+    objects = LeaseQuerySet.as_manager()
+
+    class Meta:
+        db_table = "kr_lease"
+
+    def __str__(self) -> str:
+        return f"{self.name}: {self.holder}"

@@ -1,0 +1,80 @@
+"""The Celery tasks: one for each program, three lines long."""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from celery import Celery, Task, shared_task
+from celery.exceptions import Ignore
+
+from flowerapp import canvas, engine, identity, registry
+from flowerapp.backend import FlowBackend
+from flowerapp.registry import Program
+
+logger = logging.getLogger(__name__)
+
+
+class ProgramTask(Task):  # type: ignore[type-arg]
+    """Base of the program tasks: late acknowledgement, and the task's row as its result."""
+
+    abstract = True
+    acks_late = True
+    acks_on_failure_or_timeout = True
+    reject_on_worker_lost = False
+    ignore_result = False
+    serializer = "json"
+    track_started = False
+
+    @property
+    def backend(self) -> Any:
+        """The backend of program tasks, whatever the app's is."""
+        if self._backend is None:
+            self._backend = FlowBackend(app=self.app, url="django-db://")
+        return self._backend
+
+    @backend.setter
+    def backend(self, value: Any) -> None:
+        self._backend = value
+
+
+def run(self: ProgramTask, flow_id: str, seq: int) -> None:
+    """Look at a task of a flow and do what it needs."""
+    outcome = engine.run(flow_id, seq, identity.worker())
+    if not outcome.finished:
+        canvas.send(outcome.released)
+        raise Ignore
+    canvas.follow(self.request, outcome.released)
+
+
+def add(program: Program) -> None:
+    """Make the Celery task of a program, in every app."""
+    shared_task(
+        name=canvas.task_name(program.name),
+        base=ProgramTask,
+        bind=True,
+        time_limit=program.time_limit,
+        soft_time_limit=program.soft_time_limit,
+    )(_named(program))
+
+
+def _named(program: Program) -> Any:
+    def task(self: ProgramTask, flow_id: str, seq: int) -> None:
+        run(self, flow_id, seq)
+
+    task.__doc__ = program.description
+    task.__name__ = program.name
+    return task
+
+
+def add_all() -> None:
+    """Make the tasks of all registered programs."""
+    for program in registry.registered():
+        add(program)
+
+
+def add_host_tasks(app: Celery) -> None:
+    """Make the tasks that run the host's own Celery tasks as programs; in workers, once all modules are imported."""
+    for name in canvas.host_program_names():
+        if canvas.task_name(name) not in app.tasks:
+            add(registry.get(name))

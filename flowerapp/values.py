@@ -1,0 +1,94 @@
+"""Strict JSON: what may be stored as input, parameter or output."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from flowerapp import conf
+from flowerapp.exceptions import InvalidValueError
+
+MASKED = "••••"
+
+
+def _refuse_constant(name: str) -> Any:
+    raise InvalidValueError(f"{name} is not JSON; use null or a number")
+
+
+def dumps(value: Any, what: str = "value") -> str:
+    """JSON text of ``value``.
+
+    ``what`` names the value in errors. Raises InvalidValueError for anything that strict JSON, PostgreSQL's jsonb
+    or the size limit (``MAX_JSON_BYTES``) does not take.
+    """
+    try:
+        text = json.dumps(value, allow_nan=False, ensure_ascii=False, separators=(",", ":"))
+        size = len(text.encode())
+    except UnicodeEncodeError:
+        raise InvalidValueError(f"{what} holds a lone surrogate, which is not text") from None
+    except (TypeError, ValueError, RecursionError) as error:
+        raise InvalidValueError(f"{what} is not JSON: {error}") from None
+    if "\\u0000" in text and _holds_nul(value):
+        raise InvalidValueError(f"{what} holds a NUL character, which the database cannot store")
+    limit = conf.get().MAX_JSON_BYTES
+    if size > limit:
+        raise InvalidValueError(f"{what} is {size:,} bytes of JSON; the limit is {limit:,} (FLOWER['MAX_JSON_BYTES'])")
+    return text
+
+
+def check(value: Any, what: str = "value") -> Any:
+    """``value`` as the database will give it back (tuples become lists); raises InvalidValueError as ``dumps``."""
+    return json.loads(dumps(value, what))
+
+
+def loads(text: str | bytes, what: str = "value") -> Any:
+    """Value of strict JSON ``text``; raises InvalidValueError naming ``what``, line and column."""
+    try:
+        value = json.loads(text, parse_constant=_refuse_constant)
+    except json.JSONDecodeError as error:
+        raise InvalidValueError(f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
+    except (UnicodeDecodeError, RecursionError) as error:
+        raise InvalidValueError(f"{what} is not JSON: {error}") from None
+    dumps(value, what)
+    return value
+
+
+def _holds_nul(value: Any) -> bool:
+    if isinstance(value, str):
+        return "\0" in value
+    if isinstance(value, dict):
+        return any(_holds_nul(key) or _holds_nul(item) for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return any(_holds_nul(item) for item in value)
+    return False
+
+
+def merge(outputs: list[Any]) -> Any:
+    """Input of a task from the outputs of its dependencies, in order of seq.
+
+    One output stands as it is; of several, empty objects are dropped and a single survivor stands alone; all
+    empty is ``{}``. ``null``, ``[]``, ``""`` and ``0`` are values and kept.
+    """
+    if len(outputs) == 1:
+        return outputs[0]
+    kept = [output for output in outputs if output != {} or not isinstance(output, dict)]
+    if len(kept) == 1:
+        return kept[0]
+    return kept or {}
+
+
+def masked(parameters: Any) -> Any:
+    """``parameters`` with the values of secret-looking keys replaced, at any depth, for showing to people."""
+    words = conf.get().MASK
+
+    def mask(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {
+                key: MASKED if item not in (None, "") and any(word in str(key).lower() for word in words) else mask(item)
+                for key, item in value.items()
+            }
+        if isinstance(value, list):
+            return [mask(item) for item in value]
+        return value
+
+    return mask(parameters)

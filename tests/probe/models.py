@@ -1,0 +1,19 @@
+"""What the test programs write."""
+
+from django.db import models
+from django.db.models.functions import Now
+
+
+class Start(models.Model):
+    """One start of a test program."""
+
+    flow_id = models.CharField(max_length=256)
+    seq = models.IntegerField()
+    attempt = models.IntegerField()
+    key = models.CharField(max_length=300)
+    pid = models.IntegerField()
+    ts = models.DateTimeField(db_default=Now())
+    ended_ts = models.DateTimeField(null=True)
+
+    def __str__(self) -> str:
+        return f"{self.flow_id} {self.seq}"

@@ -1,0 +1,86 @@
+"""Programs for the tests."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+from django.db import connection
+
+from flowerapp.registry import Context, program
+
+
+class ListedError(Exception):
+    """An error that a program lists in ``autoretry_for``."""
+
+
+@program("Noop")
+def noop() -> None:
+    """Do nothing."""
+
+
+def record(ctx: Context) -> None:
+    """Write one row for this start."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO probe_start (flow_id, seq, attempt, key, pid) VALUES (%s, %s, %s, %s, %s)",
+            [ctx.flow_id, ctx.seq, ctx.attempt, ctx.idempotency_key, os.getpid()],
+        )
+
+
+@program("Record")
+def record_start(ctx: Context, output: Any = None) -> Any:
+    """Leave a row, and return ``output``."""
+    record(ctx)
+    return output
+
+
+@program("Gate")
+def gate(ctx: Context, path: str, seconds: float = 60) -> dict[str, Any]:
+    """Leave a row, then wait until the file ``path`` exists."""
+    record(ctx)
+    deadline = time.monotonic() + seconds
+    while not Path(path).exists():
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{path} did not appear")
+        time.sleep(0.02)
+    return {"opened": path}
+
+
+@program("FailWhile", autoretry_for=())
+def fail_while(ctx: Context, path: str) -> dict[str, Any]:
+    """Leave a row, and fail while the file ``path`` exists."""
+    record(ctx)
+    if Path(path).exists():
+        raise ValueError(f"{path} is in the way")
+    return {"passed": path}
+
+
+@program("FailUntil", autoretry_for=(ListedError,), retry_backoff=True, retry_jitter=False, max_retries=3)
+def fail_until(ctx: Context, start: int) -> dict[str, Any]:
+    """Leave a row, and fail with a listed error before start number ``start``."""
+    record(ctx)
+    if ctx.retries + 1 < start:
+        raise ListedError(f"start {ctx.retries + 1} of {start}")
+    return {"started": ctx.retries + 1}
+
+
+@program("FailUnlisted", autoretry_for=(ListedError,), max_retries=3)
+def fail_unlisted(ctx: Context) -> None:
+    """Leave a row, and fail with an error that is not listed."""
+    record(ctx)
+    raise KeyError("not listed")
+
+
+@program("Echo")
+def echo(ctx: Context) -> Any:
+    """Return the input."""
+    return ctx.input
+
+
+@program("Return")
+def give(value: Any = None) -> Any:
+    """Return ``value``."""
+    return value
