@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import logging
+import os
 from typing import Any
 
 from celery import signature, states
-from celery.exceptions import TimeLimitExceeded, WorkerLostError
+from celery.exceptions import TimeLimitExceeded
 from celery.worker import state as worker_state
+from django.db import connection
 from django_celery_results.backends.database import DatabaseBackend
 
 from flowerapp import canvas, engine, identity
@@ -25,10 +27,10 @@ _STATES = {
 }
 
 
-class FlowBackend(DatabaseBackend):  # type: ignore[misc]
+class FlowBackend(DatabaseBackend):  # type: ignore[misc] # the package has no types
     """Keeps no rows of its own."""
 
-    def store_result(self, task_id: str, result: Any, state: str, **_: Any) -> Any:  # type: ignore[override]
+    def store_result(self, task_id: str, result: Any, state: str, **_: Any) -> Any:
         """The engine has recorded the outcome already."""
         return result
 
@@ -38,9 +40,10 @@ class FlowBackend(DatabaseBackend):  # type: ignore[misc]
         task = Task.objects.one(*place).first() if place else None
         if task is None:
             return {"status": states.PENDING, "result": None, "task_id": task_id, "traceback": None, "children": None}
+        failed = {"exc_type": "FlowerError", "exc_message": [task.error]}
         return {
             "status": _STATES[task.status],
-            "result": task.output if task.status is not Status.SUSPEND else {"exc_type": "FlowerError", "exc_message": [task.error]},
+            "result": failed if task.failed else task.output,
             "task_id": task_id,
             "traceback": task.traceback or None,
             "date_done": task.finished_ts,
@@ -52,7 +55,7 @@ class FlowBackend(DatabaseBackend):  # type: ignore[misc]
         if state == states.SUCCESS and request.chord:
             canvas.publish(signature(request.chord, app=self.app))
 
-    def mark_as_failure(self, task_id: str, exc: Any, traceback: Any = None, request: Any = None, **_: Any) -> None:  # type: ignore[override]
+    def mark_as_failure(self, task_id: str, exc: Any, traceback: Any = None, request: Any = None, **_: Any) -> None:
         """The pool lost the task's process, or killed it at its time limit: the engine decides what follows.
 
         Errors of programs don't come here; the engine has recorded them.
@@ -60,26 +63,27 @@ class FlowBackend(DatabaseBackend):  # type: ignore[misc]
         place = canvas.place_of(task_id)
         if place is None:
             return
+        worker, pid = identity.worker(), _process_of(task_id)
         try:
             if isinstance(exc, TimeLimitExceeded):
-                outcome = engine.timed_out(*place, *exc.args[:1], worker=identity.worker(), pid=_process_of(task_id))
-            elif isinstance(exc, WorkerLostError):
-                outcome = engine.lost(*place, str(exc), worker=identity.worker(), pid=_process_of(task_id))
+                outcome = engine.timed_out(*place, float(exc.args[0]), worker=worker, pid=pid)
             else:
-                logger.error("flow %s task %s: %r", *place, exc)
-                outcome = engine.lost(*place, repr(exc), worker=identity.worker(), pid=_process_of(task_id))
+                outcome = engine.lost(*place, f"its process was lost: {exc}", worker=worker, pid=pid)
             canvas.send(outcome.released)
         except Exception:
             logger.exception("flow %s task %s: could not record %r; the watcher will mend it", *place, exc)
+        finally:
+            connection.close()
 
-    def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, **_: Any) -> None:  # type: ignore[override]
+    def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, **_: Any) -> None:
         """A cancelled task's process was stopped; its row says so already."""
 
-    def mark_as_retry(self, *_: Any, **__: Any) -> None:  # type: ignore[override]
+    def mark_as_retry(self, *_: Any, **__: Any) -> None:
         """Retries wait in the database."""
 
 
 def _process_of(task_id: str) -> int | None:
-    """The pool process that ran a message; None if it is no longer known."""
-    request = worker_state.requests.get(task_id)
-    return getattr(request, "worker_pid", None)
+    """The pool process that ran a message: this one, or, in the parent, the one it was given to, if still known."""
+    if not identity.is_parent():
+        return os.getpid()
+    return getattr(worker_state.requests.get(task_id), "worker_pid", None)

@@ -9,10 +9,11 @@ from __future__ import annotations
 import functools
 import secrets
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from celery import Celery, Signature, Task, chain, current_app
+from celery.app import app_or_default
 from celery.exceptions import Retry
 
 from flowerapp import conf, dispatch, memory, registry
@@ -39,7 +40,7 @@ def message_id(flow_id: str, seq: int) -> str:
 def place_of(celery_id: str | None) -> tuple[str, int] | None:
     """Flow and seq that a Celery id is about; None if it is none of ours."""
     parts = (celery_id or "").rsplit(":", 2)
-    return (parts[0], int(parts[1])) if len(parts) == 3 and parts[1].isdigit() else None  # noqa: PLR2004
+    return (parts[0], int(parts[1])) if len(parts) == 3 and parts[1].isdigit() else None
 
 
 _highest_first: dict[str, bool] = {}
@@ -107,7 +108,7 @@ def send(messages: Sequence[Message]) -> None:
     """Publish messages over one connection."""
     if not messages:
         return
-    app = current_app._get_current_object()
+    app = app_or_default()
     with app.producer_or_acquire() as producer:
         for message in messages:
             publish(canvas_of(app, message), producer)
@@ -123,18 +124,21 @@ def follow(request: Any, messages: Sequence[Message]) -> None:
 
     A link whose queue or options were changed since the message was made is taken off it and sent anew.
     """
-    app = current_app._get_current_object()
+    app = app_or_default()
     released = {message.head.seq: message for message in messages}
     carried = set()
     for name, step in _carried(request):
         place = place_of(step["options"].get("task_id"))
         message = released.get(place[1]) if place else None
-        wanted = options_of(app, message.head) if message else {}
-        if message and wanted == {key: step["options"].get(key) for key in wanted}:
+        if message and _routing(options_of(app, message.head)) == _routing(step["options"]):
             carried.add(message.head.seq)
         else:
             setattr(request, name, None)
     send([message for seq, message in released.items() if seq not in carried])
+
+
+def _routing(options: Mapping[str, Any]) -> list[Any]:
+    return [options.get(name) for name in ("queue", "priority", "time_limit", "soft_time_limit")]
 
 
 def _carried(request: Any) -> Iterator[tuple[str, Any]]:
@@ -161,7 +165,7 @@ def host_program_names() -> Iterator[str]:
 
 def _host_tasks() -> Any:
     """The app's tasks; a process that is no worker has not imported the host's task modules yet."""
-    app = current_app._get_current_object()
+    app = app_or_default()
     if app not in _imported:
         _imported.add(app)
         app.loader.import_default_modules()

@@ -25,7 +25,9 @@ def check_settings(**_: Any) -> list[CheckMessage]:
 
 def _unknown(names: list[str]) -> Iterator[CheckMessage]:
     for name in names:
-        yield Error(f"FLOWER has no setting {name!r}", hint=f"It knows: {', '.join(sorted(conf.NAMES))}.", id="flowerapp.E002")
+        yield Error(
+            f"FLOWER has no setting {name!r}", hint=f"It knows: {', '.join(sorted(conf.NAMES))}.", id="flowerapp.E002"
+        )
 
 
 def _wrong_types(value: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -49,17 +51,17 @@ def _celery_warnings(celery: Any) -> Iterator[CheckMessage]:
         return
     if celery.worker_prefetch_multiplier != 1 and not celery.worker_disable_prefetch:
         yield Warning(
-            f"worker_prefetch_multiplier is {celery.worker_prefetch_multiplier}: urgent tasks wait behind prefetched ones",
+            f"worker_prefetch_multiplier is {celery.worker_prefetch_multiplier}: prefetched tasks bar urgent ones",
             hint="Set CELERY_WORKER_PREFETCH_MULTIPLIER = 1.",
             id="flowerapp.W001",
         )
-    if url.startswith("redis") and len(options.get("priority_steps", ())) != 10:  # noqa: PLR2004
+    if url.startswith("redis") and len(options.get("priority_steps", ())) != 10:
         yield Warning(
             "the Redis broker has not ten priority steps, so priorities are coarse",
-            hint='Set CELERY_BROKER_TRANSPORT_OPTIONS["priority_steps"] = list(range(10)) and "queue_order_strategy": "priority".',
+            hint='Its transport options want {"priority_steps": list(range(10)), "queue_order_strategy": "priority"}.',
             id="flowerapp.W002",
         )
-    if url.startswith(("amqp", "pyamqp")) and (celery.task_queue_max_priority or 0) < 9:  # noqa: PLR2004
+    if url.startswith(("amqp", "pyamqp")) and (celery.task_queue_max_priority or 0) < 9:
         yield Warning(
             "task_queue_max_priority is below 9, so RabbitMQ's queues have no priorities",
             hint="Set CELERY_TASK_QUEUE_MAX_PRIORITY = 9; queues that exist without it must be deleted first.",

@@ -77,7 +77,7 @@ _sender: Sender | None = None
 
 def use(sender: Sender | None) -> Sender | None:
     """Fill the port; returns what filled it before. None leaves ready rows to the watcher of another process."""
-    global _sender  # noqa: PLW0603 - the port is one per process
+    global _sender
     previous, _sender = _sender, sender
     return previous
 

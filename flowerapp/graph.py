@@ -36,6 +36,18 @@ def order(edges: Edges) -> list[int]:
 
     Raises CycleError. Dependencies outside the graph are taken as satisfied.
     """
+    result = _sorted_part(edges)
+    if len(result) < len(edges):
+        raise CycleError(_cycle(edges, set(edges) - set(result)))
+    return result
+
+
+def unreachable(edges: Edges) -> set[int]:
+    """Seqs in a circle, or behind one: they would wait for ever."""
+    return set(edges) - set(_sorted_part(edges))
+
+
+def _sorted_part(edges: Edges) -> list[int]:
     after = followers(edges)
     waiting = {seq: sum(1 for each in set(depends) if each in edges) for seq, depends in edges.items()}
     ready = [seq for seq, count in waiting.items() if not count]
@@ -48,8 +60,6 @@ def order(edges: Edges) -> list[int]:
             waiting[follower] -= 1
             if not waiting[follower]:
                 heapq.heappush(ready, follower)
-    if len(result) < len(edges):
-        raise CycleError(_cycle(edges, set(edges) - set(result)))
     return result
 
 

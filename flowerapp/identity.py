@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import uuid
 
 _worker = ""
+_parent = 0
 
 
 def worker() -> str:
@@ -14,6 +16,11 @@ def worker() -> str:
 
 def renew() -> str:
     """Take a new id, in the parent before its pool starts."""
-    global _worker  # noqa: PLW0603 - one per process, inherited by the pool
-    _worker = uuid.uuid4().hex
+    global _worker, _parent
+    _worker, _parent = uuid.uuid4().hex, os.getpid()
     return _worker
+
+
+def is_parent() -> bool:
+    """Whether this process took the id itself, rather than being forked by the one that did."""
+    return _parent == os.getpid()

@@ -27,7 +27,7 @@ def register() -> None:
 
 def serve() -> None:
     """Tell that this process runs the workers of its own broker."""
-    global _serving  # noqa: PLW0603 - one per process
+    global _serving
     _serving = True
 
 
@@ -41,7 +41,7 @@ def reachable(url: str) -> bool:
     return _serving or not is_memory(url)
 
 
-class Channel(memory.Channel):  # type: ignore[misc]
+class Channel(memory.Channel):
     """Takes the lowest priority number first, the oldest where they are equal."""
 
     _heaps: defaultdict[str, list[tuple[int, int, Any]]] = defaultdict(list)
@@ -61,7 +61,7 @@ class Channel(memory.Channel):  # type: ignore[misc]
             heapq.heappush(self._heaps[queue], (priority, next(self._ages), message))
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str | None = None, **_: Any) -> None:
-        for queue in self._lookup(exchange, routing_key):
+        for queue in self._lookup(exchange, routing_key or ""):
             self._put(queue, message)
 
     def _get(self, queue: str, timeout: float | None = None) -> Any:
@@ -91,7 +91,7 @@ class Channel(memory.Channel):  # type: ignore[misc]
         self.queues = queues
 
 
-class Transport(memory.Transport):  # type: ignore[misc]
+class Transport(memory.Transport):
     """The transport of ``flower-memory://``."""
 
     Channel = Channel

@@ -72,7 +72,7 @@ WITH claimed AS (
     UPDATE kr_task_flow f
        SET exec_status = 1, started_ts = COALESCE(f.started_ts, STATEMENT_TIMESTAMP()), suspended_ts = NULL
       FROM claimed
-     WHERE f.task_flow_id = claimed.task_flow_id AND f.exec_status IN (0, 2) AND NOT f.held
+     WHERE f.task_flow_id = %(flow)s AND f.exec_status IN (0, 2) AND NOT f.held
 )
 SELECT task_id, task_seq, program, parameters, attempt, retries, run, max_retries, retry_delay, time_limit FROM claimed
 """
@@ -88,8 +88,9 @@ WITH done AS (
       FROM done
      CROSS JOIN jsonb_array_elements_text(done.dependents) each(seq)
      CROSS JOIN LATERAL (
-        SELECT id FROM kr_task_stat WHERE task_flow_id = done.task_flow_id AND task_exec_seq = each.seq::int FOR UPDATE
+        SELECT id FROM kr_task_stat WHERE task_flow_id = %(flow)s AND task_exec_seq = each.seq::int FOR UPDATE
      ) t
+     WHERE each.seq::int::text = each.seq  -- always true; tells the planner to expect few, so that it takes the index
 ), told AS (
     UPDATE kr_task_stat t
        SET pending = t.pending - 1,
@@ -105,13 +106,13 @@ WITH done AS (
            finished_ts = CASE WHEN f.open_sinks = 1 THEN STATEMENT_TIMESTAMP() END,
            held = f.held AND f.open_sinks > 1
       FROM done
-     WHERE done.dependents = '[]'::jsonb AND f.task_flow_id = done.task_flow_id AND f.open_sinks > 0
+     WHERE done.dependents = '[]'::jsonb AND f.task_flow_id = %(flow)s AND f.open_sinks > 0
        AND f.exec_status IN (0, 1, 2)
     RETURNING f.exec_status
 )
 SELECT f.held, f.failed_seq IS NOT NULL AND NOT EXISTS (SELECT FROM ended WHERE exec_status = 3),
        told.task_exec_seq, told.program, told.queue, told.task_priority, told.time_limit, told.canvas
-  FROM done JOIN kr_task_flow f ON f.task_flow_id = done.task_flow_id LEFT JOIN told ON told.ready
+  FROM done JOIN kr_task_flow f ON f.task_flow_id = %(flow)s LEFT JOIN told ON told.ready
  ORDER BY told.task_exec_seq
 """
 
@@ -151,7 +152,8 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def _claim_portably(self, flow_id: str, seq: int, worker: str, pid: int) -> Claim | None:
         with transaction.atomic(using=self.db):
-            flows = self.model._meta.get_field("task_flow").related_model.objects.using(self.db)
+            flow_model: Any = self.model._meta.get_field("task_flow").related_model
+            flows = flow_model.objects.using(self.db)
             moved = (
                 self.one(flow_id, seq)
                 ._allowed("claim")
@@ -317,8 +319,9 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def released_by(self, flow_id: str, seq: int) -> TaskQuerySet:
         """Startable tasks that waited for a satisfied one."""
-        dependents = self.one(flow_id, seq).filter(exec_status__in=SATISFIED).values_list("dependents", flat=True).first()
-        return self.startable().filter(task_flow_id=flow_id, task_exec_seq__in=dependents or [])
+        satisfied = self.one(flow_id, seq).filter(exec_status__in=SATISFIED)
+        dependents = satisfied.values_list("dependents", flat=True).first() or []
+        return self.startable().filter(task_flow_id=flow_id, task_exec_seq__in=dependents)
 
     def orphaned(self, living: Collection[str], seconds: float) -> TaskQuerySet:
         """Running tasks whose worker is none of the living; one that just started counts from its claim."""
@@ -358,11 +361,14 @@ def _claim(flow_id: str, seq: int, *columns: Any) -> Claim:
     return Claim(flow_id=flow_id, seq=seq, **dict(zip(_CLAIMED, columns, strict=True)))
 
 
-def _message(
-    flow_id: str, seq: int, program: str, queue: str, priority: int, time_limit: int | None, canvas: dict[str, Any] | None
-) -> Message:
+def _message(flow_id: str, *columns: Any) -> Message:
+    seq, program, queue, priority, time_limit, canvas = columns
     head = Link(seq=seq, program=program, queue=queue, priority=priority, time_limit=time_limit)
     return Message.of(flow_id, head, canvas)
+
+
+_GOING = Q(exec_status=Status.RUNNING) | Q(exec_status=Status.WAIT, pending=0)
+"""Tasks that run, or wait for nothing but their turn or time."""
 
 
 class FlowQuerySet(models.QuerySet["Flow"]):
@@ -397,9 +403,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
     def hold(self, flow_id: str) -> int:
         """Let no task of an open flow be started."""
         return (
-            self.open()
-            .filter(pk=flow_id, held=False)
-            .update(held=True, exec_status=Status.SUSPEND, suspended_ts=Now())
+            self.open().filter(pk=flow_id, held=False).update(held=True, exec_status=Status.SUSPEND, suspended_ts=Now())
         )
 
     def release(self, flow_id: str) -> int:
@@ -436,8 +440,9 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         tasks = flow.tasks.using(self.db)
         values: dict[str, Any]
         if not tasks.filter(exec_status__in=OPEN).exists():
-            values = {"exec_status": Status.FINISH, "finished_ts": Now(), "held": False, "open_sinks": 0, "failed_seq": None}
-        elif flow.held or not tasks.filter(Q(exec_status=Status.RUNNING) | Q(exec_status=Status.WAIT, pending=0)).exists():
+            ended = {"held": False, "open_sinks": 0, "failed_seq": None}
+            values = {"exec_status": Status.FINISH, "finished_ts": Now(), **ended}
+        elif flow.held or not tasks.filter(_GOING).exists():
             values = {"exec_status": Status.SUSPEND, "suspended_ts": Coalesce("suspended_ts", Now())}
         else:
             begun = Status.WAIT if flow.started_ts is None else Status.RUNNING
@@ -448,10 +453,13 @@ class FlowQuerySet(models.QuerySet["Flow"]):
 
     def unsettled(self) -> FlowQuerySet:
         """Open flows that are not Suspend although nothing in them can go on."""
-        tasks = self.model._meta.get_field("tasks").related_model.objects.filter(task_flow_id=OuterRef("pk"))
-        going = tasks.filter(Q(exec_status=Status.RUNNING) | Q(exec_status=Status.WAIT, pending=0))
-        return self.filter(exec_status__in=[Status.WAIT, Status.RUNNING]).exclude(Exists(going)).exclude(
-            Exists(tasks.filter(program=""))
+        task_model: Any = self.model._meta.get_field("tasks").related_model
+        tasks = task_model.objects.filter(task_flow_id=OuterRef("pk"))
+        going = tasks.filter(_GOING)
+        return (
+            self.filter(exec_status__in=[Status.WAIT, Status.RUNNING])
+            .exclude(Exists(going))
+            .exclude(Exists(tasks.filter(program="")))
         )
 
     def ended_before(self, days: float) -> FlowQuerySet:
@@ -471,7 +479,7 @@ class DefinitionQuerySet(models.QuerySet[Any]):
             before = row.task_seq
         return Plan(task_id, tuple(nodes)) if nodes else None
 
-    def workflows(self) -> models.QuerySet[Any, dict[str, Any]]:
+    def workflows(self) -> Any:
         """Names of all workflows that have steps, each once, with the number of steps."""
         return self.order_by("task_id").values("task_id").annotate(steps=models.Count("task_seq"))
 
@@ -488,28 +496,19 @@ class EventQuerySet(models.QuerySet[Any]):
     """The history."""
 
     def record(
-        self,
-        verb: str,
-        flow_id: str,
-        seq: int | None = None,
-        *,
-        attempt: int | None = None,
-        worker: str = "",
-        actor: str = "",
-        reason: str = "",
-        **details: Any,
+        self, verb: str, flow_id: str, seq: int | None = None, *, details: dict[str, Any] | None = None, **facts: Any
     ) -> None:
-        """Write one transition, in the transaction that makes it."""
-        self.create(
-            verb=verb,
-            task_flow_id=flow_id,
-            task_exec_seq=seq,
-            attempt=attempt,
-            worker=worker,
-            actor=actor[:150],
-            reason=reason,
-            details=details,
-        )
+        """Write one transition, in the transaction that makes it; ``facts`` are the other columns."""
+        facts["actor"] = facts.get("actor", "")[:150]
+        self.create(verb=verb, task_flow_id=flow_id, task_exec_seq=seq, details=details or {}, **facts)
+
+    def record_all(self, verb: str, places: Sequence[tuple[str, int]], reason: str) -> None:
+        """Write the same transition by the watcher for many tasks."""
+        rows = [
+            self.model(verb=verb, task_flow_id=flow_id, task_exec_seq=seq, actor="watcher", reason=reason)
+            for flow_id, seq in places
+        ]
+        self.bulk_create(rows, batch_size=500)
 
 
 class WorkerQuerySet(models.QuerySet[Any]):

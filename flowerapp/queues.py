@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery, current_app
+from celery.app import app_or_default
 from django.db.models import Count
 
 from flowerapp import canvas, conf
@@ -50,12 +51,13 @@ def waiting(tasks: Any) -> Counter[str]:
 
 def sizes(names: Iterable[str], app: Celery | None = None) -> dict[str, int]:
     """Messages in each queue of the broker; raises what the broker raises when it does not answer."""
-    app = app or current_app._get_current_object()
+    app = app or app_or_default()
     result = {}
     with app.connection_for_read() as connection:
         connection.ensure_connection(max_retries=1, timeout=3)
         for name in names:
-            with connection.channel() as channel:
+            channel: Any = connection.channel()
+            with channel:
                 try:
                     result[name] = channel.queue_declare(name, passive=True).message_count
                 except connection.channel_errors:
@@ -72,6 +74,14 @@ def served() -> dict[str, list[str]]:
     return result
 
 
+def processes() -> Counter[str]:
+    """Queue → number of processes of the living workers that serve it."""
+    counts: Counter[str] = Counter()
+    for concurrency, names in Worker.objects.living(conf.get().LEASE_SECONDS).values_list("concurrency", "queues"):
+        counts.update(dict.fromkeys(names, concurrency))
+    return counts
+
+
 def overview() -> list[Queue]:
     """All queues that are served or waited for, by name."""
     counts = waiting(Task.objects.startable())
@@ -79,7 +89,7 @@ def overview() -> list[Queue]:
     names = sorted(set(counts) | set(workers))
     try:
         messages: dict[str, int] | None = sizes(names)
-    except Exception:  # noqa: BLE001 - any transport's error means the same here
+    except Exception:
         messages = None
     return [
         Queue(

@@ -28,19 +28,33 @@ CONTEXT = "ctx"
 class Context(Protocol):
     """What a program with a parameter ``ctx`` receives."""
 
-    flow_id: str
-    """``task_flow_id``."""
-    task_id: str
-    """Name of the workflow."""
-    seq: int
-    """``task_exec_seq``."""
-    task_seq: int
-    attempt: int
-    """Starts of this task so far, this one included."""
-    retries: int
-    """Retries since it was last registered or rerun."""
-    input: Any
-    """The flow's input, or what the tasks before it returned."""
+    @property
+    def flow_id(self) -> str:
+        """``task_flow_id``."""
+
+    @property
+    def task_id(self) -> str:
+        """Name of the workflow."""
+
+    @property
+    def seq(self) -> int:
+        """``task_exec_seq``."""
+
+    @property
+    def task_seq(self) -> int:
+        """``task_seq``."""
+
+    @property
+    def attempt(self) -> int:
+        """Starts of this task so far, this one included."""
+
+    @property
+    def retries(self) -> int:
+        """Retries since it was last registered or rerun."""
+
+    @property
+    def input(self) -> Any:
+        """The flow's input, or what the tasks before it returned."""
 
     @property
     def idempotency_key(self) -> str:
@@ -167,7 +181,7 @@ class Program:
                 raise error from None
 
     def call(self, parameters: Parameters, context: Context) -> Any:
-        """Run the function; raises InvalidPlanError for parameters that don't fit, else whatever the function raises."""
+        """Run the function; raises InvalidPlanError for parameters that don't fit, and what the function raises."""
         problems = self.parameter_problems(parameters)
         if problems:
             raise InvalidPlanError(Problem(f"parameter {key}: {message}") for key, message in problems)
@@ -214,7 +228,7 @@ def _from_json(value: Any) -> Any:
         return value
     try:
         return json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return value
 
 
@@ -257,7 +271,8 @@ def register(entry: Program) -> Program:
     """Add a program; ValueError if its name is taken by another function."""
     known = _programs.get(entry.name)
     if known is not None and _place(known.function) != _place(entry.function):
-        raise ValueError(f"program {entry.name!r} is registered twice: {_place(known.function)} and {_place(entry.function)}")
+        places = f"{_place(known.function)} and {_place(entry.function)}"
+        raise ValueError(f"program {entry.name!r} is registered twice: {places}")
     _programs[entry.name] = entry
     return entry
 

@@ -70,7 +70,7 @@ TRANSITIONS: dict[str, Transition] = {
     "change": _verb(Status.WAIT, Status.SUSPEND, to=None),
     "rerun": _verb(Status.FINISH, Status.SUSPEND, Status.IGNORE, to=Status.WAIT),
 }
-"""Verb → where it may start and where it leads, for tasks. ``wake`` wants a parked task; ``settle`` is a parked task that ends there."""
+"""Verb → where a task may start and where it leads. ``wake`` and ``settle`` want a parked task."""
 
 
 def allows(verb: str, status: int) -> bool:

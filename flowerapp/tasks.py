@@ -26,6 +26,8 @@ class ProgramTask(Task):  # type: ignore[type-arg]
     serializer = "json"
     track_started = False
 
+    _backend: Any = None
+
     @property
     def backend(self) -> Any:
         """The backend of program tasks, whatever the app's is."""
@@ -49,12 +51,11 @@ def run(self: ProgramTask, flow_id: str, seq: int) -> None:
 
 def add(program: Program) -> None:
     """Make the Celery task of a program, in every app."""
-    shared_task(
+    shared_task(  # type: ignore[no-untyped-call] # options in a dict
         name=canvas.task_name(program.name),
         base=ProgramTask,
         bind=True,
-        time_limit=program.time_limit,
-        soft_time_limit=program.soft_time_limit,
+        **{name: limit for name in ("time_limit", "soft_time_limit") if (limit := getattr(program, name))},
     )(_named(program))
 
 

@@ -9,6 +9,8 @@ from flowerapp import conf
 from flowerapp.exceptions import InvalidValueError
 
 MASKED = "••••"
+MAX_DEPTH = 200
+"""Most levels of arrays and objects in each other; databases and readers give up beyond some thousand."""
 
 
 def _refuse_constant(name: str) -> Any:
@@ -26,8 +28,12 @@ def dumps(value: Any, what: str = "value") -> str:
         size = len(text.encode())
     except UnicodeEncodeError:
         raise InvalidValueError(f"{what} holds a lone surrogate, which is not text") from None
-    except (TypeError, ValueError, RecursionError) as error:
+    except RecursionError:
+        raise InvalidValueError(_too_deep(what)) from None
+    except (TypeError, ValueError) as error:
         raise InvalidValueError(f"{what} is not JSON: {error}") from None
+    if text.count("[") + text.count("{") > MAX_DEPTH and _deeper(value):
+        raise InvalidValueError(_too_deep(what))
     if "\\u0000" in text and _holds_nul(value):
         raise InvalidValueError(f"{what} holds a NUL character, which the database cannot store")
     limit = conf.get().MAX_JSON_BYTES
@@ -46,11 +52,32 @@ def loads(text: str | bytes, what: str = "value") -> Any:
     try:
         value = json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
-        raise InvalidValueError(f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}") from None
-    except (UnicodeDecodeError, RecursionError) as error:
+        raise InvalidValueError(
+            f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
+        ) from None
+    except RecursionError:
+        raise InvalidValueError(_too_deep(what)) from None
+    except ValueError as error:  # bytes that are not text, or a number of thousands of digits
         raise InvalidValueError(f"{what} is not JSON: {error}") from None
     dumps(value, what)
     return value
+
+
+def _too_deep(what: str) -> str:
+    return f"{what} is nested too deep; the limit is {MAX_DEPTH} levels"
+
+
+def _deeper(value: Any) -> bool:
+    """Whether there are more than ``MAX_DEPTH`` levels."""
+    layer = [value]
+    for _ in range(MAX_DEPTH):
+        inner = (each.values() if isinstance(each, dict) else each for each in layer if _nests(each))
+        layer = [each for group in inner for each in group if _nests(each)]
+    return bool(layer)
+
+
+def _nests(value: Any) -> bool:
+    return isinstance(value, (dict, list, tuple))
 
 
 def _holds_nul(value: Any) -> bool:
@@ -81,10 +108,15 @@ def masked(parameters: Any) -> Any:
     """``parameters`` with the values of secret-looking keys replaced, at any depth, for showing to people."""
     words = conf.get().MASK
 
+    def secret(key: str) -> bool:
+        return any(word in key.lower() for word in words)
+
     def mask(value: Any) -> Any:
         if isinstance(value, dict):
             return {
-                key: MASKED if item not in (None, "") and any(word in str(key).lower() for word in words) else mask(item)
+                key: MASKED
+                if item not in (None, "") and any(word in str(key).lower() for word in words)
+                else mask(item)
                 for key, item in value.items()
             }
         if isinstance(value, list):

@@ -10,7 +10,8 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 from celery import signals as celery_signals
@@ -30,6 +31,8 @@ PAGE = 500
 """Rows that one duty takes at once; what is left comes with the next tick."""
 TICK = 0.5
 """Seconds between looks."""
+GRACE = 2
+"""Seconds that a claim may be older than what the worker's parent knows of it."""
 
 
 def intervened(kind: str, flow_id: str, seq: int) -> None:
@@ -53,32 +56,50 @@ def hand_over() -> int:
     return len(messages)
 
 
-def resend() -> int:
-    """Send again what was sent long ago and is in its queue no more."""
-    silent = Task.objects.silent(conf.get().RESEND_AFTER)
-    if not silent.exists():
-        return 0
-    waiting = queues.waiting(Task.objects.startable())
-    in_broker = queues.sizes(waiting)
-    missing = {name: waiting[name] - in_broker[name] for name in waiting if waiting[name] > in_broker[name]}
+_suspected: Counter[str] = Counter()
+"""Queue → messages that the last look found missing."""
+
+
+class Resend:
+    """Send again what was sent long ago and is in its queue no more.
+
+    A queue that holds fewer messages than silent tasks wait for it has lost some: the oldest. The broker is asked
+    first, so what is taken from the queue meanwhile is not missed; and a task must be among the oldest in two looks, so
+    one that a worker has just taken is not either.
+    """
+
+    def __init__(self) -> None:
+        self.suspects: set[int] = set()
+
+    def __call__(self) -> int:
+        """One look; the number sent again."""
+        before, self.suspects = self.suspects, set()
+        silent = Task.objects.silent(conf.get().RESEND_AFTER)
+        if silent.exists():
+            in_broker = queues.sizes(queues.waiting(silent))
+            oldest = silent.order_by("sent_ts", "pk").values_list("pk", "program", "queue")
+            counts = queues.waiting(silent)
+            missing = {name: counts[name] - in_broker.get(name, 0) for name in counts}
+            for pk, program, queue in oldest[: PAGE * 10] if max(missing.values(), default=0) > 0 else ():
+                name = queues.queue_of(program, queue)
+                if missing.get(name, 0) > 0:
+                    missing[name] -= 1
+                    self.suspects.add(pk)
+        return _send_again(sorted(self.suspects & before)[: PAGE * 4])
+
+
+def _send_again(pks: Sequence[int]) -> int:
     count = 0
-    for row in silent.order_by("sent_ts").values("pk", "program", "queue")[: PAGE * 10].iterator():
-        name = queues.queue_of(row["program"], row["queue"])
-        if missing.get(name, 0) > 0 and count < PAGE:
-            missing[name] -= 1
-            count += _resend(row["pk"])
-    return count
-
-
-def _resend(pk: int) -> int:
-    chosen = Task.objects.filter(pk=pk)
-    messages = chosen.startable().messages(alone=True)
-    for message in messages:
+    for some in batched(pks):
+        chosen = Task.objects.filter(pk__in=some)
+        messages = chosen.startable().messages(alone=True)
         chosen.mark_sent()
-        Event.objects.record("resend", message.flow_id, message.head.seq, actor="watcher", reason="its message was lost")
-        intervened("resend", message.flow_id, message.head.seq)
-    engine.send(messages)
-    return len(messages)
+        Event.objects.record_all("resend", [(each.flow_id, each.head.seq) for each in messages], "its message was lost")
+        for message in messages:
+            intervened("resend", message.flow_id, message.head.seq)
+        engine.send(messages)
+        count += len(messages)
+    return count
 
 
 def rescue() -> int:
@@ -109,15 +130,16 @@ def prune() -> int:
     return sum(engine.delete(some) for some in batched(old, 100))
 
 
-DUTIES: tuple[tuple[float, Callable[[], int]], ...] = (
-    (0.5, hand_over),
-    (2, engine.adopt),
-    (2, rescue),
-    (2, resend),
-    (3, settle),
-    (60, prune),
-)
-"""What the leader does, each with the seconds between."""
+def duties() -> list[tuple[str, float, Callable[[], int]]]:
+    """What the leader does, each with the seconds between."""
+    return [
+        ("hand over", 0.5, hand_over),
+        ("adopt", 2, engine.adopt),
+        ("rescue", 2, rescue),
+        ("resend", 2, Resend()),
+        ("settle", 3, settle),
+        ("prune", 60, prune),
+    ]
 
 
 class Watcher(threading.Thread):
@@ -129,6 +151,7 @@ class Watcher(threading.Thread):
         self.pool = pool
         self.worker = identity.worker()
         self.leads = False
+        self.duties = duties()
         self.stopping = threading.Event()
         self._last: dict[str, float] = {}
 
@@ -149,23 +172,25 @@ class Watcher(threading.Thread):
         if not self._do("vouch", 2, self.vouch):
             return
         self._do("stop cancelled", 1, self.stop_cancelled)
+        self._do("rescue own", 1, self.rescue_own)
         self._do("lead", conf.get().LEADER_SECONDS / 4, self.take_lead)
         if self.leads:
-            for seconds, duty in DUTIES:
-                if self.stopping.is_set() or not self._do(duty.__name__, seconds, duty):
-                    break
+            for name, seconds, duty in self.duties:
+                self._do(name, seconds, duty)
 
     def _do(self, name: str, seconds: float, duty: Callable[[], Any]) -> bool:
-        """Run a duty if it is due; False if it failed."""
-        if time.monotonic() - self._last.get(name, float("-inf")) < seconds:
+        """Run a duty if it is due and we are not stopping; False if it failed."""
+        if self.stopping.is_set() or time.monotonic() - self._last.get(name, float("-inf")) < seconds:
             return True
         try:
             duty()
-        except Exception:  # the database or the broker may be away; the next look tries again
-            logger.warning("watcher: %s failed; trying again", name, exc_info=True)
+        except Exception as error:  # the database or the broker may be away; a later look tries again
+            logger.warning("watcher: %s failed and is tried again in %g s: %r", name, seconds, error)
+            logger.debug("watcher: %s", name, exc_info=True)
             connection.close()
             return False
-        self._last[name] = time.monotonic()
+        finally:
+            self._last[name] = time.monotonic()
         return True
 
     def vouch(self) -> None:
@@ -187,6 +212,16 @@ class Watcher(threading.Thread):
             if pid not in (None, os.getpid()) and self.pool() is not None and cancelled.exists():
                 logger.info("flow %s task %s was cancelled: stopping process %s", flow_id, seq, pid)
                 requests[celery_id].terminate(self.pool(), signal="TERM")
+
+    def rescue_own(self) -> None:
+        """Send tasks again that this worker claimed and no longer knows of: their process or its outcome was lost."""
+        known = {place for celery_id in list(worker_state.requests) if (place := canvas.place_of(celery_id))}
+        mine = Task.objects.orphaned([], GRACE).filter(worker=self.worker).order_by("pk")
+        for place in mine.values_list("task_flow_id", "task_exec_seq")[:PAGE]:
+            if place not in known:
+                outcome = engine.lost(*place, "its process ended without an outcome", worker=self.worker)
+                engine.send(outcome.released)
+                intervened("rescue", *place)
 
     def say_goodbye(self) -> None:
         """Lay the lead down and tell that this worker is gone."""
@@ -236,7 +271,7 @@ def on_worker_init(sender: Any, **_: Any) -> None:
 
 def on_worker_ready(sender: Any, **_: Any) -> None:
     """In the parent, before it consumes: start the watcher."""
-    global _watcher  # noqa: PLW0603 - one per process
+    global _watcher
     if not conf.get().WATCHER:
         return
     _watcher = Watcher(describe(sender.controller), pool=lambda: sender.pool)
@@ -251,12 +286,15 @@ def on_worker_shutdown(**_: Any) -> None:
         _watcher.stop()
 
 
-def on_unknown_task(name: str = "", id: str = "", **_: Any) -> None:  # noqa: A002 - the signal's word
+def on_unknown_task(name: str = "", id: str = "", **_: Any) -> None:
     """A message for a program that this worker does not have: suspend its task, saying so."""
     if (place := canvas.place_of(id)) and name.startswith(canvas.PREFIX):
         program = name.removeprefix(canvas.PREFIX)
         reason = f"program {program!r} is unknown to the worker that got it; deploy it there, or route it elsewhere"
-        engine.refused(*place, identity.worker(), reason)
+        try:
+            engine.refused(*place, identity.worker(), reason)
+        finally:
+            connection.close()
 
 
 def install() -> None:

@@ -18,7 +18,7 @@ STATE_DIR = Path(env.str("FLOWER_STATE_DIR", default=".flower")).resolve()
 """Where a project without DATABASE_URL keeps its database and its key."""
 
 
-def _secret_key() -> str:
+def _secret_key() -> Any:
     """DJANGO_SECRET_KEY, or a key of this machine's own that is made once."""
     given = env.str("DJANGO_SECRET_KEY", default="")
     if given:
@@ -106,7 +106,12 @@ DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": f"django.contrib.auth.password_validation.{name}"}
-    for name in ("UserAttributeSimilarityValidator", "MinimumLengthValidator", "CommonPasswordValidator", "NumericPasswordValidator")
+    for name in (
+        "UserAttributeSimilarityValidator",
+        "MinimumLengthValidator",
+        "CommonPasswordValidator",
+        "NumericPasswordValidator",
+    )
 ]
 LANGUAGE_CODE = "en-us"
 TIME_ZONE = "UTC"
@@ -143,7 +148,7 @@ FLOWER: dict[str, Any] = {
 }
 
 
-def _broker_url() -> str:
+def _broker_url() -> Any:
     """CELERY_BROKER_URL, or Redis where REDIS_HOST or REDIS_PORT is set, or the memory of a standalone server."""
     if url := env.str("CELERY_BROKER_URL", default=""):
         return url

@@ -1,7 +1,7 @@
 """URLs of the reference project."""
 
 from django.contrib import admin
-from django.urls import include, path
+from django.urls import path
 from django.views.generic import RedirectView
 
 urlpatterns = [

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Value
 
+from flowerapp.exceptions import InvalidPlanError, Problem
 from flowerapp.models import fields
 from flowerapp.plan import Node
 from flowerapp.querysets import DefinitionQuerySet, WorkflowQuerySet
@@ -36,7 +37,7 @@ class TaskDefinition(models.Model):
     """One step of a workflow: a row of the original ``ms_task_definition`` with options of ours."""
 
     task_id = models.CharField(max_length=256, help_text="Name of the workflow.")
-    task_seq = models.IntegerField(help_text="Number of the step; steps run in this order unless depends_on says otherwise.")
+    task_seq = models.IntegerField(help_text="Number of the step; without depends_on, steps run in this order.")
     program = models.CharField(max_length=256)
     task_priority = fields.priority_field(db_default=0)
     param1_key = models.CharField(max_length=PAIR_LENGTH, null=True, blank=True)  # noqa: DJ001 - the original's columns
@@ -58,10 +59,16 @@ class TaskDefinition(models.Model):
     depends_on = models.JSONField(
         null=True, blank=True, help_text="List of task_seq; [] for none, empty for the step before."
     )
-    queue = models.CharField(max_length=256, blank=True, default="", db_default="", help_text="Empty for the program's.")
-    max_retries = models.PositiveIntegerField(null=True, blank=True, help_text="Retries after the first start (3 means 4 starts).")
+    queue = models.CharField(
+        max_length=256, blank=True, default="", db_default="", help_text="Empty for the program's."
+    )
+    max_retries = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Retries after the first start (3 means 4 starts)."
+    )
     retry_delay = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds before each retry.")
-    time_limit = models.PositiveIntegerField(null=True, blank=True, help_text="Seconds; may only tighten the program's limit.")
+    time_limit = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Seconds; it can only tighten the program's."
+    )
 
     objects = DefinitionQuerySet.as_manager()
 
@@ -101,6 +108,7 @@ class TaskDefinition(models.Model):
 
     def node(self, before: int | None) -> Node:
         """The step as a node of a plan; ``before`` is the ``task_seq`` of the row before it, its default dependency."""
+        self._check_columns()
         if self.depends_on is None:
             depends_on = () if before is None else (before,)
         else:
@@ -116,3 +124,14 @@ class TaskDefinition(models.Model):
             retry_delay=self.retry_delay,
             time_limit=self.time_limit,
         )
+
+    def _check_columns(self) -> None:
+        """Raise InvalidPlanError where SQL wrote JSON of another shape."""
+        wrong = []
+        depends_on = [] if self.depends_on is None else self.depends_on
+        if not isinstance(depends_on, list) or not all(type(each) is int for each in depends_on):
+            wrong.append(Problem("depends_on must be a list of task_seq, or NULL", self.task_seq, "depends_on"))
+        if not isinstance(self.parameters or {}, dict):
+            wrong.append(Problem("parameters must be a JSON object", self.task_seq, "parameters"))
+        if wrong:
+            raise InvalidPlanError(wrong, self.task_id)

@@ -10,7 +10,6 @@ from django.db.models import Q, Value
 from django.db.models.functions import Now
 
 from flowerapp.dispatch import Link
-from flowerapp.exceptions import FlowerError
 from flowerapp.models import fields
 from flowerapp.querysets import EventQuerySet, FlowQuerySet, TaskQuerySet
 from flowerapp.states import OPEN, SATISFIED, Status
@@ -21,6 +20,10 @@ NO_DEPENDENCY = -1
 
 def _empty() -> Value:
     return Value({}, models.JSONField())
+
+
+def _no_seqs() -> Value:
+    return Value([], models.JSONField())
 
 
 class Flow(models.Model):
@@ -105,10 +108,15 @@ class Task(models.Model):
     """One step of one flow: a row of the original ``kr_task_stat`` with columns of ours."""
 
     task_flow = models.ForeignKey(
-        Flow, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="tasks", db_column="task_flow_id"
+        Flow,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        db_index=False,
+        related_name="tasks",
+        db_column="task_flow_id",
     )
     task_exec_seq = models.IntegerField()
-    depends_task_exec_seq = models.IntegerField(default=NO_DEPENDENCY, help_text="The largest seq it depends on; −1 for none.")
+    depends_task_exec_seq = models.IntegerField(default=NO_DEPENDENCY, help_text="The largest it depends on; −1: none.")
     task_id = models.CharField(max_length=256)
     task_seq = models.IntegerField()
     exec_status = fields.status_field(default=Status.WAIT)
@@ -120,25 +128,36 @@ class Task(models.Model):
     suspended_ts = models.DateTimeField(null=True, blank=True)
 
     program = models.CharField(
-        max_length=256, blank=True, default="", db_default="", help_text="Empty on a row inserted by others, until it is adopted."
+        max_length=256,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Empty until an inserted row is adopted.",
     )
     queue = models.CharField(max_length=256, blank=True, default="", db_default="")
     max_retries = models.IntegerField(null=True, blank=True)
     retry_delay = models.IntegerField(null=True, blank=True)
     time_limit = models.IntegerField(null=True, blank=True)
 
-    depends_on = models.JSONField(default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Seqs it depends on.")
+    depends_on = models.JSONField(
+        default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Seqs it depends on."
+    )
     dependents = models.JSONField(
-        default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Seqs of open tasks that wait for it."
+        default=list,
+        db_default=Value([], models.JSONField()),
+        blank=True,
+        help_text="Seqs of open tasks that wait for it.",
     )
     pending = models.IntegerField(default=0, db_default=0, help_text="Dependencies that are not satisfied yet.")
-    canvas = models.JSONField(null=True, blank=True, help_text="What travels on its message: the chain after it, the chord's body.")
+    canvas = models.JSONField(null=True, blank=True, help_text="What travels on its message beside it.")
 
     attempt = models.IntegerField(default=0, db_default=0, help_text="Starts so far; fences late outcomes.")
     retries = models.IntegerField(default=0, db_default=0)
     rescues = models.IntegerField(default=0, db_default=0, help_text="Times its worker was lost.")
     run = models.IntegerField(default=1, db_default=1, help_text="1, and one more with each rerun.")
-    worker = models.CharField(max_length=64, blank=True, default="", db_default="", help_text="Worker of the last start.")
+    worker = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="Worker of the last start."
+    )
     pid = models.IntegerField(null=True, blank=True, help_text="Its process.")
     parked = models.BooleanField(default=False, db_default=False)
     due_ts = models.DateTimeField(null=True, blank=True, help_text="Not started before this.")
@@ -198,14 +217,19 @@ class Event(models.Model):
 
     id: int
     task_flow = models.ForeignKey(
-        Flow, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="history", db_column="task_flow_id"
+        Flow,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        db_index=False,
+        related_name="history",
+        db_column="task_flow_id",
     )
     task_exec_seq = models.IntegerField(null=True, blank=True, help_text="Empty for the flow as a whole.")
     ts = models.DateTimeField(db_default=Now())
     verb = models.CharField(max_length=32)
     attempt = models.IntegerField(null=True, blank=True)
     worker = models.CharField(max_length=64, blank=True, default="")
-    actor = models.CharField(max_length=150, blank=True, default="", help_text="User, or the part of the engine that did it.")
+    actor = models.CharField(max_length=150, blank=True, default="", help_text="User, or part of the engine.")
     reason = models.TextField(blank=True, default="")
     details = models.JSONField(default=dict, blank=True)
 
@@ -225,7 +249,12 @@ class Log(models.Model):
     """A line that a program wrote with ``ctx.log``."""
 
     task_flow = models.ForeignKey(
-        Flow, on_delete=models.CASCADE, db_constraint=False, db_index=False, related_name="logs", db_column="task_flow_id"
+        Flow,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        db_index=False,
+        related_name="logs",
+        db_column="task_flow_id",
     )
     task_exec_seq = models.IntegerField()
     attempt = models.IntegerField()

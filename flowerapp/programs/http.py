@@ -32,16 +32,19 @@ def http_post_request(
     url: Annotated[str, Field(alias="URL", description="http or https address.")],
     body: Annotated[Any, Field(alias="BODY", description="Text is sent as it is, anything else as JSON.")] = "",
     headers: Annotated[dict[str, str], Field(alias="HEADERS", description="Request headers.")] = {},  # noqa: B006 - never changed
-    timeout: Annotated[float, Field(alias="TIMEOUT", gt=0, le=3600, description="Seconds to wait for the answer.")] = 60,
+    timeout: Annotated[
+        float, Field(alias="TIMEOUT", gt=0, le=3600, description="Seconds to wait for the answer.")
+    ] = 60,
 ) -> dict[str, Any]:
     """POST BODY to URL; the response is the output, and an error status fails the task."""
     refuse_private(url)
     content = body if isinstance(body, str) else json.dumps(body)
+    sent = {"Content-Type": "application/json"} | headers
     limits = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
     try:
         with (
             httpx.Client(timeout=limits, follow_redirects=False, trust_env=False) as client,
-            client.stream("POST", url, content=content.encode(), headers={"Content-Type": "application/json"} | headers) as response,
+            client.stream("POST", url, content=content.encode(), headers=sent) as response,
         ):
             received = _read(response)
     except httpx.HTTPError as error:

@@ -1,5 +1,7 @@
 """The app's configuration."""
 
+import os
+
 from django.apps import AppConfig
 
 
@@ -9,3 +11,10 @@ class ProbeConfig(AppConfig):
     name = "tests.probe"
     label = "probe"
     default_auto_field = "django.db.models.BigAutoField"
+
+    def ready(self) -> None:
+        """Measure messages where the tests ask for it."""
+        if path := os.environ.get("FLOWER_PROBE_MESSAGES"):
+            from tests.probe import measure
+
+            measure.install(path)

@@ -1,0 +1,108 @@
+"""SVG pictures."""
+
+from __future__ import annotations
+
+import unicodedata
+from collections import Counter
+from collections.abc import Collection, Iterable, Mapping
+from html import escape
+
+from flowerapp import graph
+from flowerapp.drawing.colours import DARK, LIGHT, Colour
+from flowerapp.drawing.layout import BOX_HEIGHT, BOX_WIDTH, Layout
+from flowerapp.drawing.nodes import SYMBOLS, Node, clean, collapse
+from flowerapp.states import Status
+
+LABEL_COLUMNS = 21
+"""Characters of a label that fit into a box."""
+
+
+def svg(nodes: Iterable[Node], edges: graph.Edges, title: str = "Workflow") -> str:
+    """An SVG picture in light or dark colours, as the reader's system asks; ``title`` is told to screen readers."""
+    everything = list(nodes)
+    drawn, depends = collapse(everything, edges)
+    layout = Layout.of(depends)
+    by_seq = {node.seq: node for node in drawn}
+    paths = [layout.path(route) for route in layout.routes]
+    boxes = [_box(by_seq[seq], *layout.corner(seq)) for seq in sorted(by_seq)]
+    width, height = layout.size
+    return "\n".join(
+        [
+            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
+            ' role="img" aria-labelledby="flow-title flow-desc" class="flow-graph">',
+            f'<title id="flow-title">{escape(clean(title))}</title>',
+            f'<desc id="flow-desc">{escape(_description(everything))}</desc>',
+            f"<style>{_css()}</style>",
+            '<defs><marker id="flow-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
+            ' orient="auto-start-reverse"><path class="head" d="M0 0 8 4 0 8z"/></marker></defs>',
+            f'<rect class="page" width="{width}" height="{height}"/>',
+            *(f'<path class="edge" d="{path}" marker-end="url(#flow-arrow)"/>' for path in paths),
+            *boxes,
+            "</svg>\n",
+        ]
+    )
+
+
+def _description(nodes: Collection[Node]) -> str:
+    counts = Counter(node.status for node in nodes if node.status is not None)
+    told = ", ".join(f"{count:,} {status.label}" for status, count in sorted(counts.items()))
+    return f"{len(nodes):,} task{'s' if len(nodes) != 1 else ''}" + (f": {told}" if told else "")
+
+
+def _css() -> str:
+    plain = (
+        ".flow-graph{font:14px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
+        ".flow-graph{color-scheme:light dark}"
+        ".flow-graph .name{font-weight:600}.flow-graph .seq{font-weight:400;opacity:.75}"
+        ".flow-graph .word{font-size:12px}"
+        ".flow-graph rect{stroke-width:1.5}.flow-graph .edge{fill:none;stroke-width:1.5}"
+        ".flow-graph .sign{font-weight:700;text-anchor:middle}.flow-graph .more rect{stroke-dasharray:5 4}"
+    )
+    light = _theme(LIGHT, page="#ffffff", line="#8c959f", none=Colour("#ffffff", "#57606a", "#1f2328"))
+    dark = _theme(DARK, page="#0d1117", line="#6e7681", none=Colour("#161b22", "#8b949e", "#e6edf3"))
+    return f"{plain}{light}@media(prefers-color-scheme:dark){{{dark}}}"
+
+
+def _theme(colours: Mapping[Status, Colour], *, page: str, line: str, none: Colour) -> str:
+    named = {"plain": none} | {status.label.lower(): colour for status, colour in colours.items()}
+    states = "".join(
+        f".flow-graph .{name} rect{{fill:{each.fill};stroke:{each.line}}}.flow-graph .{name} text{{fill:{each.text}}}"
+        f".flow-graph .{name} circle{{fill:{each.line}}}.flow-graph .{name} .sign{{fill:{each.fill}}}"
+        for name, each in named.items()
+    )
+    ground = f".flow-graph .page{{fill:{page};stroke:none}}"
+    return f"{ground}.flow-graph .edge{{stroke:{line}}}.flow-graph .head{{fill:{line}}}{states}"
+
+
+def _box(node: Node, x: float, y: float) -> str:
+    style = "plain" if node.status is None else node.word.lower()
+    style += " more" if node.more else ""
+    told = f"{node.title} – {node.word}" if node.word else node.title
+    left = 44 if node.status is not None else 16
+    below = (
+        node.word
+        if node.status is not None
+        else " ".join(f"{SYMBOLS[status]} {count}" for status, count in node.counts)
+    )
+    name_y = 21 if below else 29
+    seq = "" if node.more else f'<tspan class="seq">{node.seq}</tspan> '
+    label = escape(_shortened(clean(node.label), LABEL_COLUMNS - len(str(node.seq))))
+    parts = [
+        f'<g class="{style}" transform="translate({x:g} {y:g})"><title>{escape(clean(told))}</title>',
+        f'<rect width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="9"/>',
+        f'<text class="name" x="{left}" y="{name_y}">{seq}{label}</text>',
+    ]
+    if node.status is not None:
+        parts.append(f'<circle cx="24" cy="24" r="11"/><text class="sign" x="24" y="29">{SYMBOLS[node.status]}</text>')
+    if below:
+        parts.append(f'<text class="word" x="{left}" y="38">{below}</text>')
+    return "".join([*parts, "</g>"])
+
+
+def _shortened(text: str, columns: int) -> str:
+    width = 0
+    for index, each in enumerate(text):
+        width += 2 if unicodedata.east_asian_width(each) in "WF" else 1
+        if width > columns:
+            return text[: max(1, index - 1)] + "…"
+    return text

@@ -1,0 +1,57 @@
+"""The use-cases: register a flow, run its tasks, and the operators' verbs.
+
+Only this package opens transactions, and messages go out on commit. In the order of a flow's life: ``defining``,
+``registering``, ``sending``, ``attempts``, ``operators``; ``links`` holds what follows from the states of a flow's tasks, ``adoption``
+takes over rows that others inserted.
+"""
+
+from flowerapp.engine.adoption import adopt
+from flowerapp.engine.attempts import (
+    REFUSED,
+    Outcome,
+    failed,
+    finished,
+    look_again,
+    lost,
+    perform,
+    refused,
+    run,
+    timed_out,
+    use_performer,
+)
+from flowerapp.engine.defining import define, undefine
+from flowerapp.engine.links import settle
+from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend
+from flowerapp.engine.registering import plan_of, register, uuid7
+from flowerapp.engine.sending import send
+
+__all__ = [
+    "REFUSED",
+    "Outcome",
+    "adopt",
+    "cancel",
+    "change",
+    "define",
+    "delete",
+    "failed",
+    "finished",
+    "get_flow",
+    "get_task",
+    "look_again",
+    "lost",
+    "perform",
+    "plan_of",
+    "refused",
+    "register",
+    "rerun",
+    "resume",
+    "run",
+    "send",
+    "settle",
+    "skip",
+    "suspend",
+    "timed_out",
+    "use_performer",
+    "undefine",
+    "uuid7",
+]

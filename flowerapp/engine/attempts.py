@@ -1,0 +1,225 @@
+"""One start of a task, and its outcome. A program never runs inside a transaction of ours."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+import traceback as tracebacks
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar
+
+from django.db import InterfaceError, OperationalError, connection, transaction
+
+from flowerapp import conf, registry, values
+from flowerapp.context import Context
+from flowerapp.dispatch import Message
+from flowerapp.engine.links import settle
+from flowerapp.exceptions import FlowerError, RetryTask, TimeLimitError
+from flowerapp.models import Event, Flow, Task
+from flowerapp.querysets import Claim, Finished
+from flowerapp.states import Status
+
+logger = logging.getLogger(__name__)
+
+Result = TypeVar("Result")
+
+PATIENCE = 30.0
+"""Seconds to go on trying to record an outcome while the database is away; after that the task is left to rescue."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """What became of a message's task."""
+
+    finished: bool
+    """The task is satisfied, so what the message carries may go on."""
+    released: tuple[Message, ...] = ()
+    """Tasks that became ready and are to be sent."""
+
+
+REFUSED = Outcome(finished=False)
+
+
+def run(flow_id: str, seq: int, worker: str) -> Outcome:
+    """Look at a task: claim it for this process of ``worker``, run its program and record the outcome.
+
+    Where there is nothing to claim, it does what ``look_again`` says.
+    """
+    claim = _steady(lambda: Task.objects.claim(flow_id, seq, worker, os.getpid()))
+    if claim is None:
+        return look_again(flow_id, seq)
+    return _performer(claim)
+
+
+def perform(claim: Claim) -> Outcome:
+    """Run the program of a claim in this process, and record the outcome."""
+    try:
+        output = _call(claim)
+    except Exception as error:
+        return failed(claim, error)
+    return finished(claim, output)
+
+
+_performer: Callable[[Claim], Outcome] = perform
+
+
+def use_performer(performer: Callable[[Claim], Outcome]) -> None:
+    """Let ``performer`` run the programs of this process's claims, wherever it likes, and record the outcomes."""
+    global _performer
+    _performer = performer
+
+
+def _call(claim: Claim) -> str:
+    """Run the program; the JSON text of what it returned."""
+    output = registry.get(claim.program).call(claim.parameters, Context(claim))
+    return values.dumps({} if output is None else output, f"output of program {claim.program}")
+
+
+def _steady(statement: Callable[[], Result], patience: float = 0) -> Result:
+    """Try again when the kept connection turns out to be broken: once, and then for ``patience`` seconds."""
+    deadline, pause = time.monotonic() + patience, 0.0
+    while True:
+        try:
+            return statement()
+        except (OperationalError, InterfaceError):
+            if connection.in_atomic_block or (pause and time.monotonic() > deadline):
+                raise
+            connection.close()
+            time.sleep(pause)
+            pause = min(pause * 2 or 0.05, 2)
+
+
+def finished(claim: Claim, output: str) -> Outcome:
+    """Record a success; a late one is refused."""
+    place = claim.flow_id, claim.seq
+    done = _steady(lambda: Task.objects.finish(*place, claim.attempt, output), PATIENCE)
+    if done is not None:
+        return _after(claim.flow_id, done)
+    if Task.objects.one(*place).filter(exec_status=Status.FINISH, attempt=claim.attempt).exists():
+        # An earlier try was committed, and the connection broke before it could say so.
+        return Outcome(finished=True, released=tuple(Task.objects.released_by(*place).messages(alone=True)))
+    logger.warning("late outcome of flow %s task %s attempt %s refused", *place, claim.attempt)
+    return REFUSED
+
+
+def _after(flow_id: str, done: Finished) -> Outcome:
+    if done.may_be_stuck:
+        settle(flow_id)
+    return Outcome(finished=True, released=() if done.held else done.released)
+
+
+def look_again(flow_id: str, seq: int) -> Outcome:
+    """For a message that claimed nothing: if its task is satisfied, send what waits for it and was not sent lately.
+
+    Not sent lately, because two copies of each message of a chain would otherwise become four, eight, sixteen.
+    """
+    waiting = Task.objects.released_by(flow_id, seq) & Task.objects.silent(conf.get().RESEND_AFTER)
+    with transaction.atomic():
+        messages = waiting.messages(alone=True)
+        if messages:
+            Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=[m.head.seq for m in messages]).mark_sent()
+    return Outcome(finished=False, released=tuple(messages))
+
+
+def failed(claim: Claim, error: BaseException) -> Outcome:
+    """Record that an attempt ended by an error: a retry if the program's policy has one left, else a failure."""
+    text = "".join(tracebacks.format_exception(error)).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    delay = _retry_delay(claim, error)
+    message = _message_of(error)
+    moved = _steady(lambda: _record_error(claim, message, text, delay), PATIENCE)
+    if moved and delay is None:
+        settle(claim.flow_id)
+    elif not moved:
+        logger.warning("late error of flow %s task %s attempt %s refused", claim.flow_id, claim.seq, claim.attempt)
+    return REFUSED
+
+
+def _record_error(claim: Claim, message: str, text: str, delay: float | None) -> int:
+    place = claim.flow_id, claim.seq
+    with transaction.atomic():
+        if delay is None:
+            moved = Task.objects.fail(*place, claim.attempt, message, text)
+        else:
+            moved = Task.objects.retry(*place, claim.attempt, delay, message, text)
+        if moved and delay is None:
+            Flow.objects.point_to_failure(*place)
+        if moved:
+            verb = "fail" if delay is None else "retry"
+            told = {} if delay is None else {"delay": round(delay, 3)}
+            Event.objects.record(verb, *place, attempt=claim.attempt, actor="program", reason=message, details=told)
+    return moved
+
+
+def _message_of(error: BaseException) -> str:
+    text = str(error).replace("\0", "\N{REPLACEMENT CHARACTER}").strip()
+    name = type(error).__name__
+    return text if text and isinstance(error, FlowerError) else f"{name}: {text}" if text else name
+
+
+def _retry_delay(claim: Claim, error: BaseException) -> float | None:
+    """Seconds until the next start, or None if there is to be none."""
+    try:
+        program = registry.get(claim.program)
+    except FlowerError:
+        return None
+    limit = program.max_retries if claim.max_retries is None else claim.max_retries
+    given = claim.max_retries is not None
+    timed_out = isinstance(error, TimeLimitError) and (given or bool(program.autoretry_for))
+    if not (timed_out or program.retries_on(error, limit_given=given)):
+        return None
+    if limit is not None and claim.retries >= limit:
+        return None
+    if isinstance(error, RetryTask) and error.delay is not None:
+        return max(0.0, error.delay)
+    return claim.retry_delay if claim.retry_delay is not None else program.delay(claim.retries)
+
+
+def lost(flow_id: str, seq: int, reason: str, *, worker: str, pid: int | None = None) -> Outcome:
+    """The process that ran a task is gone: send the task again, or suspend it when that has happened too often.
+
+    ``worker`` and ``pid`` name the process; an attempt of another one is left alone. If the task had finished, what
+    it released is sent.
+    """
+    with transaction.atomic():
+        task = Task.objects.select_for_update().filter(worker=worker).one(flow_id, seq).first()
+        if task is None or (pid is not None and task.pid != pid):
+            return REFUSED
+        if task.status is not Status.RUNNING:
+            return Outcome(finished=False, released=tuple(Task.objects.released_by(flow_id, seq).messages(alone=True)))
+        given_up = task.rescues >= conf.get().MAX_RESCUES
+        if given_up:
+            reason = f"{reason}; its worker was lost {task.rescues + 1} times, so it is not started again"
+            Task.objects.fail(flow_id, seq, task.attempt, reason, "")
+            Flow.objects.point_to_failure(flow_id, seq)
+        else:
+            Task.objects.rescue(flow_id, seq, task.attempt)
+        verb = "fail" if given_up else "rescue"
+        Event.objects.record(verb, flow_id, seq, attempt=task.attempt, worker=worker, actor="watcher", reason=reason)
+    if given_up:
+        settle(flow_id)
+    messages = Task.objects.filter(task_exec_seq=seq, task_flow_id=flow_id).startable().messages(alone=True)
+    return Outcome(finished=False, released=tuple(messages))
+
+
+def timed_out(flow_id: str, seq: int, seconds: float, *, worker: str, pid: int | None = None) -> Outcome:
+    """The process that ran a task was killed at its time limit: retry or suspend it."""
+    claim = _running(flow_id, seq, worker, pid)
+    return failed(claim, TimeLimitError(f"timed out after {seconds:g} s")) if claim else REFUSED
+
+
+def refused(flow_id: str, seq: int, worker: str, reason: str) -> Outcome:
+    """A worker cannot run this task: suspend it with the reason."""
+    claim = Task.objects.claim(flow_id, seq, worker, os.getpid())
+    return failed(claim, FlowerError(reason)) if claim else REFUSED
+
+
+def _running(flow_id: str, seq: int, worker: str, pid: int | None) -> Claim | None:
+    """The attempt that this process runs."""
+    task = Task.objects.one(flow_id, seq).filter(exec_status=Status.RUNNING, worker=worker).first()
+    if task is None or (pid is not None and task.pid != pid):
+        return None
+    names = ("task_id", "task_seq", "program", "parameters", "attempt", "retries", "run")
+    options = ("max_retries", "retry_delay", "time_limit")
+    return Claim(flow_id=flow_id, seq=seq, **{name: getattr(task, name) for name in names + options})

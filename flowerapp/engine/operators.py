@@ -1,0 +1,240 @@
+"""The operators' verbs: each is one call, used alike by admin, API and command line."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import transaction
+
+from flowerapp import graph, values
+from flowerapp.context import input_of
+from flowerapp.engine.links import by_seq, lock, store_links
+from flowerapp.engine.registering import options_of, plan_of
+from flowerapp.engine.sending import send_ready
+from flowerapp.exceptions import InvalidPlanError, StateConflictError, UnknownFlowError, UnknownTaskError
+from flowerapp.models import Event, Flow, Task
+from flowerapp.plan import Node, node_problems
+from flowerapp.states import SATISFIED, Status
+
+
+def get_flow(flow_id: str) -> Flow:
+    """The flow; raises UnknownFlowError."""
+    found = Flow.objects.filter(pk=flow_id).first() if "\0" not in flow_id else None
+    if found is None:
+        raise UnknownFlowError(f"there is no flow {flow_id!r}")
+    return found
+
+
+def get_task(flow_id: str, seq: int) -> Task:
+    """The task; raises UnknownFlowError or UnknownTaskError."""
+    flow = get_flow(flow_id)
+    found = flow.tasks.filter(task_exec_seq=seq).first() if abs(seq) < 2**31 else None
+    if found is None:
+        raise UnknownTaskError(f"flow {flow_id} has no task {seq}")
+    return found
+
+
+def suspend(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
+    """Hold a flow: running tasks go on, no other is started. Raises StateConflictError if it is held or has ended."""
+    flow = get_flow(flow_id)
+    with transaction.atomic():
+        if not Flow.objects.hold(flow_id):
+            flow.refresh_from_db()
+            raise StateConflictError(f"flow {flow_id} is already {'held' if flow.held else flow.status.label}")
+        Event.objects.record("suspend", flow_id, actor=actor, reason=why)
+    return get_flow(flow_id)
+
+
+def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
+    """Let a held flow go on, and send what is ready. Raises StateConflictError if it is not held."""
+    flow = get_flow(flow_id)
+    with transaction.atomic():
+        if not Flow.objects.release(flow_id):
+            raise StateConflictError(_not_held(flow))
+        Flow.objects.settle(flow_id)
+        Event.objects.record("resume", flow_id, actor=actor, reason=why)
+        send_ready(flow_id)
+    return get_flow(flow_id)
+
+
+def _not_held(flow: Flow) -> str:
+    if flow.status is Status.SUSPEND and flow.failed_seq is not None:
+        return f"flow {flow.pk} is not held; its task {flow.failed_seq} failed: rerun or skip it"
+    return f"flow {flow.pk} is not held; it is {flow.status.label}"
+
+
+def cancel(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
+    """End a flow: its open tasks become Ignore, running ones are told to stop. StateConflictError if it has ended."""
+    get_flow(flow_id)
+    with transaction.atomic():
+        flow, _ = lock(flow_id)
+        if flow.ended:
+            raise StateConflictError(f"flow {flow_id} has ended: it is {flow.status.label}")
+        Task.objects.cancel(flow_id)
+        Flow.objects.cancel(flow_id)
+        Event.objects.record("cancel", flow_id, actor=actor, reason=why)
+    return get_flow(flow_id)
+
+
+def skip(flow_id: str, seq: int, *, actor: str = "", why: str = "") -> Flow:
+    """Pass a task over: its input becomes its output and its followers go on.
+
+    Raises UnknownTaskError, or StateConflictError unless the task is Wait or Suspend.
+    """
+    get_task(flow_id, seq)
+    with transaction.atomic():
+        flow, tasks = lock(flow_id)
+        task = by_seq(tasks)[seq]
+        _must_be_open(flow)
+        if not Task.objects.skip(flow_id, seq, input_of(flow_id, seq)):
+            raise StateConflictError(f"task {seq} of flow {flow_id} is {task.status.label}; skip takes Wait or Suspend")
+        task.exec_status = Status.IGNORE
+        Event.objects.record("skip", flow_id, seq, attempt=task.attempt, actor=actor, reason=why)
+        store_links(flow, tasks)
+    return get_flow(flow_id)
+
+
+def change(
+    flow_id: str,
+    seq: int,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    priority: int | None = None,
+    queue: str | None = None,
+    actor: str = "",
+    why: str = "",
+) -> Task:
+    """Change a task that is not running: ``parameters`` are laid over those it has.
+
+    Raises UnknownTaskError, InvalidPlanError, or StateConflictError unless the task is Wait or Suspend.
+    """
+    get_task(flow_id, seq)
+    with transaction.atomic():
+        flow, tasks = lock(flow_id)
+        _must_be_open(flow)
+        _change(flow, tasks, seq, parameters=parameters, priority=priority, queue=queue, actor=actor, why=why)
+        store_links(flow, tasks)
+    return get_task(flow_id, seq)
+
+
+def _change(
+    flow: Flow,
+    tasks: Sequence[Task],
+    seq: int,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    priority: int | None = None,
+    queue: str | None = None,
+    actor: str,
+    why: str,
+) -> None:
+    task = by_seq(tasks).get(seq)
+    if task is None:
+        raise UnknownTaskError(f"flow {flow.pk} has no task {seq}")
+    if parameters is not None:
+        task.parameters = {**task.parameters, **parameters}
+    if priority is not None:
+        task.task_priority = priority
+    if queue is not None:
+        task.queue = queue
+    _must_fit(seq, task, flow.task_id)
+    columns = {"parameters": task.parameters, "task_priority": task.task_priority, "queue": task.queue}
+    if priority is not None or queue is not None:
+        columns["sent_ts"] = None
+    if not Task.objects.change(flow.pk, seq, **columns):
+        raise StateConflictError(f"task {seq} of flow {flow.pk} is {task.status.label}; change takes Wait or Suspend")
+    details = {"parameters": values.masked(dict(parameters or {})), "priority": priority, "queue": queue}
+    told = {name: value for name, value in details.items() if value not in (None, {})}
+    Event.objects.record("change", flow.pk, seq, attempt=task.attempt, actor=actor, reason=why, details=told)
+
+
+def rerun(
+    flow_id: str,
+    *,
+    from_seq: int | None = None,
+    all_tasks: bool = False,
+    parameters: Mapping[int, Mapping[str, Any]] | None = None,
+    refresh: bool = False,
+    actor: str = "",
+    why: str = "",
+) -> Flow:
+    """Put tasks back to Wait and send the ready ones: the failed ones, ``from_seq`` and all after it, or all.
+
+    ``parameters`` are changed first, by ``task_exec_seq``; ``refresh`` takes the definition's present program,
+    parameters and options for the tasks it resets. Raises UnknownFlowError, UnknownTaskError, InvalidPlanError, or
+    StateConflictError if nothing failed, or a task in the affected set is Running (``details["running"]`` lists them).
+    """
+    get_flow(flow_id)
+    with transaction.atomic():
+        flow, tasks = lock(flow_id)
+        affected = _affected(flow, tasks, from_seq, all_tasks=all_tasks)
+        reset = [task for task in tasks if task.task_exec_seq in affected]
+        moved = Task.objects.rerun(flow_id, [task.task_exec_seq for task in reset if task.status is not Status.WAIT])
+        for task in reset:
+            task.exec_status = Status.WAIT
+        if refresh:
+            _refresh(flow, reset)
+        for seq, changed in (parameters or {}).items():
+            _change(flow, tasks, seq, parameters=changed, actor=actor, why=why)
+        for task in reset:
+            _must_fit(task.task_exec_seq, task, flow.task_id)
+        how = {"all": True} if all_tasks else {"from": from_seq} if from_seq is not None else {"failed": True}
+        told = {**how, "refresh": refresh, "tasks": moved, "seqs": sorted(affected)[:100]}
+        Event.objects.record("rerun", flow_id, from_seq, actor=actor, reason=why, details=told)
+        store_links(flow, tasks)
+    return get_flow(flow_id)
+
+
+def _must_fit(seq: int, task: Task, workflow: str) -> None:
+    """Raise InvalidPlanError unless the task can run as it is now."""
+    node = Node(
+        seq=seq, program=task.program, parameters=task.parameters, priority=task.task_priority, queue=task.queue
+    )
+    if problems := list(node_problems(node)):
+        raise InvalidPlanError(problems, workflow)
+
+
+def _affected(flow: Flow, tasks: Sequence[Task], from_seq: int | None, *, all_tasks: bool) -> set[int]:
+    named = by_seq(tasks)
+    if from_seq is None and not all_tasks:
+        failed_seqs = {seq for seq, task in named.items() if task.failed}
+        if not failed_seqs:
+            raise StateConflictError(f"no task of flow {flow.pk} has failed; name one with from, or take all")
+        return failed_seqs
+    if from_seq is not None and from_seq not in named:
+        raise UnknownTaskError(f"flow {flow.pk} has no task {from_seq}")
+    edges = {seq: task.depends_on for seq, task in named.items()}
+    affected = set(named) if from_seq is None else graph.reach([from_seq], graph.followers(edges))
+    running = sorted(seq for seq in affected if named[seq].status is Status.RUNNING)
+    if running:
+        listed = ", ".join(map(str, running[:20]))
+        raise StateConflictError(
+            f"tasks {listed} of flow {flow.pk} are Running; wait for them, or cancel the flow", running=running
+        )
+    return affected
+
+
+def _refresh(flow: Flow, tasks: Sequence[Task]) -> None:
+    """Take the definition's present state for these tasks; steps that are gone from it stay as they are."""
+    nodes = {node.seq: node for node in plan_of(flow.task_id).nodes}
+    for task in tasks:
+        if node := nodes.get(task.task_seq):
+            if problems := list(node_problems(node)):
+                raise InvalidPlanError(problems, flow.task_id)
+            options = options_of(node, flow.task_priority)
+            for name, value in options.items():
+                setattr(task, name, value)
+            Task.objects.one(flow.pk, task.task_exec_seq).update(**options)
+
+
+def _must_be_open(flow: Flow) -> None:
+    if flow.ended:
+        raise StateConflictError(f"flow {flow.pk} has ended: it is {flow.status.label}; rerun it from a task or all")
+
+
+def delete(flow_ids: Sequence[str]) -> int:
+    """Delete ended flows with their tasks and history; the number deleted."""
+    with transaction.atomic():
+        ended = Flow.objects.filter(pk__in=flow_ids, exec_status__in=SATISFIED)
+        return int(ended.delete()[1].get("flowerapp.Flow", 0))

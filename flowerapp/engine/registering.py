@@ -1,0 +1,167 @@
+"""From a workflow to a flow."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+import uuid
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from django.db import IntegrityError, transaction
+
+from flowerapp import dispatch, graph, registry, values
+from flowerapp.dispatch import Message
+from flowerapp.engine.links import database_now, relink
+from flowerapp.engine.sending import send_on_commit
+from flowerapp.exceptions import IdempotencyConflictError, InvalidPlanError, Problem, UnknownWorkflowError
+from flowerapp.models import Flow, Task, TaskDefinition
+from flowerapp.models.flows import NO_DEPENDENCY
+from flowerapp.plan import Node, Plan, priority_problems
+from flowerapp.states import Status, clamp_priority
+
+
+def plan_of(task_id: str) -> Plan:
+    """The stored workflow as a plan; raises UnknownWorkflowError."""
+    plan = TaskDefinition.objects.plan(task_id)
+    if plan is None:
+        raise UnknownWorkflowError(f"workflow {task_id!r} has no rows in ms_task_definition")
+    return plan
+
+
+def register(
+    task_id: str,
+    *,
+    input: Any = None,
+    priority: int = 0,
+    parameters: Mapping[int, Mapping[str, Any]] | None = None,
+    entrance: int | None = None,
+    idempotency_key: str | None = None,
+    actor: str = "",
+) -> Flow:
+    """Write a flow and its tasks from a workflow, send the ready ones on commit, and return the flow.
+
+    ``input`` is JSON (None is ``{}``), ``priority`` is added to each task's, ``parameters`` are over those of the
+    definition by ``task_seq``, ``entrance`` is the ``task_seq`` to start at: only it and what follows it is run.
+    The same ``idempotency_key`` of the same actor returns the same flow.
+    Raises UnknownWorkflowError, InvalidPlanError, InvalidValueError, IdempotencyConflictError.
+    """
+    plan = _with_overrides(plan_of(task_id), parameters or {}).check()
+    problems = [Problem(message, field="priority") for message in priority_problems(priority)]
+    if entrance is not None and entrance not in plan.edges:
+        problems.append(Problem(f"entrance {entrance} is not a step of {task_id!r}", field="entrance"))
+    if problems:
+        raise InvalidPlanError(problems, task_id)
+    flow = Flow(
+        task_flow_id=str(uuid7()),
+        task_id=task_id,
+        task_priority=priority,
+        input=values.check({} if input is None else input, "input"),
+        registered_by=actor,
+        idempotency_key=idempotency_key,
+    )
+    if idempotency_key is not None:
+        request = [task_id, flow.input, priority, {str(k): dict(v) for k, v in (parameters or {}).items()}, entrance]
+        flow.request_hash = hashlib.sha256(values.dumps(request).encode()).hexdigest()
+        if earlier := _earlier(flow):
+            return earlier
+    tasks = _tasks_of(flow, plan, entrance)
+    try:
+        with transaction.atomic():
+            _insert(flow, tasks)
+    except IntegrityError:
+        if earlier := _earlier(flow):
+            return earlier
+        raise
+    return flow
+
+
+def _with_overrides(plan: Plan, parameters: Mapping[int, Mapping[str, Any]]) -> Plan:
+    unknown = [seq for seq in parameters if seq not in plan.edges]
+    if unknown:
+        raise InvalidPlanError([Problem(f"no such step in {plan.name!r}", seq, "parameters") for seq in unknown])
+    nodes = (replace(node, parameters={**node.parameters, **parameters.get(node.seq, {})}) for node in plan.nodes)
+    return Plan(plan.name, tuple(nodes))
+
+
+def _earlier(flow: Flow) -> Flow | None:
+    """The flow that was registered with the same idempotency key."""
+    found = Flow.objects.filter(
+        registered_by=flow.registered_by, task_id=flow.task_id, idempotency_key=flow.idempotency_key
+    ).first()
+    if found is not None and found.request_hash != flow.request_hash:
+        used = f"Idempotency-Key {flow.idempotency_key!r} was used for flow {found.pk}"
+        raise IdempotencyConflictError(f"{used} with a different request; use a new key")
+    return found
+
+
+def _tasks_of(flow: Flow, plan: Plan, entrance: int | None) -> list[Task]:
+    """Rows of a flow, numbered 1… so that each comes after all it depends on."""
+    exec_seqs = {task_seq: number for number, task_seq in enumerate(graph.order(plan.edges), start=1)}
+    nodes = {exec_seqs[node.seq]: node for node in plan.nodes}
+    edges = {seq: sorted(exec_seqs[each] for each in nodes[seq].depends_on) for seq in sorted(nodes)}
+    tasks = [_task_of(flow, seq, node, edges[seq]) for seq, node in sorted(nodes.items())]
+    if entrance is not None:
+        _pass_over(tasks, edges, exec_seqs[entrance], flow.input)
+    flow.open_sinks = relink(tasks)
+    return tasks
+
+
+def _task_of(flow: Flow, seq: int, node: Node, depends_on: list[int]) -> Task:
+    return Task(
+        task_flow=flow,
+        task_exec_seq=seq,
+        depends_task_exec_seq=max(depends_on, default=NO_DEPENDENCY),
+        depends_on=depends_on,
+        task_id=flow.task_id,
+        task_seq=node.seq,
+        **options_of(node, flow.task_priority),
+    )
+
+
+def options_of(node: Node, flow_priority: int) -> dict[str, Any]:
+    """Columns of a task that come from its definition."""
+    return {
+        "program": node.program,
+        "parameters": dict(node.parameters),
+        "task_priority": clamp_priority(node.priority + flow_priority),
+        "queue": node.queue or registry.get(node.program).queue,
+        "max_retries": node.max_retries,
+        "retry_delay": node.retry_delay,
+        "time_limit": node.time_limit,
+    }
+
+
+def _pass_over(tasks: list[Task], edges: graph.Edges, entrance: int, flow_input: Any) -> None:
+    """Ignore what the entrance and its followers don't run; what lies before it hands the flow's input on."""
+    run = graph.reach([entrance], graph.followers(edges))
+    before = graph.reach([entrance], edges)
+    now = database_now()
+    for task in tasks:
+        if task.task_exec_seq not in run:
+            task.exec_status = Status.IGNORE
+            task.finished_ts = now
+            task.output = flow_input if task.task_exec_seq in before else {}
+
+
+def _insert(flow: Flow, tasks: list[Task]) -> None:
+    now = database_now()
+    sent = now if dispatch.connected() else None
+    flow.registered_ts = now
+    for task in tasks:
+        task.registered_ts = now
+        task.sent_ts = sent if task.pending == 0 else None
+    flow.save(force_insert=True)
+    Task.objects.bulk_create(tasks, batch_size=1000)
+    ready = [task for task in tasks if task.status is Status.WAIT and task.pending == 0]
+    send_on_commit([Message.of(flow.pk, task.link, task.canvas) for task in ready])
+
+
+def uuid7() -> uuid.UUID:
+    """A UUID that sorts by time of making (RFC 9562, version 7)."""
+    milliseconds = time.time_ns() // 1_000_000
+    number = (milliseconds & (2**48 - 1)) << 80 | int.from_bytes(os.urandom(10), "big")
+    number = number & ~(0xF << 76) | 0x7 << 76
+    return uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62)

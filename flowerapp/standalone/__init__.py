@@ -1,0 +1,1 @@
+"""What ``manage.py standalone`` is made of."""

@@ -1,0 +1,94 @@
+"""The web server: Django's threaded one, with its own threads and few words."""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import socket
+import socketserver
+import threading
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.staticfiles.handlers import StaticFilesHandler
+from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
+from django.core.wsgi import get_wsgi_application
+
+from flowerapp.standalone.echo import PATH, EchoPage
+
+WHITENOISE = "whitenoise.middleware.WhiteNoiseMiddleware"
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine alone."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class _Handler(WSGIRequestHandler):
+    timeout = 60
+
+    def log_message(self, *_: Any) -> None:
+        """Say nothing; errors are logged by Django."""
+
+
+class _Server(ThreadedWSGIServer):
+    def server_bind(self) -> None:
+        """Bind without asking the name service for this machine's name."""
+        socketserver.TCPServer.server_bind(self)
+        self.server_name = str(self.server_address[0])
+        self.server_port = int(self.server_address[1])
+        self.setup_environ()
+
+    def handle_error(self, *_: Any) -> None:
+        """A caller went away."""
+        logging.getLogger(__name__).debug("a connection broke", exc_info=True)
+
+
+class WebServer:
+    """Bound at once, serving after ``start``."""
+
+    def __init__(self, host: str, port: int) -> None:
+        """Raises OSError if the address cannot be had."""
+        family, *_, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        self._server = _Server(address[:2], _Handler, ipv6=family == socket.AF_INET6)
+        self.host = str(address[0])
+        self.port = self._server.server_port
+
+    @property
+    def own_host(self) -> str:
+        """The address at which this machine reaches the server."""
+        return {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 - compared, not bound
+
+    @property
+    def place(self) -> str:
+        """``host:port`` at which this machine reaches the server."""
+        return f"[{self.own_host}]:{self.port}" if ":" in self.own_host else f"{self.own_host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        """The address for people."""
+        return f"http://{self.place}/"
+
+    @property
+    def echo_url(self) -> str:
+        """Address of the echo page."""
+        return f"http://{self.place}{PATH}"
+
+    def start(self) -> None:
+        """Serve, in threads."""
+        if settings.STATIC_ROOT and not Path(settings.STATIC_ROOT).is_dir():
+            settings.STATIC_ROOT = None
+        application: Any = get_wsgi_application()
+        if WHITENOISE not in settings.MIDDLEWARE:
+            application = StaticFilesHandler(application)
+        self._server.set_app(EchoPage(application, {"127.0.0.1", "::1", "::ffff:127.0.0.1", self.own_host}))
+        threading.Thread(target=self._server.serve_forever, args=[0.1], name="flowerapp-web", daemon=True).start()
+
+    def stop(self) -> None:
+        """Take no more requests."""
+        self._server.shutdown()
+        socketserver.TCPServer.server_close(self._server)

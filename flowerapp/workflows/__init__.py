@@ -1,0 +1,1 @@
+"""Front doors: what turns into the rows of a workflow."""

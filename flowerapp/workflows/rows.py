@@ -1,0 +1,106 @@
+"""The rows front door: a workflow as a JSON document, and as rows of ``ms_task_definition``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowerapp import engine, values
+from flowerapp.exceptions import InvalidPlanError, Problem, UnknownWorkflowError
+from flowerapp.models import TaskDefinition, Workflow
+from flowerapp.plan import Plan
+
+Document = dict[str, Any]
+
+_OPTIONS = ("max_retries", "retry_delay", "time_limit")
+
+
+def store(document: Mapping[str, Any], *, new: bool = False) -> Plan:
+    """Check a workflow's document and put its rows in place of those that are there, in one transaction.
+
+    ``new`` refuses a workflow that exists. Values that show as ``••••`` keep what is stored.
+    Raises InvalidPlanError, and StateConflictError where ``new`` meets an existing workflow.
+    """
+    rows = [_row(document["task_id"], step) for step in document["tasks"]]
+    _keep_masked(rows)
+    return engine.define(document["task_id"], rows, description=document.get("description") or "", new=new)
+
+
+def document(task_id: str) -> Document:
+    """A stored workflow as the document that ``store`` takes; raises UnknownWorkflowError."""
+    header = Workflow.objects.filter(pk=task_id).first()
+    rows = TaskDefinition.objects.filter(task_id=task_id).order_by("task_seq")
+    tasks = [_step(row) for row in rows]
+    if header is None and not tasks:
+        raise UnknownWorkflowError(f"there is no workflow {task_id!r}")
+    return {
+        "task_id": task_id,
+        "description": header.description if header else "",
+        "max_active_flows": None,
+        "tasks": tasks,
+    }
+
+
+def _step(row: TaskDefinition) -> Document:
+    return {
+        "task_seq": row.task_seq,
+        "program": row.program,
+        "task_priority": row.task_priority,
+        "parameters": row.all_parameters,
+        "depends_on": row.depends_on,
+        "queue": row.queue or None,
+        "pool": None,
+        **{name: getattr(row, name) for name in _OPTIONS},
+    }
+
+
+def _row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
+    row = TaskDefinition(
+        task_id=task_id,
+        task_seq=step["task_seq"],
+        program=step["program"],
+        task_priority=step.get("task_priority") or 0,
+        depends_on=step.get("depends_on"),
+        queue=step.get("queue") or "",
+        **{name: step.get(name) for name in _OPTIONS},
+    )
+    row.set_parameters(step.get("parameters") or {})
+    return row
+
+
+def _keep_masked(rows: Sequence[TaskDefinition]) -> None:
+    """Give parameters that came back as they were shown, masked, the stored values of the same step."""
+    masked = [row for row in rows if _holds_mask(row.all_parameters)]
+    if not masked:
+        return
+    seqs = [row.task_seq for row in masked][:1000]
+    stored = {row.task_seq: row for row in TaskDefinition.objects.filter(task_id=masked[0].task_id, task_seq__in=seqs)}
+    problems = []
+    for row in masked:
+        earlier = stored.get(row.task_seq)
+        parameters = unmasked(row.all_parameters, earlier.all_parameters if earlier else {})
+        if _holds_mask(parameters):
+            sentence = f"a value is {values.MASKED}, which stands for a stored one, and none is stored; give the value"
+            problems.append(Problem(sentence, row.task_seq, "parameters"))
+        row.set_parameters(parameters)
+    if problems:
+        raise InvalidPlanError(problems, rows[0].task_id)
+
+
+def unmasked(given: Any, stored: Any) -> Any:
+    """``given`` with the values of ``stored`` where it holds the mask in their place."""
+    if given == values.MASKED:
+        return given if stored is None else stored
+    if isinstance(given, dict) and isinstance(stored, dict):
+        return {key: unmasked(value, stored.get(key)) for key, value in given.items()}
+    if isinstance(given, list) and isinstance(stored, list) and len(given) == len(stored):
+        return [unmasked(value, earlier) for value, earlier in zip(given, stored, strict=True)]
+    return given
+
+
+def _holds_mask(value: Any) -> bool:
+    if isinstance(value, dict):
+        return any(_holds_mask(each) for each in value.values())
+    if isinstance(value, list):
+        return any(_holds_mask(each) for each in value)
+    return bool(value == values.MASKED)
