@@ -15,10 +15,11 @@ class FlowerappConfig(AppConfig):
 
     def ready(self) -> None:
         """Import every app's ``programs.py`` and fill the engine's ports."""
-        from flowerapp import canvas, checks, dispatch, memory, registry, tasks, watcher  # noqa: F401 - checks register
+        from flowerapp import canvas, checks, dispatch, guard, memory, registry, tasks, watcher  # noqa: F401 - checks
 
         autodiscover_modules("programs")
         memory.register()
+        guard.install()
         registry.add_source(registry.Source(canvas.host_program, canvas.host_program_names))
         tasks.add_all()
         watcher.install()
