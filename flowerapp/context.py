@@ -18,7 +18,8 @@ def input_of(flow_id: str, seq: int) -> Any:
     if not depends_on:
         return Flow.objects.values_list("input", flat=True).get(pk=flow_id)
     before = Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=depends_on, exec_status__in=SATISFIED)
-    return values.merge(list(before.order_by("task_exec_seq").values_list("output", flat=True)))
+    outputs = before.order_by("task_exec_seq").values_list("output", flat=True)
+    return values.merge([{} if output is None else output for output in outputs])
 
 
 @dataclass(frozen=True)
@@ -82,7 +83,7 @@ class Context:
 
     def log(self, message: str) -> None:
         """Write a line to the task's log."""
-        text = str(message).replace("\0", "\N{REPLACEMENT CHARACTER}")
+        text = values.text(message)
         Log.objects.create(task_flow_id=self.flow_id, task_exec_seq=self.seq, attempt=self.attempt, message=text)
 
     def progress(self, done: int, total: int) -> None:

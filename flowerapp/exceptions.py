@@ -114,6 +114,17 @@ class RetryTask(FlowerError):  # noqa: N818 - an instruction, like Celery's Retr
         super().__init__(message)
 
 
+class ParkTask(FlowerError):  # noqa: N818 - an instruction too
+    """The program waits for a time, an event or a person."""
+
+    code = "park"
+
+    def __init__(self, message: str | None = None, *, seconds: float | None = None) -> None:
+        self.seconds = seconds
+        """Seconds after which the task is woken; None waits for ``engine.wake``."""
+        super().__init__(message)
+
+
 class TimeLimitError(FlowerError):
     """The program ran out of time."""
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import heapq
 import itertools
 import threading
+import time
 from collections import defaultdict
 from queue import Empty
 from typing import Any
@@ -15,7 +16,11 @@ from typing import Any
 from kombu.transport import TRANSPORT_ALIASES, memory
 
 SCHEME = "flower-memory"
-URL = f"{SCHEME}://"
+BUSY_PAUSE = 0.01
+"""Seconds between looks while messages wait for a free worker."""
+LONGEST_PAUSE = 0.5
+"""Seconds after which a worker without messages looks whether it is to stop."""
+URL = f"{SCHEME}://localhost"
 
 _serving = False
 
@@ -46,7 +51,7 @@ class Channel(memory.Channel):
 
     _heaps: defaultdict[str, list[tuple[int, int, Any]]] = defaultdict(list)
     _ages = itertools.count()
-    _lock = threading.Lock()
+    _lock = threading.Condition()
 
     def _has_queue(self, queue: str, **_: Any) -> bool:
         return queue in self._heaps
@@ -59,6 +64,7 @@ class Channel(memory.Channel):
         priority = self._get_message_priority(message)
         with self._lock:
             heapq.heappush(self._heaps[queue], (priority, next(self._ages), message))
+            self._lock.notify_all()
 
     def _put_fanout(self, exchange: str, message: Any, routing_key: str | None = None, **_: Any) -> None:
         for queue in self._lookup(exchange, routing_key or ""):
@@ -78,6 +84,12 @@ class Channel(memory.Channel):
         with self._lock:
             self._heaps.pop(queue, None)
 
+    @classmethod
+    def await_message(cls, seconds: float) -> None:
+        """Wait for a message to arrive; where some wait for a free worker already, only for a moment."""
+        with cls._lock:
+            cls._lock.wait(min(seconds, BUSY_PAUSE) if any(cls._heaps.values()) else seconds)
+
     def _purge(self, queue: str) -> int:
         with self._lock:
             size = self._size(queue)
@@ -96,7 +108,21 @@ class Transport(memory.Transport):
 
     Channel = Channel
     driver_type = "flower-memory"
-    polling_interval = 0.01
+
+    def drain_events(self, connection: Any, timeout: float | None = None, **_: Any) -> None:
+        """Deliver one message, or raise ``TimeoutError``; asleep while there is none."""
+        cycle: Any = self.cycle
+        deadline = time.monotonic() + min(LONGEST_PAUSE, LONGEST_PAUSE if timeout is None else timeout)
+        while True:
+            try:
+                cycle.get(self._deliver, timeout=timeout)
+            except Empty:
+                remaining = deadline - time.monotonic()
+                if remaining <= 0:
+                    raise TimeoutError from None
+                Channel.await_message(remaining)
+            else:
+                return
 
     @classmethod
     def forget(cls) -> None:

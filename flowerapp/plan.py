@@ -126,6 +126,9 @@ def program_problems(node: Node) -> Iterator[Problem]:
     except UnknownProgramError as error:
         yield Problem(str(error), node.seq, "program")
         return
+    if not isinstance(node.parameters, Mapping):
+        yield Problem("parameters must be a JSON object", node.seq, "parameters")
+        return
     try:
         values.dumps(dict(node.parameters), "parameters")
     except InvalidValueError as error:

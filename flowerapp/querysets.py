@@ -21,6 +21,7 @@ from django.db.models.functions import Coalesce, Now
 from flowerapp.dispatch import Link, Message
 from flowerapp.plan import Plan
 from flowerapp.states import OPEN, SATISFIED, TRANSITIONS, Status
+from flowerapp.values import text
 
 if TYPE_CHECKING:
     from flowerapp.models import Flow, Task
@@ -49,9 +50,7 @@ class Finished:
     """What a recorded success led to."""
 
     released: tuple[Message, ...]
-    """Tasks that became ready by it."""
-    held: bool
-    """The flow is held, so nothing is to be sent."""
+    """Tasks that became ready by it; sent even while the flow is held, for it may be resumed at this moment."""
     may_be_stuck: bool
     """A task of the flow has failed and nothing was released: settle it."""
 
@@ -110,7 +109,7 @@ WITH done AS (
        AND f.exec_status IN (0, 1, 2)
     RETURNING f.exec_status
 )
-SELECT f.held, f.failed_seq IS NOT NULL AND NOT EXISTS (SELECT FROM ended WHERE exec_status = 3),
+SELECT f.failed_seq IS NOT NULL AND NOT EXISTS (SELECT FROM ended WHERE exec_status = 3),
        told.task_exec_seq, told.program, told.queue, told.task_priority, told.time_limit, told.canvas
   FROM done JOIN kr_task_flow f ON f.task_flow_id = %(flow)s LEFT JOIN told ON told.ready
  ORDER BY told.task_exec_seq
@@ -119,6 +118,17 @@ SELECT f.held, f.failed_seq IS NOT NULL AND NOT EXISTS (SELECT FROM ended WHERE 
 
 def _ago(seconds: float) -> Any:
     return Now() - timedelta(seconds=seconds)
+
+
+def _status_case(condition: Q, status: Status) -> Case:
+    """``status`` where the condition holds, else the state as it is."""
+    return Case(
+        When(condition, then=Value(int(status))), default=F("exec_status"), output_field=models.SmallIntegerField()
+    )
+
+
+def _status(status: Status) -> Value:
+    return Value(int(status), models.SmallIntegerField())
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -190,9 +200,9 @@ class TaskQuerySet(models.QuerySet["Task"]):
         if not rows:
             return None
         released = tuple(
-            _message(flow_id, *row[2:7], json.loads(row[7]) if row[7] else None) for row in rows if row[2] is not None
+            _message(flow_id, *row[1:6], json.loads(row[6]) if row[6] else None) for row in rows if row[1] is not None
         )
-        return Finished(released=released, held=rows[0][0], may_be_stuck=rows[0][1] and not released)
+        return Finished(released=released, may_be_stuck=rows[0][0] and not released)
 
     def _finish_portably(self, flow_id: str, seq: int, attempt: int, output: str) -> Finished | None:
         with transaction.atomic(using=self.db):
@@ -222,7 +232,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
             task.task_flow.refresh_from_db()
         flow = task.task_flow
         stuck = flow.failed_seq is not None and not flow.ended and not released
-        return Finished(released=released, held=flow.held, may_be_stuck=stuck)
+        return Finished(released=released, may_be_stuck=stuck)
 
     def retry(self, flow_id: str, seq: int, attempt: int, delay: float, error: str, traceback: str) -> int:
         """Let this attempt be started again in ``delay`` seconds."""
@@ -235,16 +245,46 @@ class TaskQuerySet(models.QuerySet["Task"]):
             progress=None,
         )
 
+    def park(self, flow_id: str, seq: int, attempt: int, seconds: float | None) -> int:
+        """Let this attempt wait without a worker: for ``seconds``, or until it is woken."""
+        due = None if seconds is None else Now() + timedelta(seconds=seconds)
+        return self._attempt("park", flow_id, seq, attempt).update(
+            exec_status=Status.WAIT, parked=True, due_ts=due, sent_ts=None, error="", traceback=""
+        )
+
+    def wake(self) -> int:
+        """Let parked tasks be started again; they are to be sent by the caller, or by the watcher."""
+        return self._allowed("wake").filter(parked=True).update(parked=False, due_ts=None, sent_ts=None)
+
+    def settle(self, flow_id: str, seq: int, output: Any) -> Finished | None:
+        """End a parked task with ``output``, without another start; None if it is not parked. In a transaction."""
+        moved = (
+            self.one(flow_id, seq)
+            ._allowed("settle")
+            .filter(parked=True)
+            .update(
+                exec_status=Status.FINISH,
+                parked=False,
+                due_ts=None,
+                output=Value(output, models.JSONField()),
+                finished_ts=Now(),
+            )
+        )
+        return self.satisfied(flow_id, seq) if moved else None
+
     def fail(self, flow_id: str, seq: int, attempt: int, error: str, traceback: str) -> int:
         """Suspend this attempt with its error."""
         return self._attempt("fail", flow_id, seq, attempt).update(
             exec_status=Status.SUSPEND, suspended_ts=Now(), error=error, traceback=traceback
         )
 
-    def rescue(self, flow_id: str, seq: int, attempt: int) -> int:
-        """Let an attempt whose worker is gone be started again; it is to be sent by the caller."""
+    def rescue(self, flow_id: str, seq: int, attempt: int, *, counted: bool = True) -> int:
+        """Let an attempt whose worker is gone be started again; it is to be sent by the caller.
+
+        One that was stopped on purpose is not ``counted``.
+        """
         return self._attempt("rescue", flow_id, seq, attempt).update(
-            exec_status=Status.WAIT, rescues=F("rescues") + 1, sent_ts=Now(), progress=None
+            exec_status=Status.WAIT, rescues=F("rescues") + int(counted), sent_ts=Now(), progress=None
         )
 
     # Operators' verbs; the caller holds the locks of ``for_update``.
@@ -313,6 +353,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Startable tasks that nobody sent yet: due retries, and rows of processes without a broker."""
         return self.startable().filter(Q(sent_ts__isnull=True) | Q(due_ts__isnull=False))
 
+    def overslept(self) -> TaskQuerySet:
+        """Parked tasks whose time has come."""
+        return self.filter(exec_status=Status.WAIT, parked=True, due_ts__lte=Now())
+
     def silent(self, seconds: float) -> TaskQuerySet:
         """Startable tasks that were sent over ``seconds`` ago."""
         return self.startable().filter(sent_ts__lt=_ago(seconds), due_ts__isnull=True)
@@ -333,8 +377,12 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(program="")
 
     def mark_sent(self) -> int:
-        """Remember that messages for these go out now."""
-        return self.update(sent_ts=Now(), due_ts=None)
+        """Remember that messages for these go out now; what was claimed meanwhile is left alone."""
+        return self.ready().update(sent_ts=Now(), due_ts=None)
+
+    def forget_sent(self) -> int:
+        """Forget messages for tasks that wait for others again: they are to be sent anew when they are released."""
+        return self.filter(pending__gt=0, sent_ts__isnull=False).update(sent_ts=None)
 
     def messages(self, *, alone: bool = False) -> list[Message]:
         """One message per task; ``alone`` leaves out what could travel with it, for messages that may be duplicates."""
@@ -389,7 +437,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
             self.open()
             .filter(pk=flow_id, open_sinks__gt=0)
             .update(
-                exec_status=Case(When(last, then=Value(int(Status.FINISH))), default="exec_status"),
+                exec_status=_status_case(last, Status.FINISH),
                 finished_ts=Case(When(last, then=Now())),
                 held=Case(When(last, then=Value(value=False)), default="held"),
                 open_sinks=F("open_sinks") - 1,
@@ -423,9 +471,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         return self.filter(pk=flow_id).update(
             open_sinks=open_sinks,
             failed_seq=failed_seq,
-            exec_status=Case(
-                When(exec_status__in=sorted(SATISFIED), then=Value(int(Status.RUNNING))), default="exec_status"
-            ),
+            exec_status=_status_case(Q(exec_status__in=sorted(SATISFIED)), Status.RUNNING),
             finished_ts=None,
         )
 
@@ -499,7 +545,8 @@ class EventQuerySet(models.QuerySet[Any]):
         self, verb: str, flow_id: str, seq: int | None = None, *, details: dict[str, Any] | None = None, **facts: Any
     ) -> None:
         """Write one transition, in the transaction that makes it; ``facts`` are the other columns."""
-        facts["actor"] = facts.get("actor", "")[:150]
+        facts["actor"] = text(facts.get("actor", ""))[:150]
+        facts["reason"] = text(facts.get("reason", ""))
         self.create(verb=verb, task_flow_id=flow_id, task_exec_seq=seq, details=details or {}, **facts)
 
     def record_all(self, verb: str, places: Sequence[tuple[str, int]], reason: str) -> None:
@@ -536,7 +583,7 @@ class LeaseQuerySet(models.QuerySet[Any]):
 
     def take(self, name: str, holder: str, seconds: float) -> bool:
         """Take or renew a duty for ``seconds``; False while another holds it."""
-        free = Q(holder=holder) | Q(expires_ts__lt=Now())
+        free = Q(holder=holder) | Q(expires_ts__lte=Now())
         until = Now() + timedelta(seconds=seconds)
         if self.filter(free, pk=name).update(holder=holder, expires_ts=until):
             return True

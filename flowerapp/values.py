@@ -90,6 +90,17 @@ def _holds_nul(value: Any) -> bool:
     return False
 
 
+def text(value: object) -> str:
+    """``str(value)`` as a database can store it: NUL and lone surrogates become the replacement character."""
+    readable = str(value).encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    return readable.replace("\0", "\N{REPLACEMENT CHARACTER}")
+
+
+def storable(value: str) -> bool:
+    """Whether a name can be looked for in the database at all."""
+    return text(value) == value
+
+
 def merge(outputs: list[Any]) -> Any:
     """Input of a task from the outputs of its dependencies, in order of seq.
 

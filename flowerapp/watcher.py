@@ -45,7 +45,8 @@ def intervened(kind: str, flow_id: str, seq: int) -> None:
 
 
 def hand_over() -> int:
-    """Send what nobody sent yet: due retries, and tasks of processes that reach no broker."""
+    """Send what nobody sent yet: due retries, parked tasks whose time has come, tasks of processes without a broker."""
+    Task.objects.overslept().wake()
     found = list(Task.objects.handed_over().order_by("task_priority", "pk").values_list("pk", flat=True)[:PAGE])
     if not found:
         return 0

@@ -11,6 +11,7 @@ from urllib.parse import quote
 import environ
 
 from flowerapp import memory
+from flowerapp.api import openapi
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -141,6 +142,8 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "TEST_REQUEST_DEFAULT_FORMAT": "json",
 }
+
+SPECTACULAR_SETTINGS = openapi.SETTINGS
 
 FLOWER: dict[str, Any] = {
     "OPEN_API": env.bool("FLOWER_OPEN_API", default=False),

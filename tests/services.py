@@ -6,6 +6,7 @@ import os
 import runpy
 import secrets
 import shutil
+import signal
 import socket
 import subprocess
 import sys
@@ -24,6 +25,7 @@ from urllib.parse import urlsplit, urlunsplit
 from celery import Celery, _state, current_app
 from django.core.management import call_command
 from django.db import ConnectionHandler, connections
+from django.db.backends.signals import connection_created
 
 from flowerapp import memory
 
@@ -212,14 +214,10 @@ class WorkerProcess:
         return f"{self.name}@" in self.text and " ready." in self.text
 
     def stop(self) -> None:
-        """End it, warmly first, and delete its log."""
+        """End it with its processes at once, and delete its log; nothing on its site is needed any more."""
         if self.process.poll() is None:
-            self.process.terminate()
-            try:
-                self.process.wait(STOP_SECONDS)
-            except subprocess.TimeoutExpired:
-                os.killpg(self.process.pid, 9)
-                self.process.wait(10)
+            os.killpg(self.process.pid, signal.SIGKILL)
+            self.process.wait(STOP_SECONDS)
         self.log.unlink(missing_ok=True)
 
 
@@ -257,12 +255,14 @@ class InProcessWorker:
             raise AssertionError("the worker of threads did not start")
 
     def stop(self) -> None:
-        """End it."""
+        """End it and its watcher."""
+        from celery import signals
         from celery.worker import state
 
-        state.should_terminate = 0
+        state.should_stop = 0
         self.thread.join(STOP_SECONDS)
-        state.should_terminate = None
+        state.should_stop = None
+        signals.worker_shutdown.send(sender=self.controller)
         if self.thread.is_alive():
             raise AssertionError("the worker of threads did not stop")
 
@@ -273,13 +273,35 @@ def threads(app: Celery, **options: Any) -> Iterator[InProcessWorker]:
     serving = memory._serving
     memory.serve()
     worker = InProcessWorker(app, **options)
-    worker.start()
     try:
-        yield worker
+        with thread_connections_closed():
+            worker.start()
+            try:
+                yield worker
+            finally:
+                worker.stop()
     finally:
-        worker.stop()
         memory.Transport.forget()
         memory._serving = serving
+
+
+@contextmanager
+def thread_connections_closed() -> Iterator[None]:
+    """Close the database connections that other threads open in the block and leave behind."""
+    opened: list[Any] = []
+
+    def on_connection(connection: Any, **_: Any) -> None:
+        if threading.current_thread() is not threading.main_thread():
+            connection.inc_thread_sharing()
+            opened.append(connection)
+
+    connection_created.connect(on_connection)
+    try:
+        yield
+    finally:
+        connection_created.disconnect(on_connection)
+        for connection in opened:
+            connection.close()
 
 
 class Site:

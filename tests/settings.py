@@ -1,6 +1,7 @@
 """The reference project with the tests' app."""
 
 from project.settings import *  # noqa: F403
-from project.settings import INSTALLED_APPS
+from project.settings import INSTALLED_APPS, MIDDLEWARE
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.probe"]
+MIDDLEWARE = [each for each in MIDDLEWARE if not each.startswith("whitenoise.")]  # wants collected static files

@@ -12,9 +12,11 @@ SPACED = 60
 """Most nodes of a text drawing that has a line between any two."""
 
 
-_PLAIN = str.maketrans("│─├┤┼╰╯┴╭╮┬…–", "|-+++''+..+.-") | {
-    ord(symbol): SYMBOLS_ASCII[status] for status, symbol in SYMBOLS.items()
-} | {ord(NO_STATUS): "*"}
+_PLAIN = (
+    str.maketrans("│─├┤┼╰╯┴╭╮┬…–", "|-+++''+..+.-")
+    | {ord(symbol): SYMBOLS_ASCII[status] for status, symbol in SYMBOLS.items()}
+    | {ord(NO_STATUS): "*"}
+)
 
 
 def ascii(nodes: Iterable[Node], edges: graph.Edges, *, unicode: bool = True) -> str:

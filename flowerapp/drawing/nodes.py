@@ -84,7 +84,7 @@ def collapse(nodes: Iterable[Node], edges: graph.Edges, widest: int = WIDEST) ->
         if hidden:
             more[seq] = _more(seq, [by_seq[each] for each in hidden])
     kept = [node for seq, node in sorted(by_seq.items()) if stands_for[seq] == seq]
-    drawn: dict[int, set[int]] = {node.seq: set() for node in kept} | {seq: set() for seq in more}
+    drawn: dict[int, set[int]] = {node.seq: set() for node in [*kept, *more.values()]}
     for seq, depends in known.items():
         drawn[stands_for[seq]].update(stands_for[each] for each in depends)
     return kept + list(more.values()), drawn

@@ -130,10 +130,11 @@ class Child:
 
     def _timed_out(self) -> Outcome:
         self.kill()
-        if self.pipe.poll():
+        try:
             received: Outcome = self.pipe.recv()
-            return received
-        return engine.failed(self.claim, TimeLimitError(f"timed out after {self.limits.hard:g} s"))
+        except (EOFError, OSError):
+            return engine.failed(self.claim, TimeLimitError(f"timed out after {self.limits.hard:g} s"))
+        return received
 
     def _died(self) -> Outcome:
         if _stopping.is_set():

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import threading
-from typing import Any
+from typing import Any, cast
 
 from celery import current_app, signals
 from celery.worker import state
@@ -29,12 +30,14 @@ def take_up() -> int:
 
     The number of tasks that were running then.
     """
-    Worker.objects.filter(stopped_ts__isnull=True).update(stopped_ts=Now())
+    stopped = set(Worker.objects.filter(stopped_ts__isnull=False).values_list("pk", flat=True))
+    Worker.objects.exclude(pk__in=stopped).update(stopped_ts=Now())
     Lease.objects.update(expires_ts=Now())
     running = Task.objects.filter(exec_status=Status.RUNNING).exclude(program="")
     places = list(running.values_list("task_flow_id", "task_exec_seq", "worker"))
     for flow_id, seq, worker in places:
-        engine.lost(flow_id, seq, "the server that ran it ended", worker=worker)
+        how = "was stopped" if worker in stopped else "ended without saying goodbye"
+        engine.lost(flow_id, seq, f"the server that ran it {how}", worker=worker, counted=worker not in stopped)
     Task.objects.startable().filter(sent_ts__isnull=False).update(sent_ts=None)
     return len(places)
 
@@ -44,9 +47,9 @@ class EmbeddedWorker(threading.Thread):
 
     def __init__(self) -> None:
         super().__init__(name="flowerapp-worker", daemon=True)
-        self.ready = threading.Event()
-        """Set when it consumes."""
-        self.app: Any = current_app._get_current_object()
+        self.pid = os.getpid()
+        """Its process: ours."""
+        self.app: Any = cast("Any", current_app)._get_current_object()
         memory.serve()
         engine.use_performer(children.perform)
 
@@ -66,11 +69,22 @@ class EmbeddedWorker(threading.Thread):
 
     def _on_ready(self, consumer: Any) -> None:
         signals.worker_ready.send(sender=consumer)
-        self.ready.set()
+
+    def ended(self) -> int | None:
+        """1 if it ended by itself; None while it works."""
+        return None if self.is_alive() else 1
 
     def stop(self, timeout: float) -> None:
         """Take nothing more, wait up to ``timeout`` seconds for what runs, and end what has a process of its own."""
-        state.should_stop = 0
+        cast("Any", state).should_stop = 0
         self.join(timeout)
         children.kill_all()
         signals.worker_shutdown.send(sender=self)
+
+
+def app_name() -> str:
+    """What ``celery -A`` takes for the current app."""
+    name = str(current_app.main or "")
+    if name and importlib.util.find_spec(name):
+        return name
+    return os.environ.get("DJANGO_SETTINGS_MODULE", "").rpartition(".")[0]

@@ -1,8 +1,8 @@
 """The use-cases: register a flow, run its tasks, and the operators' verbs.
 
 Only this package opens transactions, and messages go out on commit. In the order of a flow's life: ``defining``,
-``registering``, ``sending``, ``attempts``, ``operators``; ``links`` holds what follows from the states of a flow's tasks, ``adoption``
-takes over rows that others inserted.
+``registering``, ``sending``, ``attempts``, ``operators``; ``links`` holds what follows from the states of a flow's
+tasks, ``adoption`` takes over rows that others inserted.
 """
 
 from flowerapp.engine.adoption import adopt
@@ -21,7 +21,7 @@ from flowerapp.engine.attempts import (
 )
 from flowerapp.engine.defining import define, undefine
 from flowerapp.engine.links import settle
-from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend
+from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend, wake
 from flowerapp.engine.registering import plan_of, register, uuid7
 from flowerapp.engine.sending import send
 
@@ -51,7 +51,8 @@ __all__ = [
     "skip",
     "suspend",
     "timed_out",
-    "use_performer",
     "undefine",
+    "use_performer",
     "uuid7",
+    "wake",
 ]

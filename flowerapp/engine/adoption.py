@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 from dataclasses import replace
 from typing import Any
 
@@ -10,19 +11,22 @@ from django.db import transaction
 from flowerapp import graph
 from flowerapp.engine.links import by_seq, database_now, store_links
 from flowerapp.engine.registering import options_of
+from flowerapp.exceptions import InvalidPlanError
 from flowerapp.models import Event, Flow, Task, TaskDefinition
 from flowerapp.plan import Node, node_problems
 from flowerapp.states import SATISFIED, Status
 
 PAGE = 100
-"""Flows that one call looks at."""
+"""New flows, and flows that could not be adopted before, that one call looks at."""
 
 
 def adopt() -> int:
     """Take over rows that others put straight into ``kr_task_stat``; the number of rows adopted."""
     count = 0
     flow_ids = Task.objects.inserted().order_by("task_flow_id").values_list("task_flow_id", flat=True).distinct()
-    for flow_id in flow_ids[:PAGE]:
+    stuck = list(flow_ids.exclude(error=""))
+    some = random.sample(stuck, min(PAGE, len(stuck)))
+    for flow_id in dict.fromkeys([*flow_ids.filter(error="")[:PAGE], *some]):
         with transaction.atomic():
             count += _adopt(flow_id)
     return count
@@ -54,7 +58,10 @@ def _adopt(flow_id: str) -> int:
 
 
 def _nodes(task_id: str) -> dict[int, Node]:
-    plan = TaskDefinition.objects.plan(task_id)
+    try:
+        plan = TaskDefinition.objects.plan(task_id)
+    except InvalidPlanError:
+        return {}
     return {node.seq: node for node in plan.nodes} if plan else {}
 
 
@@ -66,7 +73,7 @@ def _waits_for(task: Task) -> list[int]:
 def _error(task: Task, node: Node | None, known: set[int]) -> str:
     """Why an inserted row cannot run yet; empty if it can."""
     if node is None:
-        return f"ms_task_definition has no row {task.task_id!r}, {task.task_seq}; add it"
+        return f"ms_task_definition has no usable row {task.task_id!r}, {task.task_seq}; add or mend it"
     if not {task.task_exec_seq, *_waits_for(task)} <= known:
         waits = f"depends_task_exec_seq is {task.depends_task_exec_seq}"
         return f"{waits}, which flow {task.task_flow_id} does not have, or which waits for this task; mend the row"

@@ -16,7 +16,7 @@ from flowerapp import conf, registry, values
 from flowerapp.context import Context
 from flowerapp.dispatch import Message
 from flowerapp.engine.links import settle
-from flowerapp.exceptions import FlowerError, RetryTask, TimeLimitError
+from flowerapp.exceptions import FlowerError, ParkTask, RetryTask, TimeLimitError
 from flowerapp.models import Event, Flow, Task
 from flowerapp.querysets import Claim, Finished
 from flowerapp.states import Status
@@ -40,6 +40,8 @@ class Outcome:
 
 
 REFUSED = Outcome(finished=False)
+LONGEST_DELAY = 10 * 365 * 86_400.0
+"""Seconds; a program that asks for a longer delay gets this one."""
 
 
 def run(flow_id: str, seq: int, worker: str) -> Outcome:
@@ -107,7 +109,7 @@ def finished(claim: Claim, output: str) -> Outcome:
 def _after(flow_id: str, done: Finished) -> Outcome:
     if done.may_be_stuck:
         settle(flow_id)
-    return Outcome(finished=True, released=() if done.held else done.released)
+    return Outcome(finished=True, released=done.released)
 
 
 def look_again(flow_id: str, seq: int) -> Outcome:
@@ -125,7 +127,9 @@ def look_again(flow_id: str, seq: int) -> Outcome:
 
 def failed(claim: Claim, error: BaseException) -> Outcome:
     """Record that an attempt ended by an error: a retry if the program's policy has one left, else a failure."""
-    text = "".join(tracebacks.format_exception(error)).replace("\0", "\N{REPLACEMENT CHARACTER}")
+    if isinstance(error, ParkTask):
+        return _parked(claim, error)
+    text = values.text("".join(tracebacks.format_exception(error)))
     delay = _retry_delay(claim, error)
     message = _message_of(error)
     moved = _steady(lambda: _record_error(claim, message, text, delay), PATIENCE)
@@ -133,6 +137,20 @@ def failed(claim: Claim, error: BaseException) -> Outcome:
         settle(claim.flow_id)
     elif not moved:
         logger.warning("late error of flow %s task %s attempt %s refused", claim.flow_id, claim.seq, claim.attempt)
+    return REFUSED
+
+
+def _parked(claim: Claim, wish: ParkTask) -> Outcome:
+    """Let an attempt wait without holding a worker."""
+    place = claim.flow_id, claim.seq
+
+    def record() -> None:
+        with transaction.atomic():
+            if Task.objects.park(*place, claim.attempt, wish.seconds):
+                facts = {"attempt": claim.attempt, "actor": "program", "reason": str(wish)}
+                Event.objects.record("park", *place, details={"seconds": wish.seconds}, **facts)
+
+    _steady(record, PATIENCE)
     return REFUSED
 
 
@@ -153,7 +171,7 @@ def _record_error(claim: Claim, message: str, text: str, delay: float | None) ->
 
 
 def _message_of(error: BaseException) -> str:
-    text = str(error).replace("\0", "\N{REPLACEMENT CHARACTER}").strip()
+    text = values.text(error).strip()
     name = type(error).__name__
     return text if text and isinstance(error, FlowerError) else f"{name}: {text}" if text else name
 
@@ -172,15 +190,15 @@ def _retry_delay(claim: Claim, error: BaseException) -> float | None:
     if limit is not None and claim.retries >= limit:
         return None
     if isinstance(error, RetryTask) and error.delay is not None:
-        return max(0.0, error.delay)
+        return min(max(0.0, error.delay), LONGEST_DELAY)
     return claim.retry_delay if claim.retry_delay is not None else program.delay(claim.retries)
 
 
-def lost(flow_id: str, seq: int, reason: str, *, worker: str, pid: int | None = None) -> Outcome:
+def lost(flow_id: str, seq: int, reason: str, *, worker: str, pid: int | None = None, counted: bool = True) -> Outcome:
     """The process that ran a task is gone: send the task again, or suspend it when that has happened too often.
 
-    ``worker`` and ``pid`` name the process; an attempt of another one is left alone. If the task had finished, what
-    it released is sent.
+    ``worker`` and ``pid`` name the process; an attempt of another one is left alone. A process that was stopped on
+    purpose is not ``counted``. If the task had finished, what it released is sent.
     """
     with transaction.atomic():
         task = Task.objects.select_for_update().filter(worker=worker).one(flow_id, seq).first()
@@ -188,13 +206,13 @@ def lost(flow_id: str, seq: int, reason: str, *, worker: str, pid: int | None = 
             return REFUSED
         if task.status is not Status.RUNNING:
             return Outcome(finished=False, released=tuple(Task.objects.released_by(flow_id, seq).messages(alone=True)))
-        given_up = task.rescues >= conf.get().MAX_RESCUES
+        given_up = counted and task.rescues >= conf.get().MAX_RESCUES
         if given_up:
             reason = f"{reason}; its worker was lost {task.rescues + 1} times, so it is not started again"
             Task.objects.fail(flow_id, seq, task.attempt, reason, "")
             Flow.objects.point_to_failure(flow_id, seq)
         else:
-            Task.objects.rescue(flow_id, seq, task.attempt)
+            Task.objects.rescue(flow_id, seq, task.attempt, counted=counted)
         verb = "fail" if given_up else "rescue"
         Event.objects.record(verb, flow_id, seq, attempt=task.attempt, worker=worker, actor="watcher", reason=reason)
     if given_up:

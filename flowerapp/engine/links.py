@@ -55,6 +55,7 @@ def store_links(flow: Flow, tasks: Sequence[Task]) -> None:
     open_sinks = relink(tasks)
     changed = [task for task in tasks if before[task.pk] != (task.pending, task.dependents, task.canvas)]
     Task.objects.bulk_update(changed, ["pending", "dependents", "canvas"], batch_size=500)
+    Task.objects.filter(task_flow_id=flow.pk).forget_sent()
     failures = [(str(task.suspended_ts), task.task_exec_seq) for task in tasks if task.failed]
     Flow.objects.relinked(flow.pk, open_sinks, min(failures)[1] if failures else None)
     Flow.objects.settle(flow.pk)

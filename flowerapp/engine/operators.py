@@ -9,9 +9,9 @@ from django.db import transaction
 
 from flowerapp import graph, values
 from flowerapp.context import input_of
-from flowerapp.engine.links import by_seq, lock, store_links
+from flowerapp.engine.links import by_seq, lock, settle, store_links
 from flowerapp.engine.registering import options_of, plan_of
-from flowerapp.engine.sending import send_ready
+from flowerapp.engine.sending import send_on_commit, send_ready, send_released
 from flowerapp.exceptions import InvalidPlanError, StateConflictError, UnknownFlowError, UnknownTaskError
 from flowerapp.models import Event, Flow, Task
 from flowerapp.plan import Node, node_problems
@@ -20,7 +20,7 @@ from flowerapp.states import SATISFIED, Status
 
 def get_flow(flow_id: str) -> Flow:
     """The flow; raises UnknownFlowError."""
-    found = Flow.objects.filter(pk=flow_id).first() if "\0" not in flow_id else None
+    found = Flow.objects.filter(pk=flow_id).first() if values.storable(flow_id) else None
     if found is None:
         raise UnknownFlowError(f"there is no flow {flow_id!r}")
     return found
@@ -48,8 +48,9 @@ def suspend(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
 
 def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
     """Let a held flow go on, and send what is ready. Raises StateConflictError if it is not held."""
-    flow = get_flow(flow_id)
+    get_flow(flow_id)
     with transaction.atomic():
+        flow, _ = lock(flow_id)
         if not Flow.objects.release(flow_id):
             raise StateConflictError(_not_held(flow))
         Flow.objects.settle(flow_id)
@@ -62,6 +63,28 @@ def _not_held(flow: Flow) -> str:
     if flow.status is Status.SUSPEND and flow.failed_seq is not None:
         return f"flow {flow.pk} is not held; its task {flow.failed_seq} failed: rerun or skip it"
     return f"flow {flow.pk} is not held; it is {flow.status.label}"
+
+
+def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: str = "") -> Flow:
+    """Let a parked task be started again, or, with ``output`` (JSON), end it with that.
+
+    Raises UnknownTaskError, InvalidValueError, or StateConflictError if the task is not parked.
+    """
+    get_task(flow_id, seq)
+    ends_with = None if output is None else values.check(output, "output")
+    with transaction.atomic():
+        if output is None:
+            moved = bool(Task.objects.one(flow_id, seq).wake())
+            send_released(flow_id)
+        else:
+            done = Task.objects.settle(flow_id, seq, ends_with)
+            moved = done is not None
+            send_on_commit(done.released if done else ())
+        if not moved:
+            raise StateConflictError(f"task {seq} of flow {flow_id} is not parked")
+        Event.objects.record("wake", flow_id, seq, actor=actor, reason=why)
+    settle(flow_id)
+    return get_flow(flow_id)
 
 
 def cancel(flow_id: str, *, actor: str = "", why: str = "") -> Flow:

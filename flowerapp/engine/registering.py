@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import time
 import uuid
@@ -25,7 +26,7 @@ from flowerapp.states import Status, clamp_priority
 
 def plan_of(task_id: str) -> Plan:
     """The stored workflow as a plan; raises UnknownWorkflowError."""
-    plan = TaskDefinition.objects.plan(task_id)
+    plan = TaskDefinition.objects.plan(task_id) if values.storable(task_id) else None
     if plan is None:
         raise UnknownWorkflowError(f"workflow {task_id!r} has no rows in ms_task_definition")
     return plan
@@ -52,6 +53,8 @@ def register(
     problems = [Problem(message, field="priority") for message in priority_problems(priority)]
     if entrance is not None and entrance not in plan.edges:
         problems.append(Problem(f"entrance {entrance} is not a step of {task_id!r}", field="entrance"))
+    if idempotency_key is not None and (len(idempotency_key) > 256 or not values.storable(idempotency_key)):
+        problems.append(Problem("Idempotency-Key is over 256 characters or not text", field="idempotency_key"))
     if problems:
         raise InvalidPlanError(problems, task_id)
     flow = Flow(
@@ -63,8 +66,9 @@ def register(
         idempotency_key=idempotency_key,
     )
     if idempotency_key is not None:
-        request = [task_id, flow.input, priority, {str(k): dict(v) for k, v in (parameters or {}).items()}, entrance]
-        flow.request_hash = hashlib.sha256(values.dumps(request).encode()).hexdigest()
+        given = values.check({str(k): dict(v) for k, v in (parameters or {}).items()}, "parameters")
+        canonical = json.dumps([task_id, flow.input, priority, given, entrance], sort_keys=True)
+        flow.request_hash = hashlib.sha256(canonical.encode()).hexdigest()
         if earlier := _earlier(flow):
             return earlier
     tasks = _tasks_of(flow, plan, entrance)

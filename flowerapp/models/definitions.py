@@ -88,7 +88,8 @@ class TaskDefinition(models.Model):
     def all_parameters(self) -> dict[str, Any]:
         """Parameters of the step: the pairs, then the JSON object, which wins."""
         pairs = ((getattr(self, f"param{i}_key"), getattr(self, f"param{i}_value")) for i in PAIRS)
-        return {key: value if value is not None else "" for key, value in pairs if key} | dict(self.parameters or {})
+        more = self.parameters if isinstance(self.parameters, dict) else {}
+        return {key: value if value is not None else "" for key, value in pairs if key} | more
 
     def set_parameters(self, parameters: dict[str, Any]) -> None:
         """Store parameters: text in the pairs while they last, as the original does, the rest in the JSON object."""

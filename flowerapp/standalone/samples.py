@@ -13,9 +13,7 @@ ADMIN = "admin"
 SHIPPED_URL = re.compile(r"http://[^/]+:\d+/echo")
 """An echo page's address as an earlier start wrote it."""
 
-SAMPLE = [
-    TaskDefinition(task_id="sample", task_seq=seq, program=f"Test{seq}", task_priority=10) for seq in (1, 2, 3)
-]
+SAMPLE = [TaskDefinition(task_id="sample", task_seq=seq, program=f"Test{seq}", task_priority=10) for seq in (1, 2, 3)]
 
 
 def _example(echo_url: str) -> list[TaskDefinition]:

@@ -6,6 +6,7 @@ import ipaddress
 import logging
 import socket
 import socketserver
+import sys
 import threading
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.core.wsgi import get_wsgi_application
 
 from flowerapp.standalone.echo import PATH, EchoPage
+
+logger = logging.getLogger(__name__)
 
 WHITENOISE = "whitenoise.middleware.WhiteNoiseMiddleware"
 
@@ -45,7 +48,7 @@ class _Server(ThreadedWSGIServer):
 
     def handle_error(self, *_: Any) -> None:
         """A caller went away."""
-        logging.getLogger(__name__).debug("a connection broke", exc_info=True)
+        logger.debug("a connection broke: %r", sys.exc_info()[1])
 
 
 class WebServer:

@@ -26,13 +26,18 @@ def store(document: Mapping[str, Any], *, new: bool = False) -> Plan:
     return engine.define(document["task_id"], rows, description=document.get("description") or "", new=new)
 
 
+def known(task_id: str) -> None:
+    """Raise UnknownWorkflowError unless the workflow has rows or a header."""
+    stored = TaskDefinition.objects.filter(task_id=task_id), Workflow.objects.filter(pk=task_id)
+    if not any(rows.exists() for rows in stored):
+        raise UnknownWorkflowError(f"there is no workflow {task_id!r}")
+
+
 def document(task_id: str) -> Document:
     """A stored workflow as the document that ``store`` takes; raises UnknownWorkflowError."""
+    known(task_id)
     header = Workflow.objects.filter(pk=task_id).first()
-    rows = TaskDefinition.objects.filter(task_id=task_id).order_by("task_seq")
-    tasks = [_step(row) for row in rows]
-    if header is None and not tasks:
-        raise UnknownWorkflowError(f"there is no workflow {task_id!r}")
+    tasks = [_step(row) for row in TaskDefinition.objects.filter(task_id=task_id).order_by("task_seq")]
     return {
         "task_id": task_id,
         "description": header.description if header else "",

@@ -1,0 +1,162 @@
+"""Fields and forms of the operators' verbs."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from typing import Any
+
+from django import forms
+from django.core.exceptions import ValidationError
+from django.forms.fields import InvalidJSONInput
+
+from flowerapp import states, values
+from flowerapp.exceptions import InvalidPlanError, InvalidValueError
+from flowerapp.models import Task
+from flowerapp.plan import Plan
+
+
+class StrictJSONField(forms.JSONField):
+    """JSON as ``values`` takes it; empty is ``{}``. What was typed is shown again as it was typed."""
+
+    widget = forms.Textarea(attrs={"rows": 4, "cols": 60, "spellcheck": "false", "class": "flower-json"})
+
+    def __init__(self, *, only_objects: bool = False, **options: Any) -> None:
+        super().__init__(**{"required": False, **options})
+        self.only_objects = only_objects
+
+    def to_python(self, value: Any) -> Any:
+        """The value; a ValidationError says where the text stops being JSON."""
+        if isinstance(value, (dict, list)):
+            return value
+        if value is None or not value.strip():
+            return {}
+        try:
+            found = values.loads(value, "this")
+        except InvalidValueError as error:
+            raise ValidationError(str(error), code="invalid") from None
+        if self.only_objects and not isinstance(found, dict):
+            raise ValidationError('use a JSON object, such as {"KEY": "value"}', code="invalid")
+        return found
+
+    def validate(self, value: Any) -> None:
+        """Every JSON value is fine."""
+
+    def bound_data(self, data: Any, initial: Any) -> Any:
+        """What was typed."""
+        return initial if self.disabled or data is None else InvalidJSONInput(data)
+
+    def prepare_value(self, value: Any) -> Any:
+        """Text for the box: empty for ``{}``."""
+        if isinstance(value, InvalidJSONInput):
+            return str(value)
+        return "" if value in ({}, None) else json.dumps(value, ensure_ascii=False, indent=1)
+
+
+class PriorityField(forms.IntegerField):
+    """A nice value."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            **{
+                "min_value": states.HIGHEST_PRIORITY,
+                "max_value": states.LOWEST_PRIORITY,
+                "help_text": "−20 (first) to 19 (last).",
+                **options,
+            }
+        )
+
+
+class WhyForm(forms.Form):
+    """What every verb asks: why."""
+
+    why = forms.CharField(
+        label="Why",
+        required=False,
+        max_length=1000,
+        help_text="Kept in the history with your name.",
+        widget=forms.TextInput(attrs={"size": 60}),
+    )
+
+    def __init__(self, *args: Any, target: Any = None, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.target = target
+
+    def refuse(self, error: InvalidPlanError) -> None:
+        """Show what the engine found at the field it names."""
+        for problem in error.problems:
+            name = {"task_priority": "priority"}.get(problem.field, problem.field.partition(".")[0])
+            self.add_error(name if name in self.fields else None, problem.message)
+
+
+class ChangeForm(WhyForm):
+    """Parameters, priority and queue of one task."""
+
+    parameters = StrictJSONField(
+        only_objects=True,
+        help_text=f"Laid over those it has. {values.MASKED} stands for a secret and leaves it as it is.",
+        widget=forms.Textarea(attrs={"rows": 8, "cols": 60, "spellcheck": "false", "class": "flower-json"}),
+    )
+    priority = PriorityField()
+    queue = forms.CharField(
+        required=False, max_length=256, help_text="Empty for the queue that Celery routes the program to."
+    )
+    rerun = forms.BooleanField(required=False, label="Then rerun the failed tasks of this flow")
+
+    field_order = ["parameters", "priority", "queue", "rerun", "why"]
+
+    def __init__(self, *args: Any, target: Task, **options: Any) -> None:
+        self.shown = values.masked(target.parameters)
+        initial = {
+            "parameters": self.shown,
+            "priority": target.task_priority,
+            "queue": target.queue,
+            "rerun": target.failed,
+        }
+        super().__init__(*args, target=target, initial=initial, **options)
+        if not target.failed:
+            del self.fields["rerun"]
+
+    def clean_parameters(self) -> dict[str, Any]:
+        """Only what differs from what was shown."""
+        given: dict[str, Any] = self.cleaned_data["parameters"]
+        if gone := [key for key in self.shown if key not in given]:
+            raise ValidationError(f"{', '.join(gone)} cannot be taken away, only changed; put it back")
+        changed = {key: value for key, value in given.items() if key not in self.shown or self.shown[key] != value}
+        if values.MASKED in values.dumps(changed):
+            raise ValidationError(
+                f"type the secret anew in place of {values.MASKED}, or leave the whole value as it was"
+            )
+        return changed
+
+    def changes(self) -> dict[str, Any]:
+        """What is to be changed, as arguments of ``engine.change``."""
+        data = self.cleaned_data
+        task: Task = self.target
+        found = {
+            "parameters": data["parameters"] or None,
+            "priority": data["priority"] if data["priority"] != task.task_priority else None,
+            "queue": data["queue"] if data["queue"] != task.queue else None,
+        }
+        return {name: value for name, value in found.items() if value is not None}
+
+
+class RegisterForm(WhyForm):
+    """What a new flow is given."""
+
+    input = StrictJSONField(label="Input", help_text="JSON for the first steps; empty is {}.")
+    priority = PriorityField(initial=0, help_text="Added to the steps' priorities: −20 (first) to 19 (last).")
+    entrance = forms.TypedChoiceField(
+        label="Start at", required=False, coerce=int, empty_value=None, help_text="Steps before it are passed over."
+    )
+    key = forms.UUIDField(widget=forms.HiddenInput, required=False)
+
+    field_order = ["input", "priority", "entrance"]
+
+    def __init__(self, *args: Any, target: Plan, **options: Any) -> None:
+        super().__init__(*args, target=target, initial={"key": uuid.uuid4()}, **options)
+        del self.fields["why"]
+        steps = [(node.seq, f"{node.seq}: {node.program}") for node in target.nodes]
+        entrance = self.fields["entrance"]
+        if isinstance(entrance, forms.TypedChoiceField):
+            entrance.choices = [("", "the beginning"), *steps]

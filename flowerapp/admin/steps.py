@@ -1,0 +1,353 @@
+"""The steps of a workflow inline: rows of ``ms_task_definition``, which belong to a workflow by name alone."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+from django import forms
+from django.conf import settings
+from django.contrib import admin
+from django.contrib.admin.checks import InlineModelAdminChecks
+from django.contrib.admin.utils import flatten_fieldsets
+from django.contrib.admin.widgets import AdminIntegerFieldWidget
+from django.core.exceptions import ValidationError
+from django.forms.formsets import DELETION_FIELD_NAME
+from django.forms.models import BaseModelFormSet, modelformset_factory
+from django.http import HttpRequest
+
+from flowerapp import values
+from flowerapp.admin import programs
+from flowerapp.admin.forms import StrictJSONField
+from flowerapp.exceptions import Problem
+from flowerapp.models import TaskDefinition, Workflow
+from flowerapp.models.definitions import PAIRS
+from flowerapp.plan import Plan
+from flowerapp.workflows.rows import unmasked
+
+NONE = "none"
+"""What is typed for a step that waits for nothing."""
+
+
+class DependsField(forms.CharField):
+    """Dependencies as people write them: ``1, 2``; empty is the step before (None), ``none`` is ``[]``."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(
+            required=False,
+            help_text="Steps, as 1, 2; none; empty: the step before.",
+            widget=forms.TextInput(attrs={"size": 12, "placeholder": "the step before"}),
+            **options,
+        )
+
+    def to_python(self, value: Any) -> Any:
+        """A sorted list of steps, or None."""
+        if value is None or isinstance(value, list):
+            return value
+        text = str(value).strip().strip("[]").strip()
+        if not text:
+            return [] if str(value).strip() == "[]" else None
+        if text.lower() == NONE:
+            return []
+        try:
+            return sorted({int(each) for each in text.replace(",", " ").split()})
+        except ValueError:
+            raise ValidationError("use numbers of steps, as 1, 2; or none; or leave it empty") from None
+
+    def prepare_value(self, value: Any) -> Any:
+        """Text for the box."""
+        if value == []:
+            return NONE
+        return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare as lists."""
+        try:
+            return bool(self.to_python(initial) != self.to_python(data))
+        except ValidationError:
+            return True
+
+
+class ValueField(forms.CharField):
+    """A parameter's value: kept as typed, spaces and line ends included."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.Textarea(attrs={"rows": 1, "cols": 18, "placeholder": "value", "spellcheck": "false"})
+        super().__init__(**{**options, "strip": False, "widget": widget, "label_suffix": ""})
+
+    def to_python(self, value: Any) -> Any:
+        """The text with line ends as the rest of the world has them; browsers send others."""
+        text = super().to_python(value)
+        return text.replace("\r\n", "\n") if isinstance(text, str) else text
+
+
+class KeyField(forms.CharField):
+    """A parameter's name."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.TextInput(attrs={"size": 18, "placeholder": "name", "spellcheck": "false"})
+        super().__init__(**{**options, "widget": widget})
+
+
+if TYPE_CHECKING:
+    FormBase = forms.ModelForm[TaskDefinition]
+    FormSetBase = BaseModelFormSet[TaskDefinition, "StepForm"]
+    InlineBase = admin.StackedInline[TaskDefinition, Workflow]
+else:
+    FormBase, FormSetBase, InlineBase = forms.ModelForm, BaseModelFormSet, admin.StackedInline
+
+
+class StepForm(FormBase):
+    """One step; what concerns other steps too is checked by the formset."""
+
+    program = forms.CharField(max_length=256, widget=forms.Select(attrs={"class": "flower-program"}))
+    task_seq = forms.IntegerField(
+        label="Step", min_value=0, help_text="Its number.", widget=AdminIntegerFieldWidget(attrs={"size": 6})
+    )
+    depends_on = DependsField(label="Waits for")
+    parameters = StrictJSONField(
+        only_objects=True,
+        label="More parameters",
+        help_text="Beyond the five, or that are not text: a JSON object.",
+        widget=forms.Textarea(attrs={"rows": 2, "cols": 50, "spellcheck": "false", "class": "flower-json"}),
+    )
+
+    class Meta:
+        model = TaskDefinition
+        exclude = ["task_id"]
+        field_classes = {f"param{n}_key": KeyField for n in PAIRS} | {f"param{n}_value": ValueField for n in PAIRS}
+        labels = {
+            "task_priority": "Priority",
+            **{f"param{n}_key": f"Parameter {n}" for n in PAIRS},
+            **{f"param{n}_value": "=" for n in PAIRS},
+        }
+
+    def __init__(self, *args: Any, program_choices: Iterable[programs.Choice] = (), **options: Any) -> None:
+        super().__init__(*args, **options)
+        known = list(program_choices)
+        stored = self.instance.program
+        names = {name for name, _ in known} | {
+            name for _, group in known if isinstance(group, list) for name, _ in group
+        }
+        if stored and stored not in names:
+            known.append((stored, f"{stored} (not registered)"))
+        widget = self.fields["program"].widget
+        if isinstance(widget, forms.Select):
+            widget.choices = known
+        self.stored = self.instance.all_parameters
+        self._mask()
+
+    def _mask(self) -> None:
+        """Show secret-looking values masked; they keep what is stored unless they are typed anew."""
+        for number in PAIRS:
+            key = self.initial.get(f"param{number}_key")
+            if key:
+                shown = values.masked({key: self.initial.get(f"param{number}_value")})
+                self.initial[f"param{number}_value"] = shown[key]
+        if "parameters" in self.initial:
+            self.initial["parameters"] = values.masked(self.initial["parameters"])
+
+    def _unmask(self, data: dict[str, Any]) -> None:
+        sentence = f"{values.MASKED} stands for a stored value, and none is stored under this name; type it"
+        for number in PAIRS:
+            key, name = data.get(f"param{number}_key"), f"param{number}_value"
+            if data.get(name) == values.MASKED:
+                data[name] = self.stored.get(str(key))
+                if data[name] is None:
+                    self.add_error(name, sentence)
+        if "parameters" in data:
+            data["parameters"] = unmasked(data["parameters"], self.stored)
+            if values.MASKED in values.dumps(data["parameters"]):
+                self.add_error("parameters", sentence)
+
+    def clean(self) -> dict[str, Any]:
+        """Each pair has a name, and each name stands once."""
+        data = super().clean() or {}
+        self._unmask(data)
+        seen: set[str] = set()
+        for number in PAIRS:
+            key, value = data.get(f"param{number}_key"), data.get(f"param{number}_value")
+            if value and not key:
+                self.add_error(f"param{number}_key", "give the parameter a name")
+            if key and key in seen:
+                self.add_error(f"param{number}_key", f"{key} is given twice")
+            seen.add(key or "")
+        return data
+
+    def refuse(self, problem: Problem) -> None:
+        """Show what is wrong with this step at the field it names."""
+        name = self._field_of(problem.field)
+        self.add_error(name if name in self.fields else None, problem.message)
+
+    def _field_of(self, name: str) -> str:
+        """Field for a problem of the plan; a parameter is shown at its value, a missing one where it may be typed."""
+        kind, _, key = name.partition(".")
+        if kind != "parameters" or not key:
+            return kind
+        pairs = {number: self.cleaned_data.get(f"param{number}_key") for number in PAIRS}
+        for number, given in pairs.items():
+            if given and (key == given or key.startswith(f"{given}.")):
+                return f"param{number}_value"
+        if key.partition(".")[0] in self.cleaned_data["parameters"]:
+            return "parameters"
+        return next((f"param{number}_key" for number, given in pairs.items() if not given), "parameters")
+
+
+class StepFormSet(FormSetBase):
+    """The steps of one workflow, checked together as a plan."""
+
+    instance: Workflow
+
+    def __init__(self, *args: Any, instance: Workflow | None = None, save_as_new: bool = False, **options: Any) -> None:
+        self.instance = instance or Workflow()
+        steps = options.pop("queryset", TaskDefinition.objects.all())
+        name = self.instance.task_id
+        options["queryset"] = (steps.filter(task_id=name) if name else steps.none()).order_by("task_seq")
+        options["form_kwargs"] = {"program_choices": programs.choices(), **options.get("form_kwargs", {})}
+        super().__init__(*args, **options)
+
+    @classmethod
+    def get_default_prefix(cls) -> str:
+        """Prefix of the fields."""
+        return "steps"
+
+    def rows(self) -> Iterator[StepForm]:
+        """Forms that stay: neither deleted nor left empty."""
+        for form in self.forms:
+            deleted = form.cleaned_data.get(DELETION_FIELD_NAME) if hasattr(form, "cleaned_data") else False
+            if not deleted and (form.has_changed() or form.instance.pk):
+                yield form
+
+    def clean(self) -> None:
+        """Show everything wrong with the plan at the rows at fault."""
+        super().clean()
+        for form in self.initial_forms:
+            if form.instance.pk is None:
+                form.add_error(None, "somebody else took this step away meanwhile; open the workflow anew")
+        rows = list(self.rows())
+        if any(form.errors for form in rows) or self._twice(rows):
+            return
+        rows.sort(key=lambda form: form.cleaned_data["task_seq"])
+        by_seq = {form.cleaned_data["task_seq"]: form for form in rows}
+        for problem in self._plan(by_seq).problems():
+            if problem.seq in by_seq:
+                by_seq[problem.seq].refuse(problem)
+            elif problem.field != "task_id":
+                self._non_form_errors.extend(self.error_class([problem.message]))  # type: ignore[attr-defined]
+
+    def _twice(self, rows: Iterable[StepForm]) -> bool:
+        seen: set[int] = set()
+        twice = False
+        for form in rows:
+            seq = form.cleaned_data["task_seq"]
+            if seq in seen:
+                form.add_error("task_seq", f"task_seq {seq} is used twice; give each step its own")
+                twice = True
+            seen.add(seq)
+        return twice
+
+    def _plan(self, by_seq: dict[int, StepForm]) -> Plan:
+        """The submitted rows as a plan; a step that names no dependencies waits for the row before it."""
+        befores = [None, *by_seq]
+        nodes = (form.instance.node(before) for form, before in zip(by_seq.values(), befores, strict=False))
+        return Plan(self.instance.task_id or "this workflow", tuple(nodes))
+
+    def save_new(self, form: StepForm, commit: bool = True) -> TaskDefinition:
+        """A new step belongs to this workflow."""
+        form.instance.task_id = self.instance.task_id
+        return super().save_new(form, commit=commit)
+
+    def save(self, commit: bool = True) -> list[TaskDefinition]:
+        """Write the steps; renumbered ones are taken out first, so that two may change places."""
+        if commit:
+            renumbered = [form.instance.pk for form in self.initial_forms if "task_seq" in form.changed_data]
+            deleted = [form.instance.pk for form in self.deleted_forms]
+            TaskDefinition.objects.filter(pk__in=renumbered + deleted).delete()
+        return super().save(commit=commit)
+
+
+class StepChecks(InlineModelAdminChecks):
+    """The checks of inlines that don't want a foreign key."""
+
+    def _check_exclude_of_parent_model(self, obj: Any, parent_model: Any) -> list[Any]:
+        return []
+
+    def _check_relation(self, obj: Any, parent_model: Any) -> list[Any]:
+        return []
+
+
+def editable_steps() -> int:
+    """Most steps that one form may hold: Django bounds the fields of a request (``DATA_UPLOAD_MAX_NUMBER_FIELDS``)."""
+    limit: int | None = settings.DATA_UPLOAD_MAX_NUMBER_FIELDS
+    fields_per_step, others = len(StepForm.base_fields) + 2, 20
+    return MOST_STEPS if limit is None else max(1, min(MOST_STEPS, (limit - others) // fields_per_step))
+
+
+MOST_STEPS = 200
+"""Steps that a browser's form can still bear."""
+
+
+class StepInline(InlineBase):
+    """The editor of steps; who may edit a workflow may edit its steps."""
+
+    model = TaskDefinition
+    form = StepForm
+    formset = StepFormSet  # type: ignore[assignment]  # the stubs want a foreign key
+    checks_class = StepChecks
+    template = "admin/flowerapp/workflow/steps.html"
+    verbose_name = "step"
+    verbose_name_plural = "steps"
+    extra = 0
+    classes = ["flower-steps"]
+    fieldsets = [
+        (None, {"fields": [("task_seq", "program", "depends_on", "task_priority")]}),
+        (
+            None,
+            {
+                "classes": ["flower-pairs"],
+                "fields": [tuple(f"param{number}_{part}" for part in ("key", "value")) for number in PAIRS],
+            },
+        ),
+        (
+            "More: JSON parameters, queue, retries, time limit",
+            {
+                "classes": ["collapse"],
+                "fields": ["parameters", ("queue", "max_retries", "retry_delay", "time_limit")],
+            },
+        ),
+    ]
+
+    def get_formset(self, request: HttpRequest, obj: Any = None, **options: Any) -> Any:
+        """A formset that knows its workflow by name, in place of Django's by foreign key."""
+        return modelformset_factory(
+            TaskDefinition,
+            form=self.form,
+            formset=self.formset,
+            fields=flatten_fieldsets(self.get_fieldsets(request, obj)),
+            formfield_callback=partial(self.formfield_for_dbfield, request=request),
+            extra=0 if obj is not None else 1,
+            can_delete=self.has_change_permission(request, obj),
+            max_num=editable_steps(),
+            **options,
+        )
+
+    def _allowed(self, request: HttpRequest, obj: Any) -> bool:
+        verb = "add" if obj is None else "change"
+        return request.user.has_perm(f"flowerapp.{verb}_workflow")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the workflow's."""
+        return request.user.has_perm("flowerapp.view_workflow") or self._allowed(request, obj)
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the workflow's."""
+        return self._allowed(request, obj)
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the workflow's."""
+        return self._allowed(request, obj)
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """As the workflow's."""
+        return self._allowed(request, obj)

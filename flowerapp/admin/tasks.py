@@ -1,0 +1,97 @@
+"""Tasks: what one step of a flow got, did and gave."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
+from django.template.response import TemplateResponse
+from django.utils.safestring import SafeString
+
+from flowerapp.admin import show
+from flowerapp.admin.flows import StatusFilter, WorkflowFilter
+from flowerapp.admin.pages import task_page
+from flowerapp.admin.verbs import TASK_VERBS, VerbAdmin
+from flowerapp.models import Task
+from flowerapp.states import Status
+
+
+@admin.register(Task)
+class TaskAdmin(VerbAdmin):
+    """Tasks, read-only, with verbs."""
+
+    verbs = TASK_VERBS
+    list_display = ["seq", "program", "state", "flow", "workflow", "took", "attempt", "queue", "error_line"]
+    list_display_links = None
+    list_filter = [StatusFilter, WorkflowFilter]
+    search_fields = ["task_flow_id__startswith", "program__icontains"]
+    search_help_text = "Start of a flow's id, or part of a program's name"
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+    list_per_page = 100
+    list_max_show_all = 500
+    actions = None
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Tasks with their flows."""
+        return super().get_queryset(request).select_related("task_flow")
+
+    def get_ordering(self, request: HttpRequest) -> list[Any]:
+        """One flow's tasks in their order, else the latest first."""
+        return ["task_exec_seq"] if "task_flow" in request.GET else ["-id"]
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Tasks go with their flow."""
+        return False
+
+    @admin.display(description="task", ordering="task_exec_seq")
+    def seq(self, obj: Task) -> SafeString:
+        """Link to the page."""
+        return show.link(show.task_url(obj.pk), obj.task_exec_seq)
+
+    @admin.display(description="status", ordering="exec_status")
+    def state(self, obj: Task) -> SafeString:
+        """Badge."""
+        return show.task_badge(obj)
+
+    @admin.display(description="flow")
+    def flow(self, obj: Task) -> SafeString:
+        """Link to the flow."""
+        return show.flow_link(obj.task_flow_id)
+
+    @admin.display(description="workflow", ordering="task_id")
+    def workflow(self, obj: Task) -> SafeString:
+        """Link to the definition."""
+        return show.link(show.workflow_url(obj.task_id), obj.task_id)
+
+    @admin.display(description="duration")
+    def took(self, obj: Task) -> str:
+        """From the start to the end, or until now."""
+        end = obj.finished_ts or (obj.suspended_ts if obj.failed else None)
+        return "" if obj.status is Status.WAIT else show.duration(obj.started_ts, end)
+
+    @admin.display(description="error")
+    def error_line(self, obj: Task) -> str:
+        """Start of the error."""
+        return obj.error.partition("\n")[0][:120]
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of a task; it only reads."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        task: Task = self.target(request, object_id)
+        context = {
+            **self.admin_site.each_context(request),
+            "opts": self.opts,
+            "title": f"Task {task.task_exec_seq}: {task.program}",
+            "subtitle": task.task_flow_id,
+            "media": self.media,
+            "buttons": self.buttons(request, task),
+            **task_page(task),
+            **(extra_context or {}),
+        }
+        return TemplateResponse(request, "admin/flowerapp/task/page.html", context)

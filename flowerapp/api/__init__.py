@@ -1,0 +1,1 @@
+"""The REST API: readers and verbs over the engine."""

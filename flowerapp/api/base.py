@@ -1,0 +1,64 @@
+"""What all views share. Everything is set here, so that the host's own REST_FRAMEWORK settings don't matter."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, ClassVar
+
+from django.apps import apps
+from drf_spectacular.openapi import AutoSchema
+from rest_framework.authentication import BaseAuthentication, SessionAuthentication, TokenAuthentication
+from rest_framework.generics import GenericAPIView
+from rest_framework.pagination import BasePagination
+from rest_framework.renderers import JSONRenderer
+from rest_framework.request import Request
+from rest_framework.serializers import BaseSerializer
+
+from flowerapp.api import errors, parsing
+from flowerapp.api.pagination import Cursors
+from flowerapp.api.permissions import VIEW_FLOW, VerbPermission
+
+
+class ApiView(GenericAPIView[Any]):
+    """JSON in and out, sessions and tokens, a permission per verb, errors in one shape."""
+
+    renderer_classes = [JSONRenderer]
+    parser_classes = [parsing.StrictJSONParser]
+    content_negotiation_class = parsing.AlwaysFirst
+    permission_classes = [VerbPermission]
+    pagination_class: type[BasePagination] = Cursors
+    filter_backends = []
+    versioning_class = None
+    schema = AutoSchema()
+
+    permission: ClassVar[str] = VIEW_FLOW
+    """Permission for methods that ``permissions`` does not name."""
+    permissions: ClassVar[Mapping[str, str]] = {}
+    """Method → permission."""
+    opens_writing: ClassVar[bool] = False
+    """Whether ``OPEN_API`` opens more than reading."""
+    cursor_ordering: ClassVar[tuple[str, ...]] = ("pk",)
+
+    def permission_of(self, method: str) -> str:
+        """The permission that a method needs."""
+        return self.permissions.get(method, self.permission)
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        """Tokens, where the host has installed them, and sessions."""
+        tokens = [TokenAuthentication()] if apps.is_installed("rest_framework.authtoken") else []
+        return [*tokens, SessionAuthentication()]
+
+    def get_exception_handler(self) -> Callable[..., Any]:
+        """Ours."""
+        return errors.handle
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Authenticate, authorise, and look at the body's size and kind."""
+        super().initial(request, *args, **kwargs)
+        parsing.check(request)
+
+    def valid(self, serializer: type[BaseSerializer[Any]], **options: Any) -> Any:
+        """The body as ``serializer`` makes it; raises ValidationError."""
+        checked = serializer(data=parsing.body(self.request), context=self.get_serializer_context(), **options)
+        checked.is_valid(raise_exception=True)
+        return checked.validated_data

@@ -1,0 +1,128 @@
+"""Errors as the API tells them: DRF's shape, with a sentence in ``detail`` and a stable word in ``code``."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from django.core.exceptions import ValidationError as DjangoValidationError
+from django.db import DataError
+from rest_framework import exceptions, status, views
+from rest_framework.response import Response
+
+from flowerapp.exceptions import FlowerError, InvalidPlanError, NotFoundError, Problem, StateConflictError
+
+LONGEST = 2000
+"""Most characters of a sentence in an error; the rest is cut."""
+
+
+class ConflictError(exceptions.APIException):
+    """409."""
+
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "conflict"
+
+
+class TooLargeError(exceptions.APIException):
+    """413."""
+
+    status_code = status.HTTP_413_REQUEST_ENTITY_TOO_LARGE
+    default_code = "too_large"
+
+
+class LengthRequiredError(exceptions.APIException):
+    """411."""
+
+    status_code = status.HTTP_411_LENGTH_REQUIRED
+    default_code = "length_required"
+    default_detail = "the body has no Content-Length; send it whole, not in chunks"
+
+
+class RefusedError(exceptions.APIException):
+    """400 with a sentence."""
+
+    status_code = status.HTTP_400_BAD_REQUEST
+    default_code = "invalid"
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """DRF's exception handler for our views; it knows flowerapp's errors, whatever the host has set."""
+    known = _known(error)
+    response = views.exception_handler(known, context)
+    if response is None:
+        return None
+    response.data = _body(known, response.data)
+    if isinstance(error, FlowerError):
+        response.data |= {"detail": _short(str(error)), "code": error.code}
+    if isinstance(error, StateConflictError) and error.details:
+        response.data["details"] = error.details
+    return response
+
+
+def _known(error: Exception) -> Exception:
+    """The error as one of DRF's."""
+    if isinstance(error, NotFoundError):
+        return exceptions.NotFound(str(error))
+    if isinstance(error, StateConflictError):
+        return ConflictError(str(error))
+    if isinstance(error, InvalidPlanError):
+        return exceptions.ValidationError(by_field(error.problems))
+    if isinstance(error, FlowerError):
+        return RefusedError(str(error))
+    if isinstance(error, exceptions.UnsupportedMediaType):
+        error.detail = exceptions.ErrorDetail(
+            "the body must be JSON; send it with the header Content-Type: application/json", "unsupported_media_type"
+        )
+    if isinstance(error, DjangoValidationError):
+        return exceptions.ValidationError(error.messages)
+    if isinstance(error, DataError):
+        return RefusedError("the database does not take a value of this request")
+    return error
+
+
+def _body(error: Exception, data: Any) -> dict[str, Any]:
+    """The body of an error: fields at fault as DRF names them, and all of it as sentences in ``detail``."""
+    if isinstance(data, dict) and "detail" in data:
+        code = getattr(getattr(error, "detail", None), "code", None) or getattr(error, "default_code", "error")
+        return {**data, "code": code}
+    fields = data if isinstance(data, dict) else {}
+    return {**fields, "detail": _short("; ".join(_sentences(data))), "code": "invalid"}
+
+
+def _sentences(data: Any, place: str = "") -> Iterator[str]:
+    if isinstance(data, dict):
+        for key, value in data.items():
+            inner = f"{place}.{key}" if place else str(key)
+            yield from _sentences(value, place if key == "non_field_errors" else inner)
+    elif isinstance(data, list):
+        for number, value in enumerate(data):
+            yield from _sentences(value, place if isinstance(value, str) else f"{place}[{number}]")
+    else:
+        yield f"{place}: {data}" if place else str(data)
+
+
+def by_field(problems: Sequence[Problem]) -> dict[str, Any]:
+    """``{"parameters": {"URL": [sentence]}}`` from problems that name ``parameters.URL``."""
+    result: dict[str, Any] = {}
+    for problem in problems:
+        add(result, problem.field or "non_field_errors", str(problem))
+    return result
+
+
+def add(errors: dict[str, Any], field: str, sentence: str) -> None:
+    """Put ``sentence`` at ``field``, where ``parameters.KEY`` leads into a dict of its own."""
+    name, _, key = field.partition(".")
+    if name == "parameters":
+        inner = errors.setdefault(name, {})
+        inner.setdefault(key or "non_field_errors", []).append(sentence)
+    else:
+        errors.setdefault(name, []).append(sentence)
+
+
+def _short(sentence: str) -> str:
+    return sentence if len(sentence) <= LONGEST else sentence[: LONGEST - 1] + "…"
+
+
+def description(data: dict[str, Any]) -> str:
+    """The one sentence of an error's body."""
+    return str(data.get("detail", ""))

@@ -1,0 +1,136 @@
+"""Fields and serializers that take no guesses: an int is an int, text is text, and unknown fields are refused."""
+
+from __future__ import annotations
+
+import datetime
+from collections.abc import Mapping
+from typing import Any
+
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema_field
+from rest_framework import serializers
+
+from flowerapp import values
+
+
+class StrictIntegerField(serializers.IntegerField):
+    """A JSON number without a fraction."""
+
+    def to_internal_value(self, data: Any) -> int:
+        """The number; raises ValidationError."""
+        if type(data) is not int:
+            raise serializers.ValidationError("must be a whole number")
+        return data
+
+
+class StrictBooleanField(serializers.BooleanField):
+    """``true`` or ``false``."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        """The value; raises ValidationError."""
+        if not isinstance(data, bool):
+            raise serializers.ValidationError("must be true or false")
+        return data
+
+
+class StrictTextField(serializers.CharField):
+    """A JSON string, taken as it is."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"trim_whitespace": False, "allow_blank": True, **options})
+
+    def to_internal_value(self, data: Any) -> str:
+        """The text; raises ValidationError."""
+        if not isinstance(data, str):
+            raise serializers.ValidationError("must be text")
+        return data
+
+
+@extend_schema_field(OpenApiTypes.ANY)
+class AnyField(serializers.Field[Any, Any, Any, Any]):
+    """Any JSON value, null too."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_null": True, **options})
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The value; the parser has checked it."""
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        """The value."""
+        return value
+
+
+@extend_schema_field(OpenApiTypes.OBJECT)
+class ParametersField(serializers.Field[Any, Any, Any, Any]):
+    """A JSON object of parameters; secrets show as ``••••``."""
+
+    def to_internal_value(self, data: Any) -> dict[str, Any]:
+        """The object; raises ValidationError."""
+        if not isinstance(data, dict):
+            raise serializers.ValidationError('must be an object such as {"KEY": "value"}')
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        """The object, masked."""
+        return values.masked(value)
+
+
+@extend_schema_field({"type": "object", "additionalProperties": {"type": "object", "additionalProperties": {}}})
+class StepParametersField(serializers.Field[Any, Any, Any, Any]):
+    """``{"3": {"URL": …}}``: parameters by number of the step."""
+
+    def to_internal_value(self, data: Any) -> dict[int, dict[str, Any]]:
+        """The parameters by seq; raises ValidationError."""
+        if not isinstance(data, dict):
+            raise serializers.ValidationError('must be an object such as {"3": {"KEY": "value"}}')
+        result: dict[int, dict[str, Any]] = {}
+        for key, value in data.items():
+            if not is_seq(key):
+                raise serializers.ValidationError({key[:40]: ["is not the number of a step"]})
+            if not isinstance(value, dict):
+                raise serializers.ValidationError({key: ['must be an object such as {"KEY": "value"}']})
+            if int(key) in result:
+                raise serializers.ValidationError({key: ["names the same step twice"]})
+            result[int(key)] = value
+        return result
+
+    def to_representation(self, value: Any) -> Any:
+        """The object, masked."""
+        return values.masked(value)
+
+
+def is_seq(text: str) -> bool:
+    """Whether ``text`` may be the number of a step or task."""
+    return text.isascii() and text.isdigit() and len(text) <= 10
+
+
+class UtcField(serializers.DateTimeField):
+    """ISO 8601 in UTC, whatever the host's formats and time zone."""
+
+    def __init__(self, **options: Any) -> None:
+        utc = datetime.UTC
+        super().__init__(**{"format": "iso-8601", "input_formats": ["iso-8601"], "default_timezone": utc, **options})
+
+    def to_internal_value(self, value: Any) -> datetime.datetime:
+        """The time; a plus sign that a URL turned into a space is read as meant."""
+        if isinstance(value, str) and value[-6:-5] == " ":
+            value = value[:-6] + "+" + value[-5:]
+        return super().to_internal_value(value)
+
+
+class StrictSerializer(serializers.Serializer[Any]):
+    """An object of known fields."""
+
+    def to_internal_value(self, data: Any) -> Any:
+        """The checked values; raises ValidationError that names unknown fields."""
+        if not isinstance(data, Mapping):
+            raise serializers.ValidationError({"non_field_errors": ["must be a JSON object"]})
+        known = [name for name, field in self.fields.items() if not field.read_only]
+        unknown = [str(name) for name in data if name not in known]
+        if unknown:
+            raise serializers.ValidationError(
+                {name[:100]: [f"unknown field; this takes {', '.join(known) or 'none'}"] for name in unknown[:20]}
+            )
+        return super().to_internal_value(data)

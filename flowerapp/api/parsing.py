@@ -1,0 +1,77 @@
+"""Bodies of requests: strict JSON, of a known and bounded length."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from rest_framework import exceptions
+from rest_framework.negotiation import BaseContentNegotiation
+from rest_framework.parsers import BaseParser
+from rest_framework.request import Request
+
+from flowerapp import conf, values
+from flowerapp.api.errors import LengthRequiredError, RefusedError, TooLargeError
+
+JSON = "application/json"
+_DRAIN = 64 * 1024 * 1024
+_PIECE = 64 * 1024
+
+
+class StrictJSONParser(BaseParser):
+    """JSON as ``flowerapp.values`` takes it: no NaN, infinity, NUL or lone surrogates."""
+
+    media_type = JSON
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        """The value of the body; raises InvalidValueError."""
+        return values.loads(stream.read(), "the body")
+
+
+class AlwaysFirst(BaseContentNegotiation):
+    """The API speaks JSON, whatever ``Accept`` says."""
+
+    def select_parser(self, request: Request, parsers: Any) -> Any:
+        """The parser for JSON; None for anything else."""
+        return parsers[0] if _content_type(request) == JSON else None
+
+    def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
+        """The first renderer."""
+        return renderers[0], renderers[0].media_type
+
+
+def _content_type(request: Request) -> str:
+    return (request._request.content_type or "").lower()
+
+
+def length_of(request: Request) -> int:
+    """Bytes of the body; raises LengthRequiredError where the client did not say."""
+    if request.META.get("HTTP_TRANSFER_ENCODING"):
+        raise LengthRequiredError
+    given = str(request.META.get("CONTENT_LENGTH") or "0")
+    if not (given.isascii() and given.isdigit() and len(given) < 20):
+        raise RefusedError("Content-Length is not a number")
+    return int(given)
+
+
+def check(request: Request) -> None:
+    """Refuse a body that is too large or not JSON before it is read."""
+    length = length_of(request)
+    limit = conf.get().MAX_JSON_BYTES
+    if length > limit:
+        _drain(request, length)
+        raise TooLargeError(f"the body is {length:,} bytes; the limit is {limit:,} (FLOWER['MAX_JSON_BYTES'])")
+    if length and _content_type(request) != JSON:
+        raise exceptions.UnsupportedMediaType(_content_type(request))
+
+
+def _drain(request: Request, length: int) -> None:
+    """Read a refused body away, so that the client gets to read the answer."""
+    left = min(length, _DRAIN)
+    while left > 0 and (piece := request._request.read(min(left, _PIECE))):
+        left -= len(piece)
+
+
+def body(request: Request) -> Any:
+    """The JSON of the body; none at all is ``{}``."""
+    return request.data if length_of(request) else {}

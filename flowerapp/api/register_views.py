@@ -1,0 +1,151 @@
+"""``/register``: start a flow, as the original's curl lines do."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import exceptions, serializers
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from flowerapp import engine
+from flowerapp.api import errors, fields
+from flowerapp.api.base import ApiView
+from flowerapp.api.permissions import REGISTER, actor
+from flowerapp.exceptions import UnknownWorkflowError
+from flowerapp.plan import name_problems
+
+LONGEST_KEY = 255
+_KEY = re.compile(r"[\x20-\x7e]+")
+
+
+class RegisterSerializer(fields.StrictSerializer):
+    """What a flow may be given."""
+
+    input = fields.AnyField(default=None, help_text="The flow's input.")
+    priority = fields.StrictIntegerField(default=0, help_text="Added to each task's, −20 (first) to 19 (last).")
+    parameters = fields.StepParametersField(default=dict, help_text="By task_seq, over those of the definition.")
+    entrance = fields.StrictIntegerField(default=None, allow_null=True, help_text="task_seq of the step to start at.")
+
+
+class RegisterByBodySerializer(RegisterSerializer):
+    """The same with the workflow's name."""
+
+    taskId = fields.StrictTextField(help_text="Name of the workflow.")  # noqa: N815 - the original's name
+
+
+class RegisterNamedSerializer(RegisterSerializer):
+    """The same beside a URL that names the workflow."""
+
+    taskId = fields.StrictTextField(required=False)  # noqa: N815 - the original's name
+
+
+class SucceededSerializer(serializers.Serializer[Any]):
+    """A flow was registered."""
+
+    status = serializers.CharField(default="succeeded")
+    taskId = serializers.CharField()  # noqa: N815 - the original's name
+    taskFlowId = serializers.CharField()  # noqa: N815 - the original's name
+
+
+class FailedRegisterSerializer(serializers.Serializer[Any]):
+    """Nothing was registered."""
+
+    status = serializers.CharField(default="failed")
+    taskId = serializers.CharField()  # noqa: N815 - the original's name
+    description = serializers.CharField(help_text="What is wrong.")
+
+
+FAILED = dict.fromkeys([400, 401, 403, 404, 409, 411, 413, 415], FailedRegisterSerializer)
+KEY_HEADER = OpenApiParameter(
+    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key of the same user returns the same flow."
+)
+
+
+def idempotency_key(request: Request) -> str | None:
+    """The header; raises RefusedError for one that cannot be kept."""
+    key = request.META.get("HTTP_IDEMPOTENCY_KEY")
+    if key is None:
+        return None
+    if not _KEY.fullmatch(key) or not key.strip() or len(key) > LONGEST_KEY:
+        raise errors.RefusedError(f"Idempotency-Key must be 1 to {LONGEST_KEY} printable ASCII characters")
+    return str(key)
+
+
+class RegisterBase(ApiView):
+    """Both ways to register."""
+
+    permission = REGISTER
+    opens_writing = True
+    asked = ""
+    """The workflow's name, for errors."""
+
+    def get_exception_handler(self) -> Callable[..., Any]:
+        """Errors in the original's shape."""
+        return self._failed
+
+    def _failed(self, error: Exception, context: dict[str, Any]) -> Response | None:
+        response = errors.handle(error, context)
+        if response is not None:
+            sentence = errors.description(response.data)
+            response.data = {"status": "failed", "taskId": self.asked, "description": sentence}
+        return response
+
+    def register(self, request: Request, serializer: type[RegisterSerializer]) -> Response:
+        """Check the body and register; raises what the engine raises."""
+        given = self.valid(serializer)
+        named = given.pop("taskId", self.asked)
+        if self.asked and named != self.asked:
+            raise exceptions.ValidationError({"taskId": [f"is {named[:256]!r}, but the URL names {self.asked!r}"]})
+        self.asked = named[:256]
+        if any(name_problems(named)):
+            raise UnknownWorkflowError(f"there is no workflow {named[:256]!r}")
+        flow = engine.register(named, **given, idempotency_key=idempotency_key(request), actor=actor(request))
+        return Response({"status": "succeeded", "taskId": flow.task_id, "taskFlowId": flow.pk})
+
+
+@extend_schema(tags=["register"])
+class RegisterView(RegisterBase):
+    """Register a flow of the workflow that the body names."""
+
+    serializer_class = RegisterByBodySerializer
+
+    @extend_schema(
+        operation_id="register",
+        request=RegisterByBodySerializer,
+        responses={200: SucceededSerializer, **FAILED},
+        parameters=[KEY_HEADER],
+    )
+    def post(self, request: Request) -> Response:
+        """Register a flow of the workflow that the body names."""
+        return self.register(request, RegisterByBodySerializer)
+
+
+@extend_schema(tags=["register"])
+class RegisterNamedView(RegisterBase):
+    """Register a flow of the workflow that the URL names."""
+
+    serializer_class = RegisterNamedSerializer
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Keep the name for errors."""
+        self.asked = kwargs["task_id"][:256]
+        super().initial(request, *args, **kwargs)
+
+    @extend_schema(
+        operation_id="register_named",
+        request=RegisterNamedSerializer,
+        responses={200: SucceededSerializer, **FAILED},
+        parameters=[OpenApiParameter("task_id", str, OpenApiParameter.PATH), KEY_HEADER],
+    )
+    def post(self, request: Request, task_id: str) -> Response:
+        """Register a flow of the workflow that the URL names."""
+        self._too_long(task_id)
+        return self.register(request, RegisterNamedSerializer)
+
+    def _too_long(self, task_id: str) -> None:
+        if task_id != self.asked:
+            raise UnknownWorkflowError(f"there is no workflow {self.asked + '…'!r}")

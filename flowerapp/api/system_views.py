@@ -1,0 +1,214 @@
+"""What there is to work with: programs, queues, workers, and whether the server is well."""
+
+from __future__ import annotations
+
+import threading
+from typing import Any, ClassVar
+
+from django.db import DatabaseError, InterfaceError
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers, status
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.generics import ListAPIView
+from rest_framework.permissions import AllowAny
+from rest_framework.request import Request
+from rest_framework.response import Response
+
+from flowerapp import conf, queues, registry, values
+from flowerapp.api.base import ApiView
+from flowerapp.api.flow_serializers import ModelSerializer
+from flowerapp.api.pagination import OnePage
+from flowerapp.api.permissions import VIEW_DEFINITION
+from flowerapp.exceptions import InvalidValueError
+from flowerapp.models import Worker
+from flowerapp.registry import Program
+
+BROKER_SECONDS = 2.0
+"""Longest wait for the broker's sign of life."""
+
+
+class ProgramSerializer(serializers.Serializer[Any]):
+    """A program with its retry policy and limits."""
+
+    name = serializers.CharField()
+    description = serializers.CharField()
+    schema = serializers.SerializerMethodField(help_text="JSON schema of the parameters.")
+    queue = serializers.SerializerMethodField(help_text="Queue of tasks whose definition names none.")
+    autoretry_for = serializers.SerializerMethodField(help_text="Errors that lead to a retry.")
+    dont_autoretry_for = serializers.SerializerMethodField(help_text="Errors that don't.")
+    max_retries = serializers.IntegerField(allow_null=True, help_text="After the first start.")
+    default_retry_delay = serializers.FloatField(help_text="Seconds.")
+    retry_backoff = serializers.FloatField(help_text="0 for none, else the first delay in seconds.")
+    retry_backoff_max = serializers.FloatField(help_text="Seconds.")
+    retry_jitter = serializers.BooleanField()
+    time_limit = serializers.FloatField(allow_null=True, help_text="Seconds.")
+    soft_time_limit = serializers.FloatField(allow_null=True, help_text="Seconds.")
+
+    def get_schema(self, program: Program) -> dict[str, Any]:
+        """JSON schema of the parameters; an open one where the function's types have none."""
+        try:
+            return dict(values.check(program.schema))
+        except (InvalidValueError, TypeError, RuntimeError):
+            return {"type": "object"}
+
+    def get_queue(self, program: Program) -> str:
+        """The queue that Celery routes it to, unless it has its own."""
+        return queues.queue_of(program.name, program.queue)
+
+    def get_autoretry_for(self, program: Program) -> list[str]:
+        """Names of the errors."""
+        return [each.__name__ for each in program.autoretry_for]
+
+    def get_dont_autoretry_for(self, program: Program) -> list[str]:
+        """Names of the errors."""
+        return [each.__name__ for each in program.dont_autoretry_for]
+
+
+class QueueSerializer(serializers.Serializer[Any]):
+    """A queue as database and broker see it."""
+
+    name = serializers.CharField()
+    waiting = serializers.IntegerField(help_text="Ready tasks that nobody claimed yet.")
+    messages = serializers.IntegerField(allow_null=True, help_text="In the broker; null if it does not answer.")
+    workers = serializers.ListField(child=serializers.CharField())
+    unserved = serializers.BooleanField(help_text="Tasks wait and no worker takes them.")
+
+
+class WorkerSerializer(ModelSerializer):
+    """A worker."""
+
+    alive = serializers.SerializerMethodField(help_text="Whether it gave a sign of life lately.")
+    queues = serializers.ListField(child=serializers.CharField(), read_only=True)
+
+    class Meta:
+        model = Worker
+        fields = [
+            "id",
+            "name",
+            "alive",
+            "pid",
+            "pool",
+            "concurrency",
+            "queues",
+            "started_ts",
+            "seen_ts",
+            "stopped_ts",
+        ]
+        read_only_fields = fields
+
+    def get_alive(self, worker: Worker) -> bool:
+        """Whether it is among the living."""
+        return worker.pk in self.context["living"]
+
+
+@extend_schema(tags=["system"])
+class ProgramListView(ApiView, ListAPIView[Any]):
+    """Programs, those of the host's Celery tasks included."""
+
+    serializer_class = ProgramSerializer
+    pagination_class = OnePage
+    permission = VIEW_DEFINITION
+
+    def get_queryset(self) -> Any:
+        """All programs."""
+        return registry.programs()
+
+
+@extend_schema(tags=["system"])
+class QueueListView(ApiView, ListAPIView[Any]):
+    """Queues that are served or waited for."""
+
+    serializer_class = QueueSerializer
+    pagination_class = OnePage
+
+    def get_queryset(self) -> Any:
+        """All queues."""
+        return queues.overview()
+
+
+@extend_schema(tags=["system"])
+class WorkerListView(ApiView, ListAPIView[Any]):
+    """Workers by name."""
+
+    serializer_class = WorkerSerializer
+    queryset = Worker.objects.all()
+    cursor_ordering = ("name", "id")
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """With the ids of the living."""
+        living = Worker.objects.living(conf.get().LEASE_SECONDS).values_list("pk", flat=True)
+        return {**super().get_serializer_context(), "living": set(living)}
+
+
+class HealthSerializer(serializers.Serializer[Any]):
+    """Whether the server is well."""
+
+    status = serializers.CharField()
+
+
+class ReadySerializer(HealthSerializer):
+    """Whether it can serve."""
+
+    database = serializers.CharField()
+    broker = serializers.CharField(help_text="For information: without it flows wait.")
+
+
+class HealthView(ApiView):
+    """Open to all."""
+
+    permission_classes = [AllowAny]
+
+    def get_authenticators(self) -> list[BaseAuthentication]:
+        """None: it answers without a database too."""
+        return []
+
+
+@extend_schema(tags=["health"], auth=[])
+class LiveView(HealthView):
+    """The process answers."""
+
+    serializer_class = HealthSerializer
+
+    @extend_schema(operation_id="livez", responses=HealthSerializer)
+    def get(self, request: Request) -> Response:
+        """The process answers."""
+        return Response({"status": "ok"})
+
+
+@extend_schema(tags=["health"], auth=[])
+class ReadyView(HealthView):
+    """The database answers and has its tables."""
+
+    serializer_class = ReadySerializer
+    asking: ClassVar[threading.Lock] = threading.Lock()
+
+    @extend_schema(operation_id="readyz", responses={200: ReadySerializer, 503: ReadySerializer})
+    def get(self, request: Request) -> Response:
+        """200 while the database answers, else 503."""
+        try:
+            Worker.objects.exists()
+            database = "ok"
+        except (DatabaseError, InterfaceError):
+            database = "unreachable, or not migrated"
+        well = database == "ok"
+        data = {"status": "ok" if well else "unavailable", "database": database, "broker": self._broker()}
+        return Response(data, status=status.HTTP_200_OK if well else status.HTTP_503_SERVICE_UNAVAILABLE)
+
+    def _broker(self) -> str:
+        """A sign of life, waited for so long and by one request at a time."""
+        if not self.asking.acquire(blocking=False):
+            return "being asked"
+        answer = ["no answer"]
+        thread = threading.Thread(target=self._ask, args=(answer,), daemon=True)
+        thread.start()
+        thread.join(BROKER_SECONDS)
+        return answer[0]
+
+    def _ask(self, answer: list[str]) -> None:
+        try:
+            queues.sizes([])
+            answer[0] = "ok"
+        except Exception as error:
+            answer[0] = f"unreachable ({type(error).__name__})"
+        finally:
+            self.asking.release()

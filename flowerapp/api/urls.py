@@ -1,0 +1,42 @@
+"""Routes of the API; each is taken with and without a slash at its end."""
+
+from __future__ import annotations
+
+from django.apps import apps
+from django.urls import URLPattern, re_path
+
+from flowerapp.api import flow_views, register_views, system_views, workflow_views
+
+FLOW = r"^api/flows/(?P<flow_id>[^/]+)"
+TASK = FLOW + r"/tasks/(?P<seq>[^/]+)"
+
+urlpatterns: list[URLPattern] = [
+    re_path(r"^register/?\Z", register_views.RegisterView.as_view(), name="register"),
+    re_path(r"^register/(?P<task_id>[^/]+)/?\Z", register_views.RegisterNamedView.as_view(), name="register-named"),
+    re_path(r"^api/workflows/?\Z", workflow_views.WorkflowListView.as_view(), name="workflows"),
+    re_path(r"^api/workflows/(?P<task_id>[^/]+)/?\Z", workflow_views.WorkflowView.as_view(), name="workflow"),
+    re_path(r"^api/flows/?\Z", flow_views.FlowListView.as_view(), name="flows"),
+    re_path(FLOW + r"/?\Z", flow_views.FlowView.as_view(), name="flow"),
+    re_path(FLOW + r"/tasks/?\Z", flow_views.TaskListView.as_view(), name="tasks"),
+    re_path(TASK + r"/?\Z", flow_views.TaskView.as_view(), name="task"),
+    re_path(TASK + r"/skip/?\Z", flow_views.SkipView.as_view(), name="task-skip"),
+    re_path(FLOW + r"/history/?\Z", flow_views.HistoryView.as_view(), name="flow-history"),
+    re_path(FLOW + r"/graph/?\Z", flow_views.GraphView.as_view(), name="flow-graph"),
+    re_path(FLOW + r"/suspend/?\Z", flow_views.SuspendView.as_view(), name="flow-suspend"),
+    re_path(FLOW + r"/resume/?\Z", flow_views.ResumeView.as_view(), name="flow-resume"),
+    re_path(FLOW + r"/cancel/?\Z", flow_views.CancelView.as_view(), name="flow-cancel"),
+    re_path(FLOW + r"/rerun/?\Z", flow_views.RerunView.as_view(), name="flow-rerun"),
+    re_path(r"^api/programs/?\Z", system_views.ProgramListView.as_view(), name="programs"),
+    re_path(r"^api/queues/?\Z", system_views.QueueListView.as_view(), name="queues"),
+    re_path(r"^api/workers/?\Z", system_views.WorkerListView.as_view(), name="workers"),
+    re_path(r"^livez/?\Z", system_views.LiveView.as_view(), name="livez"),
+    re_path(r"^readyz/?\Z", system_views.ReadyView.as_view(), name="readyz"),
+]
+
+if apps.is_installed("drf_spectacular") and apps.is_installed("drf_spectacular_sidecar"):
+    from flowerapp.api import schema_views
+
+    urlpatterns += [
+        re_path(r"^api/schema/?\Z", schema_views.SchemaView.as_view(), name="schema"),
+        re_path(r"^api/docs/?\Z", schema_views.DocsView.as_view(), name="docs"),
+    ]

@@ -1,0 +1,206 @@
+"""Workflows as documents: list, read, create, replace, delete."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from rest_framework import exceptions, serializers, status
+from rest_framework.generics import ListAPIView
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.serializers import ListSerializer
+
+from flowerapp import engine
+from flowerapp.api import errors, fields
+from flowerapp.api.base import ApiView
+from flowerapp.api.permissions import DEFINE, VIEW_DEFINITION
+from flowerapp.exceptions import InvalidPlanError, UnknownWorkflowError
+from flowerapp.models import TaskDefinition, Workflow
+from flowerapp.plan import name_problems
+from flowerapp.workflows import rows
+
+TASK_ID = OpenApiParameter("task_id", str, OpenApiParameter.PATH, description="Name of the workflow.")
+
+
+@extend_schema_field({"type": "integer", "nullable": True, "description": "null for now."})
+class NullField(serializers.Field[Any, Any, Any, Any]):
+    """A field whose feature is not there yet."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_null": True, "default": None, **options})
+
+    def to_internal_value(self, data: Any) -> Any:
+        """Refuse; null does not come here."""
+        raise serializers.ValidationError("must be null: limits of flows and pools are not available yet")
+
+    def to_representation(self, value: Any) -> None:
+        """Nothing."""
+        return
+
+
+class StepListSerializer(ListSerializer[Any]):
+    """The steps of a workflow; errors are a list with one object for each step."""
+
+    def to_internal_value(self, data: Any) -> list[Any]:
+        """The checked steps; raises ValidationError."""
+        if not isinstance(data, list):
+            raise serializers.ValidationError({"non_field_errors": ["must be a list of steps"]})
+        checked: list[Any] = []
+        wrong: list[Any] = []
+        for step in data:
+            try:
+                checked.append(self.run_child_validation(step))
+                wrong.append({})
+            except serializers.ValidationError as error:
+                wrong.append(error.detail)
+        if any(wrong):
+            raise serializers.ValidationError(wrong)
+        return checked
+
+
+class StepSerializer(fields.StrictSerializer):
+    """One step of a workflow."""
+
+    task_seq = fields.StrictIntegerField()
+    program = fields.StrictTextField()
+    task_priority = fields.StrictIntegerField(default=0, help_text="−20 (first) to 19 (last).")
+    parameters = fields.ParametersField(default=dict)
+    depends_on = serializers.ListField(
+        child=fields.StrictIntegerField(),
+        allow_null=True,
+        default=None,
+        help_text="task_seq of steps; [] for none, null for the row before.",
+    )
+    queue = fields.StrictTextField(allow_null=True, default=None, help_text="null for the program's.")
+    pool = NullField()
+    max_retries = fields.StrictIntegerField(allow_null=True, default=None, help_text="3 means 4 starts.")
+    retry_delay = fields.StrictIntegerField(allow_null=True, default=None, help_text="Seconds.")
+    time_limit = fields.StrictIntegerField(allow_null=True, default=None, help_text="Seconds.")
+
+    class Meta:
+        list_serializer_class = StepListSerializer
+
+
+class WorkflowSerializer(fields.StrictSerializer):
+    """A workflow."""
+
+    task_id = fields.StrictTextField()
+    description = fields.StrictTextField(default="")
+    max_active_flows = NullField()
+    tasks = StepSerializer(many=True)
+
+    def get_fields(self) -> dict[str, Any]:
+        """``task_id`` may be left out where the URL has it."""
+        known = super().get_fields()
+        if "task_id" in self.context:
+            known["task_id"] = fields.StrictTextField(default=self.context["task_id"])
+        return known
+
+    def validate_task_id(self, value: str) -> str:
+        """One name."""
+        asked = self.context.get("task_id", value)
+        if value != asked:
+            raise serializers.ValidationError(f"is {value[:256]!r}, but the URL names {asked!r}")
+        return value
+
+
+class ListedListSerializer(ListSerializer[Any]):
+    """A page of workflows, with the descriptions that the page's headers give."""
+
+    def to_representation(self, data: Any) -> list[Any]:
+        """The page; two statements in all."""
+        names = [each["task_id"] for each in data]
+        headers = dict(Workflow.objects.filter(pk__in=names).values_list("task_id", "description"))
+        return super().to_representation([{**each, "description": headers.get(each["task_id"], "")} for each in data])
+
+
+class ListedSerializer(serializers.Serializer[Any]):
+    """A workflow in a list."""
+
+    task_id = serializers.CharField()
+    description = serializers.CharField()
+    steps = serializers.IntegerField(help_text="Number of tasks.")
+
+    class Meta:
+        list_serializer_class = ListedListSerializer
+
+
+def located(error: InvalidPlanError, document: dict[str, Any]) -> dict[str, Any]:
+    """Problems at the steps of the document that they are about."""
+    steps: list[dict[str, Any]] = [{} for _ in document["tasks"]]
+    places = {step["task_seq"]: number for number, step in enumerate(document["tasks"])}
+    whole: dict[str, Any] = {}
+    for problem in error.problems:
+        number = places.get(problem.seq) if problem.seq is not None else None
+        place = whole if number is None else steps[number]
+        errors.add(place, problem.field or "non_field_errors", problem.message)
+    return {**whole, "tasks": steps} if any(steps) else whole
+
+
+class WorkflowBase(ApiView):
+    """Readers and writers of workflows."""
+
+    permission = VIEW_DEFINITION
+    permissions = DEFINE
+
+    def store(self, document: dict[str, Any], *, new: bool) -> Response:
+        """Put a document in place; raises ValidationError at the row at fault."""
+        try:
+            rows.store(document, new=new)
+        except InvalidPlanError as error:
+            raise exceptions.ValidationError(located(error, document)) from None
+        code = status.HTTP_201_CREATED if new else status.HTTP_200_OK
+        return Response(WorkflowSerializer(rows.document(document["task_id"])).data, status=code)
+
+
+@extend_schema(tags=["workflows"])
+class WorkflowListView(WorkflowBase, ListAPIView[Any]):
+    """Workflows by name, those written by SQL included."""
+
+    serializer_class = ListedSerializer
+    queryset = TaskDefinition.objects.none()
+    cursor_ordering = ("task_id",)
+
+    def get_queryset(self) -> Any:
+        """Names with the number of steps."""
+        return TaskDefinition.objects.workflows()
+
+    @extend_schema(request=WorkflowSerializer, responses={201: WorkflowSerializer})
+    def post(self, request: Request) -> Response:
+        """Create a workflow."""
+        return self.store(self.valid(WorkflowSerializer), new=True)
+
+
+@extend_schema(tags=["workflows"], parameters=[TASK_ID])
+class WorkflowView(WorkflowBase):
+    """One workflow."""
+
+    serializer_class = WorkflowSerializer
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """No name that no workflow can have."""
+        super().initial(request, *args, **kwargs)
+        if any(name_problems(kwargs["task_id"])):
+            raise UnknownWorkflowError(f"there is no workflow {kwargs['task_id'][:256]!r}")
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """With the name in the URL."""
+        return {**super().get_serializer_context(), **self.kwargs}
+
+    @extend_schema(responses=WorkflowSerializer)
+    def get(self, request: Request, task_id: str) -> Response:
+        """A workflow's document."""
+        return Response(WorkflowSerializer(rows.document(task_id)).data)
+
+    @extend_schema(request=WorkflowSerializer, responses=WorkflowSerializer)
+    def put(self, request: Request, task_id: str) -> Response:
+        """Replace a workflow; flows that were registered keep what they have."""
+        rows.known(task_id)
+        return self.store(self.valid(WorkflowSerializer), new=False)
+
+    @extend_schema(responses={204: None})
+    def delete(self, request: Request, task_id: str) -> Response:
+        """Delete a workflow; its flows stay."""
+        engine.undefine(task_id)
+        return Response(status=status.HTTP_204_NO_CONTENT)

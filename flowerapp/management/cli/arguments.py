@@ -1,0 +1,107 @@
+"""Values that people type: inputs, ``KEY=VALUE``, states, ids of flows."""
+
+from __future__ import annotations
+
+import getpass
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any
+
+from flowerapp import values
+from flowerapp.exceptions import InvalidError, UnknownFlowError
+from flowerapp.models import Flow
+from flowerapp.states import Status
+
+SHORTEST_PREFIX = 6
+"""Characters of a flow's id that may stand for the whole."""
+LONGEST_SEQ = 10
+"""Digits of the largest seq, 2³¹ − 1."""
+MOST_LISTED = 10
+"""Flows that are listed when a prefix fits several."""
+
+Parameters = dict[int, dict[str, Any]]
+
+
+def actor() -> str:
+    """Who types, for the history: ``cli:`` and the name in the operating system."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid()) if hasattr(os, "getuid") else ""
+    return f"cli:{user}"[:150]
+
+
+def read_input(text: str | None) -> Any:
+    """Value of ``--input``: JSON, ``@FILE`` with JSON in it, or ``@-`` for standard input. Raises InvalidError."""
+    if text is None:
+        return None
+    if not text.startswith("@"):
+        return values.loads(text, "--input")
+    try:
+        raw = sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
+    except OSError as error:
+        raise InvalidError(f"--input {text}: {error.strerror or error}; name a file that can be read") from None
+    return values.loads(raw, f"--input {text}")
+
+
+def pair(text: str) -> tuple[str, Any]:
+    """``KEY=VALUE`` is text, ``KEY:=JSON`` any value. Raises InvalidError."""
+    key, equals, value = text.partition("=")
+    typed = key.endswith(":")
+    key = key.removesuffix(":")
+    if not equals or not key:
+        raise InvalidError(f"{text!r} is not KEY=VALUE; write KEY=TEXT or KEY:=JSON")
+    return key, values.loads(value, key) if typed else values.check(value, key)
+
+
+def pairs(texts: Iterable[str]) -> dict[str, Any]:
+    """Several ``KEY=VALUE``; the last of a key wins."""
+    return dict(pair(text) for text in texts)
+
+
+def steps(texts: Iterable[str] | None) -> Parameters:
+    """Several ``SEQ.KEY=VALUE`` as parameters by seq. Raises InvalidError."""
+    result: Parameters = {}
+    for text in texts or ():
+        seq, dot, rest = text.partition(".")
+        if not dot or not seq.isascii() or not seq.isdecimal() or len(seq) > LONGEST_SEQ:
+            raise InvalidError(f"{text!r} is not SEQ.KEY=VALUE; write for example 3.URL=http://127.0.0.1/")
+        key, value = pair(rest)
+        result.setdefault(int(seq), {})[key] = value
+    return result
+
+
+def status(text: str) -> Status:
+    """A state by its word or number. Raises InvalidError."""
+    for each in Status:
+        if text.lower() in {each.label.lower(), str(int(each))}:
+            return each
+    raise InvalidError(f"there is no state {text!r}; there are {', '.join(each.label for each in Status)}")
+
+
+def find_flow(text: str) -> Flow:
+    """The flow of that id, or the only one whose id begins so. Raises UnknownFlowError, InvalidError."""
+    if "\0" in text:
+        raise UnknownFlowError(f"there is no flow {text!r}")
+    flow = Flow.objects.filter(pk=text).first()
+    return flow if flow is not None else _only(text, matching(text))
+
+
+def matching(prefix: str) -> list[Flow]:
+    """The newest flows whose ids begin with ``prefix``, a few at most; none for a short prefix."""
+    if len(prefix) < SHORTEST_PREFIX or "\0" in prefix:
+        return []
+    return list(Flow.objects.filter(pk__startswith=prefix)[: MOST_LISTED + 1])
+
+
+def _only(prefix: str, found: list[Flow]) -> Flow:
+    if not found:
+        hint = "" if len(prefix) >= SHORTEST_PREFIX else f"; give at least {SHORTEST_PREFIX} characters of its id"
+        raise UnknownFlowError(f"there is no flow {prefix!r}{hint}; see `flow list`")
+    if len(found) > 1:
+        listed = "\n".join(f"  {flow.pk}  {flow.task_id}  {flow.status.label}" for flow in found[:MOST_LISTED])
+        more = "\n  …" if len(found) > MOST_LISTED else ""
+        raise InvalidError(f"{prefix!r} is the beginning of several flows; give more of the id:\n{listed}{more}")
+    return found[0]

@@ -1,0 +1,108 @@
+"""Arguments of ``manage.py flow`` and its subcommands."""
+
+from __future__ import annotations
+
+import argparse
+from typing import Any
+
+SET_HELP = "set a parameter of a step first, as text; SEQ.KEY:=JSON for other values; may be repeated"
+PAIR_HELP = "KEY=TEXT, or KEY:=JSON for a number, true, null, a list or an object"
+FLOW_HELP = "id of a flow, or the first 6 or more characters of it"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the subcommands to Django's parser."""
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+    _add_run(verbs)
+    _add_readers(verbs)
+    for name, what in (
+        ("suspend", "start no further task of a flow; running ones go on"),
+        ("resume", "let a suspended flow go on"),
+        ("cancel", "end a flow; what is open becomes Ignore"),
+    ):
+        _with_why(_add_of_flow(verbs, name, what))
+    _add_task_verbs(verbs)
+    _add_rerun(verbs)
+
+
+def _add(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = verbs.add_parser(name, help=what, description=f"{what[0].upper()}{what[1:]}.")
+    parser.add_argument("--json", action="store_true", help="print one JSON document")
+    return parser
+
+
+def _add_of_flow(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
+    parser = _add(verbs, name, what)
+    parser.add_argument("flow", metavar="ID", help=FLOW_HELP)
+    return parser
+
+
+def _with_why(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--why", metavar="TEXT", default="", help="reason, for the history")
+
+
+def _with_waiting(parser: argparse.ArgumentParser) -> None:
+    waiting = parser.add_mutually_exclusive_group()
+    waiting.add_argument("--wait", action="store_true", help="wait for the end; Ctrl-C detaches")
+    waiting.add_argument("--follow", action="store_true", help="wait for the end and show every task; Ctrl-C detaches")
+
+
+def _add_run(verbs: Any) -> None:
+    parser = _add(verbs, "run", "register a flow of a workflow and print its id")
+    parser.add_argument("workflow", metavar="NAME", help="name of the workflow (task_id)")
+    parser.add_argument("--input", metavar="JSON|@FILE", help="input of the flow; @- reads standard input")
+    parser.add_argument("--priority", metavar="N", type=int, default=0, help="-20 (first) to 19 (last), 0 by default")
+    parser.add_argument("--entrance", metavar="SEQ", type=int, help="run only this step (task_seq) and what follows it")
+    parser.add_argument("--set", metavar="SEQ.KEY=VALUE", action="append", help=f"{SET_HELP}; SEQ is the task_seq")
+    _with_waiting(parser)
+
+
+def _add_readers(verbs: Any) -> None:
+    parser = _add(verbs, "list", "list the newest flows")
+    parser.add_argument("--workflow", metavar="NAME", help="only of this workflow")
+    parser.add_argument("--status", metavar="WORD", help="only in this state: Wait, Running, Suspend, Finish or Ignore")
+    parser.add_argument("--limit", metavar="N", type=_count, default=20, help="most flows to list, 20 by default")
+    parser = _add_of_flow(verbs, "show", "show a flow, what failed first")
+    parser.add_argument(
+        "--traceback", dest="with_traceback", action="store_true", help="with the tracebacks of failed tasks"
+    )
+    parser = verbs.add_parser("graph", help="draw a workflow or a flow", description="Draw a workflow or a flow.")
+    parser.add_argument("name", metavar="NAME|ID", help="name of a workflow, or id of a flow or its beginning")
+    parser.add_argument(
+        "--format", choices=("ascii", "mermaid", "svg", "json"), default="ascii", help="ascii by default"
+    )
+    _add(verbs, "workflows", "list the workflows")
+    _add(verbs, "programs", "list the programs with their parameters and retries")
+
+
+def _count(text: str) -> int:
+    number = int(text)
+    if not 0 < number < 2**31:
+        raise argparse.ArgumentTypeError("must be 1 or more")
+    return number
+
+
+def _add_task_verbs(verbs: Any) -> None:
+    parser = _add_of_flow(verbs, "skip", "pass over a task that waits or failed; its input becomes its output")
+    parser.add_argument("seq", metavar="SEQ", type=int, help="number of the task (task_exec_seq)")
+    _with_why(parser)
+    parser = _add_of_flow(verbs, "set", "change a task that waits or failed")
+    parser.add_argument("seq", metavar="SEQ", type=int, help="number of the task (task_exec_seq)")
+    parser.add_argument("pairs", metavar="KEY=VALUE", nargs="*", help=PAIR_HELP)
+    parser.add_argument("--priority", metavar="N", type=int, help="-20 (first) to 19 (last)")
+    parser.add_argument("--queue", metavar="NAME", help="queue; empty for the program's own")
+    _with_why(parser)
+
+
+def _add_rerun(verbs: Any) -> None:
+    parser = _add_of_flow(verbs, "rerun", "start tasks of a flow again, the failed ones by default")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--failed", action="store_true", help="the failed tasks (the default)")
+    which.add_argument("--from", metavar="SEQ", type=int, help="this task (task_exec_seq) and all that follows it")
+    which.add_argument("--all", action="store_true", help="all tasks")
+    parser.add_argument("--set", metavar="SEQ.KEY=VALUE", action="append", help=f"{SET_HELP}; SEQ is the task_exec_seq")
+    parser.add_argument(
+        "--refresh", action="store_true", help="take the definition's present state for what is started again"
+    )
+    _with_why(parser)
+    _with_waiting(parser)

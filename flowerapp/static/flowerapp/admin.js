@@ -1,0 +1,86 @@
+"use strict";
+(() => {
+  const EVERY = 3000; // milliseconds between looks at a flow that goes on
+
+  function describe(program) {
+    const parts = program.parameters.map((each) => {
+      const rest = each.required ? "needed" : `else ${each.default}`;
+      return `${each.name} (${each.type}, ${rest})${each.description ? ": " + each.description : ""}`;
+    });
+    if (program.open) parts.push("any others");
+    const takes = parts.length ? `Parameters: ${parts.join("; ")}` : "Takes no parameters.";
+    return program.description ? `${program.description} ${takes}` : takes;
+  }
+
+  function helpOf(select) {
+    const row = select.closest(".form-row");
+    let help = row.querySelector(".flower-program-help");
+    if (!help) {
+      help = document.createElement("div");
+      help.className = "flower-program-help";
+      help.id = `${select.id}_parameters`;
+      help.setAttribute("aria-live", "polite");
+      row.append(help);
+    }
+    return help;
+  }
+
+  function watchPrograms() {
+    const source = document.getElementById("flower-programs");
+    if (!source) return;
+    const programs = new Map(JSON.parse(source.textContent).map((each) => [each.name, each]));
+    const update = (select) => {
+      const program = programs.get(select.value);
+      helpOf(select).textContent = program ? describe(program) : "";
+    };
+    const all = () => document.querySelectorAll("select.flower-program").forEach((each) => {
+      if (!each.name.includes("__prefix__")) update(each);
+    });
+    document.addEventListener("change", (event) => {
+      if (event.target.matches("select.flower-program")) update(event.target);
+    });
+    document.addEventListener("formset:added", (event) => {
+      const row = event.target;
+      row.querySelectorAll(".flower-program-help").forEach((each) => each.remove());
+      const seqs = [...document.querySelectorAll('input[name^="steps-"][name$="-task_seq"]')].map((each) => Number(each.value) || 0);
+      const own = row.querySelector('input[name$="-task_seq"]');
+      if (own && !own.value) own.value = Math.max(0, ...seqs) + 1;
+      all();
+    });
+    all();
+  }
+
+  async function refresh() {
+    const live = document.getElementById("flower-live");
+    if (document.hidden) return true;
+    const answer = await fetch(location.href, { headers: { Accept: "text/html" } });
+    if (!answer.ok || answer.redirected) return false;
+    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
+    const fresh = page.getElementById("flower-live");
+    if (!fresh) return false;
+    const head = document.querySelector(".flower-head"), freshHead = page.querySelector(".flower-head");
+    if (head && freshHead) head.replaceWith(freshHead);
+    if (!("live" in fresh.dataset)) {
+      const typing = document.activeElement && document.activeElement.matches("input, textarea, select");
+      if (!typing) location.reload();
+      return false;
+    }
+    if (!live.contains(document.activeElement)) live.replaceWith(fresh);
+    return true;
+  }
+
+  function watchFlow() {
+    if (!document.querySelector("#flower-live[data-live]")) return;
+    const next = () => setTimeout(async () => {
+      let more = false;
+      try { more = await refresh(); } catch { more = true; }
+      if (more) next();
+    }, EVERY);
+    next();
+  }
+
+  document.addEventListener("DOMContentLoaded", () => {
+    watchPrograms();
+    watchFlow();
+  });
+})();

@@ -1,0 +1,116 @@
+"""The original's SQL, as written for it, on PostgreSQL with a real worker."""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
+
+import pytest
+from django.db import connection
+
+from flowerapp import engine
+from flowerapp.models import Flow, Workflow
+from flowerapp.states import Status
+from tests.acceptance.live import Live, start_counts, states, task
+from tests.services import until
+
+pytestmark = pytest.mark.parametrize("shared_site", ["redis-2"], indirect=True, scope="package")
+
+EXAMPLE = """
+INSERT INTO ms_task_definition(task_id, task_seq, program, task_priority)
+VALUES ('{name}', 1, 'EchoRandomTimeSleep', 0);
+INSERT INTO ms_task_definition(task_id, task_seq, program, task_priority, param1_key, param1_value)
+VALUES ('{name}', 2, 'EchoParamTimeSleep', 0, 'SLEEP_TIME_SECOND', '3');
+INSERT INTO ms_task_definition
+    (task_id, task_seq, program, task_priority, param1_key, param1_value, param2_key, param2_value)
+VALUES ('{name}', 3, 'HTTPPostRequest', 0, 'URL', '{url}', 'BODY', '{{"id": "test"}}');
+"""
+UNREACHABLE = "http://nowhere.invalid/post"
+
+
+@contextmanager
+def echo_server() -> Iterator[str]:
+    """URL of a server on this machine that answers a POST with its body."""
+
+    class Echo(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:  # noqa: N802 - the base class's name
+            body = self.rfile.read(int(self.headers["Content-Length"]))
+            self.send_response(200)
+            self.end_headers()
+            self.wfile.write(b'{"data": ' + body + b"}")
+
+        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Echo) as server:
+        thread = threading.Thread(target=server.serve_forever, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}/post"
+        server.shutdown()
+        thread.join()
+
+
+def psql(live: Live, sql: str) -> None:
+    """Run SQL as an operator would: by psql, or where there is none over a plain connection."""
+    command = shutil.which("psql")
+    if command:
+        url = live.site.environment["DATABASE_URL"]
+        subprocess.run([command, "-q", "-v", "ON_ERROR_STOP=1", url], input=sql, text=True, check=True)
+    else:
+        with connection.cursor() as cursor:
+            cursor.execute(sql)
+
+
+def test_the_example_stops_at_the_network_and_goes_on_when_mended(live: Live) -> None:
+    name = f"example-{secrets.token_hex(3)}"
+    psql(live, EXAMPLE.format(name=name, url=UNREACHABLE))
+    assert not Workflow.objects.filter(pk=name).exists()
+    flow = engine.register(name)
+    assert list(flow.tasks.values_list("task_exec_seq", "depends_task_exec_seq", "parameters")) == [
+        (1, -1, {}),
+        (2, 1, {"SLEEP_TIME_SECOND": "3"}),
+        (3, 2, {"URL": UNREACHABLE, "BODY": '{"id": "test"}'}),
+    ]
+    live.wait(flow, Status.SUSPEND)
+    assert flow.failed_seq == 3
+    assert states(flow) == {1: Status.FINISH, 2: Status.FINISH, 3: Status.SUSPEND}
+    assert "nowhere.invalid" in task(flow, 3).error
+    assert "resolve" in task(flow, 3).error
+    with echo_server() as url:
+        engine.rerun(flow.pk, parameters={3: {"URL": url}}, actor="ann")
+        live.finish(flow)
+    assert list(flow.tasks.values_list("task_exec_seq", "attempt")) == [(1, 1), (2, 1), (3, 2)]
+    assert task(flow, 3).output == {"status": 200, "body": {"data": {"id": "test"}}}
+    assert task(flow, 3).error == ""
+    live.assert_faultless(flow)
+
+
+def test_rows_inserted_into_kr_task_stat_are_adopted_and_run(live: Live) -> None:
+    name, flow_id = f"batch-{secrets.token_hex(3)}", f"outside-{secrets.token_hex(6)}"
+    parameters = json.dumps({"output": {"from": "outside"}})
+    steps = "".join(
+        f"INSERT INTO ms_task_definition(task_id, task_seq, program, task_priority) VALUES ('{name}', {seq}, 'Record', 0);\n"
+        for seq in (1, 2, 3)
+    )
+    rows = ", ".join(
+        f"('{flow_id}', {seq}, {after}, '{name}', {seq}, 0, 0, '{parameters}', CURRENT_TIMESTAMP)"
+        for seq, after in ((1, -1), (2, 1), (3, 1))
+    )
+    psql(
+        live,
+        f"""{steps}INSERT INTO kr_task_stat(task_flow_id, task_exec_seq, depends_task_exec_seq, task_id, task_seq,
+        exec_status, task_priority, parameters, registered_ts) VALUES {rows};""",  # noqa: S608 - the test's own values
+    )
+    flow = until(lambda: Flow.objects.filter(pk=flow_id).first(), 5)
+    assert flow.task_id == name
+    live.finish(flow)
+    assert start_counts(flow) == {1: 1, 2: 1, 3: 1}
+    assert list(flow.tasks.values_list("depends_on", flat=True)) == [[], [1], [1]]
+    assert task(flow, 3).output == {"from": "outside"}
+    live.assert_faultless(flow)

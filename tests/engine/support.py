@@ -1,0 +1,85 @@
+"""Workflows for the engine's tests, and what must be true of a flow after every step."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from flowerapp import engine, graph
+from flowerapp.models import Event, Flow, Task, TaskDefinition
+from flowerapp.states import OPEN, SATISFIED, Status
+
+_numbers = itertools.count(1)
+
+Dependencies = Mapping[int, Sequence[int] | None]
+"""``task_seq`` → what it depends on; None for the row before."""
+
+DIAMOND: Dependencies = {1: [], 2: [1], 3: [1], 4: [2, 3]}
+CHAIN: Dependencies = {1: None, 2: None, 3: None}
+
+
+def define(steps: Dependencies, program: str = "Echo", name: str = "", **columns: Any) -> str:
+    """Store a workflow and return its name; ``columns`` are those of every step."""
+    name = name or f"workflow-{next(_numbers)}"
+    TaskDefinition.objects.bulk_create(
+        TaskDefinition(task_id=name, task_seq=seq, depends_on=depends, **{"program": program, **columns})
+        for seq, depends in steps.items()
+    )
+    return name
+
+
+def task(flow: Flow, seq: int) -> Task:
+    """The task as the database has it now."""
+    return engine.get_task(flow.pk, seq)
+
+
+def status(flow: Flow, seq: int | None = None) -> Status:
+    """State of the flow, or of one of its tasks, as the database has it now."""
+    return engine.get_flow(flow.pk).status if seq is None else task(flow, seq).status
+
+
+def statuses(flow: Flow) -> dict[int, Status]:
+    """States of all tasks by seq."""
+    return {each.task_exec_seq: each.status for each in flow.tasks.all()}
+
+
+def verbs(flow: Flow) -> list[str]:
+    """The flow's history as a list of verbs."""
+    return list(Event.objects.filter(task_flow=flow).values_list("verb", flat=True))
+
+
+def check(flow: Flow) -> None:
+    """Assert everything that must be true of a flow between any two steps."""
+    flow = Flow.objects.get(pk=flow.pk)
+    tasks = {each.task_exec_seq: each for each in flow.tasks.all()}
+    is_open = {seq for seq, each in tasks.items() if each.status in OPEN}
+    if flow.ended:
+        assert not is_open, f"{flow.status.label} with open tasks {sorted(is_open)}"
+        assert flow.open_sinks == 0
+        assert not flow.held
+        return
+    edges = {seq: each.depends_on for seq, each in tasks.items()}
+    links = graph.links(edges, is_open)
+    for seq in is_open:
+        assert tasks[seq].pending == links.pending[seq], f"pending of task {seq}"
+        assert tasks[seq].dependents == links.dependents[seq], f"dependents of task {seq}"
+        if tasks[seq].pending:
+            assert tasks[seq].sent_ts is None, f"task {seq} waits, so nothing was sent for it"
+    for seq, each in tasks.items():
+        started = each.status is Status.RUNNING
+        unsatisfied = [before for before in edges[seq] if tasks[before].status not in SATISFIED]
+        assert not (started and unsatisfied), f"task {seq} runs before {unsatisfied}"
+    assert is_open, f"{flow.status.label} with nothing open"
+    assert flow.open_sinks == links.sinks
+    assert flow.status is expected_status(flow, list(tasks.values()))
+    failures = {seq for seq, each in tasks.items() if each.failed}
+    assert flow.failed_seq in failures if failures else flow.failed_seq is None
+
+
+def expected_status(flow: Flow, tasks: Sequence[Task]) -> Status:
+    """State that an open flow should show, by its tasks."""
+    going = [each for each in tasks if each.status is Status.RUNNING or (each.status is Status.WAIT and not each.pending)]
+    if flow.held or not going:
+        return Status.SUSPEND
+    return Status.WAIT if flow.started_ts is None else Status.RUNNING

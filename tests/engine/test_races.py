@@ -1,0 +1,160 @@
+"""Two callers at once, on PostgreSQL."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from flowerapp import engine
+from flowerapp.exceptions import StateConflictError
+from flowerapp.models import Flow, Task
+from flowerapp.querysets import Claim
+from flowerapp.states import Status
+from flowerapp.testing import InlineRunner
+from tests.engine.support import check, define, status, statuses
+
+ROUNDS = 12
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@pytest.fixture(autouse=True)
+def _postgresql(transactional_db: None) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer at a time")
+
+
+def together(*calls: Callable[[], Any]) -> list[Any]:
+    """Results of calls that start at the same moment; a refusal counts as a result, any other error is raised."""
+    barrier = threading.Barrier(len(calls))
+
+    def start(call: Callable[[], Any]) -> Any:
+        try:
+            barrier.wait(10)
+            return call()
+        except StateConflictError as refusal:
+            return refusal
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(len(calls)) as pool:
+        return [future.result(30) for future in [pool.submit(start, call) for call in calls]]
+
+
+def claim(flow: Flow, seq: int) -> Claim:
+    found = Task.objects.claim(flow.pk, seq, "w", 1)
+    assert found
+    return found
+
+
+def diamonds(runner: InlineRunner) -> Iterator[Flow]:
+    """Flows whose two branches, 2 and 3, were claimed."""
+    name = define({1: [], 2: [1], 3: [1], 4: [2, 3]})
+    for _ in range(ROUNDS):
+        runner.waiting.clear()
+        flow = engine.register(name)
+        runner.step()
+        yield flow
+
+
+def test_two_branches_release_their_join_once(runner: InlineRunner) -> None:
+    for flow in diamonds(runner):
+        claims = [claim(flow, 2), claim(flow, 3)]
+        outcomes = together(*(lambda each=each: engine.finished(each, "{}") for each in claims))  # type: ignore[misc]
+        released = [message.head.seq for outcome in outcomes for message in outcome.released]
+        assert released == [4]
+        check(flow)
+
+
+def test_many_branches_release_their_join_once(runner: InlineRunner) -> None:
+    flow = engine.register(define({1: [], **{seq: [1] for seq in range(2, 26)}, 26: list(range(2, 26))}))
+    runner.step()
+    claims = [claim(flow, seq) for seq in range(2, 26)]
+    outcomes = together(*(lambda each=each: engine.finished(each, "{}") for each in claims))  # type: ignore[misc]
+    assert [message.head.seq for outcome in outcomes for message in outcome.released] == [26]
+    check(flow)
+
+
+def test_one_task_is_claimed_once(runner: InlineRunner) -> None:
+    flow = engine.register(define({1: []}))
+    claims = together(*[lambda: Task.objects.claim(flow.pk, 1, "w", 1)] * 12)
+    assert sum(each is not None for each in claims) == 1
+
+
+def test_two_last_sinks_end_the_flow(runner: InlineRunner) -> None:
+    name = define({1: [], 2: []})
+    for _ in range(ROUNDS):
+        flow = engine.register(name)
+        claims = [claim(flow, 1), claim(flow, 2)]
+        together(*(lambda each=each: engine.finished(each, "{}") for each in claims))  # type: ignore[misc]
+        assert status(flow) is Status.FINISH
+        check(flow)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "skip join", "rerun", "suspend", "fail"])
+def test_finish_against_another_verb(runner: InlineRunner, verb: str) -> None:
+    for flow in diamonds(runner):
+        first, second = claim(flow, 2), claim(flow, 3)
+        others: dict[str, Callable[[], Any]] = {
+            "cancel": lambda flow=flow: engine.cancel(flow.pk),  # type: ignore[misc]
+            "skip join": lambda flow=flow: engine.skip(flow.pk, 4),  # type: ignore[misc]
+            "rerun": lambda flow=flow: engine.rerun(flow.pk, from_seq=2),  # type: ignore[misc]
+            "suspend": lambda flow=flow: engine.suspend(flow.pk),  # type: ignore[misc]
+            "fail": lambda second=second: engine.failed(second, ValueError("no")),  # type: ignore[misc]
+        }
+        outcome, other = together(lambda first=first: engine.finished(first, "{}"), others[verb])  # type: ignore[misc]
+        engine.settle(flow.pk)
+        check(flow)
+        seen = statuses(flow)[2]
+        assert outcome.finished is (seen is not Status.IGNORE) or verb == "rerun"
+        if verb == "rerun" and not isinstance(other, StateConflictError):
+            assert seen is Status.WAIT
+        assert seen in (Status.FINISH, Status.IGNORE, Status.WAIT)
+
+
+def test_resume_against_finish_leaves_nothing_unsent(runner: InlineRunner) -> None:
+    """Whatever the finish released is sent by the one or by the other."""
+    name = define({1: [], 2: [1]})
+    for _ in range(ROUNDS):
+        flow = engine.register(name)
+        first = claim(flow, 1)
+        engine.suspend(flow.pk)
+        runner.waiting.clear()
+        outcome, _resumed = together(
+            lambda first=first: engine.finished(first, "{}"),  # type: ignore[misc]
+            lambda flow=flow: engine.resume(flow.pk),  # type: ignore[misc]
+        )
+        sent = [message.head.seq for message in [*outcome.released, *runner.waiting]]
+        assert 2 in sent
+        check(flow)
+
+
+def test_operators_among_themselves_do_not_deadlock(runner: InlineRunner) -> None:
+    name = define({1: [], **{seq: [1] for seq in range(2, 20)}, 20: list(range(2, 20))})
+    for _ in range(ROUNDS):
+        runner.waiting.clear()
+        flow = engine.register(name)
+        runner.step()
+        claims = [claim(flow, seq) for seq in range(2, 8)]
+        engine.suspend(flow.pk)
+        together(
+            lambda flow=flow: engine.resume(flow.pk),  # type: ignore[misc]
+            lambda flow=flow: engine.skip(flow.pk, 20),  # type: ignore[misc]
+            lambda flow=flow: engine.change(flow.pk, 10, priority=3),  # type: ignore[misc]
+            lambda flow=flow: engine.cancel(flow.pk),  # type: ignore[misc]
+            *(lambda each=each: engine.finished(each, "{}") for each in claims),  # type: ignore[misc]
+        )
+        check(flow)
+
+
+def test_fifty_registers_with_one_key_make_one_flow(runner: InlineRunner) -> None:
+    name = define({1: []})
+    flows = together(*[lambda: engine.register(name, idempotency_key="k")] * 50)
+    assert len({flow.pk for flow in flows}) == 1
+    assert Flow.objects.count() == 1
+    assert len(runner.sent) == 1

@@ -1,0 +1,187 @@
+"""Register: what is written, what is refused, and when the same flow comes back."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from flowerapp import engine
+from flowerapp.context import input_of
+from flowerapp.exceptions import FlowerError, IdempotencyConflictError, InvalidPlanError, InvalidValueError, UnknownWorkflowError
+from flowerapp.models import Flow, Task, TaskDefinition
+from flowerapp.states import Status
+from flowerapp.testing import InlineRunner
+from tests.engine.support import CHAIN, DIAMOND, check, define, status, statuses
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def rows(flow: Flow, *columns: str) -> list[Any]:
+    return list(flow.tasks.order_by("task_exec_seq").values_list(*columns))
+
+
+def test_the_originals_example(runner: InlineRunner) -> None:
+    define({1: None}, "EchoRandomTimeSleep", "example")
+    define({2: None}, "EchoParamTimeSleep", "example", param1_key="SLEEP_TIME_SECOND", param1_value="3")
+    define(
+        {3: None},
+        "HTTPPostRequest",
+        "example",
+        param1_key="URL",
+        param1_value="https://postman-echo.com/post",
+        param2_key="BODY",
+        param2_value='{"id": "test"}',
+    )
+    flow = engine.register("example")
+    assert rows(flow, "task_exec_seq", "depends_task_exec_seq", "parameters") == [
+        (1, -1, {}),
+        (2, 1, {"SLEEP_TIME_SECOND": "3"}),
+        (3, 2, {"URL": "https://postman-echo.com/post", "BODY": '{"id": "test"}'}),
+    ]
+    assert {status for (status,) in rows(flow, "exec_status")} == {Status.WAIT}
+    assert status(flow) is Status.WAIT
+
+
+def test_numbers_are_in_order_of_dependencies(runner: InlineRunner) -> None:
+    flow = engine.register(define({50: [70], 60: [70, 50], 70: [], 80: []}))
+    assert rows(flow, "task_exec_seq", "task_seq", "depends_task_exec_seq", "depends_on") == [
+        (1, 70, -1, []),
+        (2, 50, 1, [1]),
+        (3, 60, 2, [1, 2]),
+        (4, 80, -1, []),
+    ]
+    assert [message.head.seq for message in runner.sent] == [1, 4]
+
+
+@pytest.mark.parametrize(("own", "flow", "expected"), [(0, -10, -10), (15, 10, 19), (-15, -10, -20), (-20, 19, -1)])
+def test_priorities_are_added_and_clamped(runner: InlineRunner, own: int, flow: int, expected: int) -> None:
+    registered = engine.register(define({1: []}, task_priority=own), priority=flow)
+    assert rows(registered, "task_priority") == [(expected,)]
+    assert runner.sent[0].head.priority == expected
+
+
+def test_the_entrance_and_what_follows_it_is_run(runner: InlineRunner) -> None:
+    flow = engine.register(define({1: [], 2: [1], 3: [2], 4: [1], 5: [3]}), entrance=2, input={"in": 1})
+    assert statuses(flow) == {1: Status.IGNORE, 2: Status.WAIT, 3: Status.WAIT, 4: Status.IGNORE, 5: Status.WAIT}
+    check(flow)
+    assert input_of(flow.pk, 2) == {"in": 1}
+    runner.run()
+    assert status(flow) is Status.FINISH
+
+
+def test_parameters_are_laid_over_the_definitions(runner: InlineRunner) -> None:
+    name = define({1: []}, "Return", param1_key="value", param1_value="old")
+    assert rows(engine.register(name, parameters={1: {"value": [1]}}), "parameters") == [({"value": [1]},)]
+
+
+BAD: dict[str, tuple[dict[int, Any], dict[str, Any], dict[str, Any], tuple[int | None, str]]] = {
+    "unknown program": ({1: []}, {"program": "Nop"}, {}, (1, "program")),
+    "cycle": ({1: [2], 2: [1]}, {}, {}, (1, "depends_on")),
+    "itself": ({3: [3]}, {}, {}, (3, "depends_on")),
+    "missing dependency": ({1: [], 2: [9]}, {}, {}, (2, "depends_on")),
+    "text as dependencies": ({1: "2"}, {}, {}, (1, "depends_on")),
+    "number as dependencies": ({1: 2}, {}, {}, (1, "depends_on")),
+    "text among dependencies": ({1: ["2"]}, {}, {}, (1, "depends_on")),
+    "list among dependencies": ({1: [[2]]}, {}, {}, (1, "depends_on")),
+    "true among dependencies": ({1: [True]}, {}, {}, (1, "depends_on")),
+    "parameters no object": ({1: []}, {"parameters": [1]}, {}, (1, "parameters")),
+    "unknown parameter": ({1: []}, {"program": "Noop", "parameters": {"a": 1}}, {}, (1, "parameters.a")),
+    "wrong type": (
+        {1: []},
+        {"program": "EchoParamTimeSleep", "param1_key": "SLEEP_TIME_SECOND", "param1_value": "soon"},
+        {},
+        (1, "parameters.SLEEP_TIME_SECOND"),
+    ),
+    "missing parameter": ({1: []}, {"program": "FailUntil"}, {}, (1, "parameters.start")),
+    "priority": ({1: []}, {}, {"priority": 20}, (None, "priority")),
+    "entrance": ({1: []}, {}, {"entrance": 2}, (None, "entrance")),
+    "parameters of no step": ({1: []}, {}, {"parameters": {2: {}}}, (2, "parameters")),
+    "wrong override": ({1: []}, {"program": "Noop"}, {"parameters": {1: {"a": 1}}}, (1, "parameters.a")),
+    "NaN": ({1: []}, {"program": "Return"}, {"parameters": {1: {"value": float("nan")}}}, (1, "parameters")),
+    "long key": ({1: []}, {}, {"idempotency_key": "x" * 257}, (None, "idempotency_key")),
+    "key with NUL": ({1: []}, {}, {"idempotency_key": "\0"}, (None, "idempotency_key")),
+    "queue": ({1: []}, {"queue": "a/b"}, {}, (1, "queue")),
+    "time limit": ({1: []}, {"time_limit": 0}, {}, (1, "time_limit")),
+}
+
+
+@pytest.mark.parametrize("case", BAD)
+def test_bad_input_names_the_place_and_writes_nothing(runner: InlineRunner, case: str) -> None:
+    steps, columns, request, place = BAD[case]
+    name = define(steps, **columns)
+    with pytest.raises(InvalidPlanError) as caught:
+        engine.register(name, **request)
+    assert place in [(each.seq, each.field) for each in caught.value.problems]
+    assert not Flow.objects.exists()
+    assert not Task.objects.exists()
+    assert not runner.sent
+
+
+@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\0", {"a": "x\0"}, "x" * 2_000_000, {1, 2}, "\ud800", b"x"])
+def test_bad_json_input_is_refused(runner: InlineRunner, value: Any) -> None:
+    with pytest.raises(InvalidValueError, match="input"):
+        engine.register(define({1: []}), input=value)
+    assert not Flow.objects.exists()
+
+
+@pytest.mark.parametrize("name", ["none", "", "\0", "\ud800", "x" * 3000, "a/b"])
+def test_unknown_workflow(runner: InlineRunner, name: str) -> None:
+    with pytest.raises(UnknownWorkflowError):
+        engine.register(name)
+
+
+def test_names_that_sql_may_hold_but_urls_cannot(runner: InlineRunner) -> None:
+    define({1: []}, name="a/b")
+    with pytest.raises(InvalidPlanError, match="slash"):
+        engine.register("a/b")
+
+
+def test_the_same_key_returns_the_same_flow(runner: InlineRunner) -> None:
+    name = define(CHAIN)
+    first = engine.register(name, input={"a": 1, "b": 2}, idempotency_key="k", actor="ann")
+    again = engine.register(name, input={"b": 2, "a": 1}, idempotency_key="k", actor="ann")
+    assert again.pk == first.pk
+    assert engine.register(name, idempotency_key="k", actor="bob").pk != first.pk
+    assert engine.register(define(CHAIN), idempotency_key="k", actor="ann").pk != first.pk
+    for other in ({"input": {"a": 2}}, {"priority": 1}, {"entrance": 2}, {"parameters": {1: {}}}):
+        with pytest.raises(IdempotencyConflictError, match="'k' was used"):
+            engine.register(name, **{"input": {"a": 1, "b": 2}, "idempotency_key": "k", "actor": "ann", **other})  # type: ignore[arg-type]
+    assert Flow.objects.count() == 3
+    assert len(runner.sent) == 3
+
+
+def test_without_a_carrier_the_ready_rows_are_left_to_the_watcher() -> None:
+    from flowerapp import dispatch
+
+    previous = dispatch.use(None)
+    try:
+        flow = engine.register(define(DIAMOND))
+    finally:
+        dispatch.use(previous)
+    assert [each.task_exec_seq for each in Task.objects.filter(task_flow=flow).handed_over()] == [1]
+
+
+def test_a_broker_that_is_away_leaves_them_to_the_watcher_too(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(_: object) -> None:
+        raise OSError("no broker")
+
+    monkeypatch.setattr("flowerapp.dispatch.send", away)
+    flow = engine.register(define(DIAMOND))
+    assert [each.task_exec_seq for each in Task.objects.filter(task_flow=flow).handed_over()] == [1]
+
+
+def test_errors_have_messages() -> None:
+    def classes(base: type[FlowerError]) -> list[type[FlowerError]]:
+        return [base, *(each for child in base.__subclasses__() for each in classes(child))]
+
+    for each in classes(FlowerError):
+        if each is not InvalidPlanError:
+            assert str(each())
+
+
+def test_a_thousand_rows_of_one_definition_table(runner: InlineRunner) -> None:
+    flow = engine.register(define(dict.fromkeys(range(1, 1001))))
+    check(flow)
+    assert TaskDefinition.objects.count() == 1000
+    assert Task.objects.filter(task_flow=flow, sent_ts__isnull=False).count() == 1
