@@ -33,6 +33,8 @@ class Settings:
     """Whether workers run the watcher."""
     OPEN_API: bool = False
     """Register and read without authentication, for callers on loopback only."""
+    OPEN_API_CLIENTS: tuple[str, ...] = field(default=())
+    """Further addresses or networks that count as loopback there, such as the gateway of a container network."""
     HTTP_ALLOW_PRIVATE: tuple[str, ...] = field(default=())
     """``host`` or ``host:port`` of private addresses that HTTPPostRequest may call; ``*`` allows all."""
     CELERY_TASKS: bool | tuple[str, ...] = True

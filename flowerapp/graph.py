@@ -25,7 +25,7 @@ def followers(edges: Edges) -> dict[int, list[int]]:
     """Each seq with the seqs that depend on it, sorted."""
     result: dict[int, list[int]] = {seq: [] for seq in edges}
     for seq in sorted(edges):
-        for dependency in edges[seq]:
+        for dependency in set(edges[seq]):
             if dependency in result:
                 result[dependency].append(seq)
     return result

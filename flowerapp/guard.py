@@ -15,11 +15,12 @@ from typing import Any
 def install() -> None:
     """Guard the transport, where it is installed."""
     try:
-        from kombu.transport.redis import Channel
+        from kombu.transport import redis as transport
         from redis.exceptions import ConnectionError as RedisConnectionError
     except ImportError:
         return
-    original = Channel._connparams
+    channel: Any = transport.Channel
+    original = channel._connparams
     if getattr(original, "__wrapped__", None) is not None:
         return
 
@@ -29,4 +30,4 @@ def install() -> None:
             raise RedisConnectionError("the channel's connection is closed")
         return original(self, asynchronous=asynchronous)
 
-    Channel._connparams = connparams
+    channel._connparams = connparams

@@ -71,7 +71,7 @@ class Plan:
                 if each not in known:
                     missing = True
                     yield Problem(f"depends on {each}, which is not a step of {self.name!r}", node.seq, "depends_on")
-        if not missing:
+        if not missing and len(known) == len(self.nodes):
             try:
                 graph.order(self.edges)
             except graph.CycleError as error:

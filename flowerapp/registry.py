@@ -21,6 +21,14 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 Parameters = Mapping[str, Any]
 
+_PREFIX = "p_"
+"""Before the names of a model's fields, so that a parameter may have any name that Python allows."""
+
+
+def _bare(field: str) -> str:
+    return field.removeprefix(_PREFIX)
+
+
 CONTEXT = "ctx"
 """A program's parameter of this name receives the context instead of a value from the row."""
 
@@ -132,8 +140,8 @@ class Program:
                 extra = "allow"
                 continue
             default = ... if parameter.default is parameter.empty else parameter.default
-            fields[name] = (hints.get(name, Any), default)
-        config = ConfigDict(extra=extra, arbitrary_types_allowed=True, protected_namespaces=())  # type: ignore[typeddict-item]
+            fields[_PREFIX + name] = (hints.get(name, Any), default)
+        config = ConfigDict(extra=extra, arbitrary_types_allowed=True, protected_namespaces=(), alias_generator=_bare)  # type: ignore[typeddict-item]
         return create_model(self.name, __config__=config, **fields)
 
     @property
@@ -186,7 +194,7 @@ class Program:
         if problems:
             raise InvalidPlanError(Problem(f"parameter {key}: {message}") for key, message in problems)
         model = self._coerce(parameters)
-        arguments = {name: getattr(model, name) for name in type(model).model_fields} | (model.model_extra or {})
+        arguments = {_bare(name): getattr(model, name) for name in type(model).model_fields} | (model.model_extra or {})
         if self.wants_context:
             arguments[CONTEXT] = context
         bound = self.signature.bind_partial()

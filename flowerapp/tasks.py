@@ -64,7 +64,6 @@ def _named(program: Program) -> Any:
         run(self, flow_id, seq)
 
     task.__doc__ = program.description
-    task.__name__ = program.name
     return task
 
 

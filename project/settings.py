@@ -120,11 +120,13 @@ USE_I18N = True
 USE_TZ = True
 
 STATIC_URL = "static/"
-STATIC_ROOT = env.str("DJANGO_STATIC_ROOT", default=str(BASE_DIR / "staticfiles"))
+STATIC_ROOT = env.str("DJANGO_STATIC_ROOT", default="") or None
 WHITENOISE_USE_FINDERS = True
 WHITENOISE_AUTOREFRESH = DEBUG
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
+
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 6000  # the editor of a workflow has about 25 fields a step
 
 SECURE_SSL_REDIRECT = env.bool("DJANGO_HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT
@@ -147,6 +149,7 @@ SPECTACULAR_SETTINGS = openapi.SETTINGS
 
 FLOWER: dict[str, Any] = {
     "OPEN_API": env.bool("FLOWER_OPEN_API", default=False),
+    "OPEN_API_CLIENTS": env.list("FLOWER_OPEN_API_CLIENTS", default=[]),
     "HTTP_ALLOW_PRIVATE": env.list("FLOWER_HTTP_ALLOW_PRIVATE", default=[]),
 }
 

@@ -60,7 +60,10 @@ def address_of(service: Service) -> tuple[str | None, str]:
         with socket.create_connection((parts.hostname or "127.0.0.1", parts.port or 0), timeout=2):
             return url, ""
     except OSError as error:
-        return None, f"{service.name.lower()} does not answer at {parts.hostname}:{parts.port} ({error}); set {variable}"
+        return (
+            None,
+            f"{service.name.lower()} does not answer at {parts.hostname}:{parts.port} ({error}); set {variable}",
+        )
 
 
 def with_path(url: str, path: str) -> str:
@@ -118,7 +121,7 @@ def default_database(settings: dict[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def fresh_redis(server_url: str) -> Iterator[str]:
-    """URL of a Redis database that nobody uses, emptied at the end; the search starts at the number in ``server_url``."""
+    """URL of a Redis database that nobody uses, from the number in ``server_url`` on; emptied at the end."""
     import redis
 
     first = int(urlsplit(server_url).path.strip("/") or FIRST_REDIS_DB)
@@ -193,7 +196,19 @@ class WorkerProcess:
     def __init__(self, *arguments: str, environment: dict[str, str], app: str = "project", cwd: Path = ROOT) -> None:
         self.name = f"w{secrets.token_hex(3)}"
         self.log = Path(tempfile.gettempdir()) / f"flowerapp-{self.name}.log"
-        command = [sys.executable, "-m", "celery", "-A", app, "worker", "-n", f"{self.name}@%h", "-l", "INFO", *arguments]
+        command = [
+            sys.executable,
+            "-m",
+            "celery",
+            "-A",
+            app,
+            "worker",
+            "-n",
+            f"{self.name}@%h",
+            "-l",
+            "INFO",
+            *arguments,
+        ]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
                 command, env={**os.environ, **environment}, cwd=cwd, stdout=log, stderr=log, start_new_session=True

@@ -169,7 +169,7 @@ class FlowAdmin(VerbAdmin):
     @admin.display(description="priority", ordering="task_priority")
     def priority(self, obj: Flow) -> int:
         """Nice value."""
-        return obj.task_priority
+        return int(obj.task_priority)
 
     @admin.display(description="duration")
     def took(self, obj: Flow) -> str:

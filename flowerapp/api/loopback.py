@@ -11,6 +11,8 @@ from urllib.parse import urlsplit
 
 from django.http import HttpRequest
 
+from flowerapp import conf
+
 FORWARDED = ("FORWARDED", "VIA", "X_FORWARDED_FOR", "X_FORWARDED_HOST", "X_FORWARDED_PROTO", "X_REAL_IP")
 """Headers that only a proxy adds."""
 FOREIGN_SITES = ("cross-site", "same-site")
@@ -18,7 +20,7 @@ FOREIGN_SITES = ("cross-site", "same-site")
 
 def refusal(request: HttpRequest) -> str:
     """Why the caller may not use the open door; empty if it may."""
-    if not is_loopback(str(request.META.get("REMOTE_ADDR", ""))):
+    if not _is_near(str(request.META.get("REMOTE_ADDR", ""))):
         return "without authentication the API is open to callers on this machine only; log in or send a token"
     if any(f"HTTP_{name}" in request.META for name in FORWARDED):
         return "without authentication the API is not open through a proxy; log in or send a token"
@@ -38,14 +40,24 @@ def foreign(request: HttpRequest) -> str:
     return ""
 
 
+def _is_near(address: str) -> bool:
+    parsed = _parsed(address)
+    networks = (ipaddress.ip_network(each, strict=False) for each in conf.get().OPEN_API_CLIENTS)
+    return parsed is not None and (parsed.is_loopback or any(parsed in network for network in networks))
+
+
 def is_loopback(address: str) -> bool:
     """Whether an IP address is this machine's own."""
+    parsed = _parsed(address)
+    return parsed is not None and parsed.is_loopback
+
+
+def _parsed(address: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
     try:
         parsed = ipaddress.ip_address(address)
     except ValueError:
-        return False
-    mapped = getattr(parsed, "ipv4_mapped", None)
-    return bool((mapped or parsed).is_loopback)
+        return None
+    return getattr(parsed, "ipv4_mapped", None) or parsed
 
 
 def _names_loopback(host: str) -> bool:

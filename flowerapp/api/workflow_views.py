@@ -39,6 +39,14 @@ class NullField(serializers.Field[Any, Any, Any, Any]):
         return
 
 
+class DependsOnField(serializers.ListField):
+    """A list of task_seq; rows written by SQL show what they hold."""
+
+    def to_representation(self, data: Any) -> Any:
+        """The column as it is."""
+        return data
+
+
 class StepListSerializer(ListSerializer[Any]):
     """The steps of a workflow; errors are a list with one object for each step."""
 
@@ -66,7 +74,7 @@ class StepSerializer(fields.StrictSerializer):
     program = fields.StrictTextField()
     task_priority = fields.StrictIntegerField(default=0, help_text="−20 (first) to 19 (last).")
     parameters = fields.ParametersField(default=dict)
-    depends_on = serializers.ListField(
+    depends_on = DependsOnField(
         child=fields.StrictIntegerField(),
         allow_null=True,
         default=None,

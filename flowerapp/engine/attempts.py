@@ -147,8 +147,14 @@ def _parked(claim: Claim, wish: ParkTask) -> Outcome:
     def record() -> None:
         with transaction.atomic():
             if Task.objects.park(*place, claim.attempt, wish.seconds):
-                facts = {"attempt": claim.attempt, "actor": "program", "reason": str(wish)}
-                Event.objects.record("park", *place, details={"seconds": wish.seconds}, **facts)
+                Event.objects.record(
+                    "park",
+                    *place,
+                    attempt=claim.attempt,
+                    actor="program",
+                    reason=str(wish),
+                    details={"seconds": wish.seconds},
+                )
 
     _steady(record, PATIENCE)
     return REFUSED

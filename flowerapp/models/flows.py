@@ -171,7 +171,7 @@ class Task(models.Model):
 
     class Meta:
         db_table = "kr_task_stat"
-        ordering = ["task_flow", "task_exec_seq"]
+        ordering = ["task_flow_id", "task_exec_seq"]
         constraints = [
             models.UniqueConstraint(name="kr_task_stat_key", fields=["task_flow", "task_exec_seq"]),
             *fields.status_checks("kr_task_stat"),

@@ -26,7 +26,13 @@ def define(edges: Edges, steps: Options | None = None, *, program: str = "Record
     name = name or f"w{secrets.token_hex(6)}"
     rows = [
         TaskDefinition(
-            **{"task_id": name, "task_seq": seq, "program": program, "depends_on": sorted(needed), **(steps or {}).get(seq, {})}
+            **{
+                "task_id": name,
+                "task_seq": seq,
+                "program": program,
+                "depends_on": sorted(needed),
+                **(steps or {}).get(seq, {}),
+            }
         )
         for seq, needed in edges.items()
     ]
@@ -66,7 +72,10 @@ def describe(flow: Flow) -> str:
     """A flow in words, for a failed assertion."""
     flow.refresh_from_db()
     rows = flow.tasks.exclude(exec_status=Status.FINISH).order_by("task_exec_seq")[:20]
-    lines = [f"{row.task_exec_seq} {row.status.label} pending {row.pending} attempt {row.attempt} {row.error}" for row in rows]
+    lines = [
+        f"{row.task_exec_seq} {row.status.label} pending {row.pending} attempt {row.attempt} {row.error}"
+        for row in rows
+    ]
     history = [f"{event} {event.reason} {event.details}" for event in flow.history.all()[:20]]
     return "\n".join([f"flow {flow.pk} {flow.status.label} open sinks {flow.open_sinks}", *lines, *history])
 

@@ -164,7 +164,7 @@ FILES = {
                 get_user_model().objects.create_superuser("ann", "ann@example.org", "secret")
                 client = Client()
                 client.login(username="ann", password="secret")
-                answer = client.post("/flows/register/order", HTTP_ORIGIN="http://testserver")
+                answer = client.generic("POST", "/flows/register/order", content_type="application/json")
                 found["register"] = [answer.status_code, answer.json().get("status")]
         print(json.dumps(found))
         """,
@@ -176,7 +176,11 @@ class Shop:
 
     def __init__(self, directory: Path, environment: dict[str, str]) -> None:
         self.directory = directory
-        self.environment = {**environment, "PYTHONPATH": f"{directory}:{ROOT}", "DJANGO_SETTINGS_MODULE": "shop.settings"}
+        self.environment = {
+            **environment,
+            "PYTHONPATH": f"{directory}:{ROOT}",
+            "DJANGO_SETTINGS_MODULE": "shop.settings",
+        }
         for name, text in FILES.items():
             path = directory / name
             path.parent.mkdir(exist_ok=True)

@@ -39,13 +39,13 @@ def echo_server() -> Iterator[str]:
     """URL of a server on this machine that answers a POST with its body."""
 
     class Echo(BaseHTTPRequestHandler):
-        def do_POST(self) -> None:  # noqa: N802 - the base class's name
+        def do_POST(self) -> None:
             body = self.rfile.read(int(self.headers["Content-Length"]))
             self.send_response(200)
             self.end_headers()
             self.wfile.write(b'{"data": ' + body + b"}")
 
-        def log_message(self, format: str, *arguments: object) -> None:  # noqa: A002 - the base class's name
+        def log_message(self, format: str, *arguments: object) -> None:
             """Say nothing."""
 
     with HTTPServer(("127.0.0.1", 0), Echo) as server:
@@ -94,18 +94,19 @@ def test_the_example_stops_at_the_network_and_goes_on_when_mended(live: Live) ->
 def test_rows_inserted_into_kr_task_stat_are_adopted_and_run(live: Live) -> None:
     name, flow_id = f"batch-{secrets.token_hex(3)}", f"outside-{secrets.token_hex(6)}"
     parameters = json.dumps({"output": {"from": "outside"}})
-    steps = "".join(
-        f"INSERT INTO ms_task_definition(task_id, task_seq, program, task_priority) VALUES ('{name}', {seq}, 'Record', 0);\n"
-        for seq in (1, 2, 3)
-    )
+    columns = "task_id, task_seq, program, task_priority"
+    steps = ", ".join(f"('{name}', {seq}, 'Record', 0)" for seq in (1, 2, 3))
     rows = ", ".join(
         f"('{flow_id}', {seq}, {after}, '{name}', {seq}, 0, 0, '{parameters}', CURRENT_TIMESTAMP)"
         for seq, after in ((1, -1), (2, 1), (3, 1))
     )
     psql(
         live,
-        f"""{steps}INSERT INTO kr_task_stat(task_flow_id, task_exec_seq, depends_task_exec_seq, task_id, task_seq,
-        exec_status, task_priority, parameters, registered_ts) VALUES {rows};""",  # noqa: S608 - the test's own values
+        f"""
+        INSERT INTO ms_task_definition({columns}) VALUES {steps};
+        INSERT INTO kr_task_stat(task_flow_id, task_exec_seq, depends_task_exec_seq, task_id, task_seq, exec_status,
+            task_priority, parameters, registered_ts) VALUES {rows};
+        """,  # noqa: S608 - the test's own values
     )
     flow = until(lambda: Flow.objects.filter(pk=flow_id).first(), 5)
     assert flow.task_id == name

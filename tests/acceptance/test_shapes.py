@@ -100,7 +100,7 @@ def check(live: Live, shapes: Sequence[Edges], title: str) -> None:
     began = time.monotonic()
     flows = [engine.register(name) for name in names]
     registered = time.monotonic()
-    live.finish(*flows, seconds=120)
+    live.finish(*flows, seconds=300)
     report(title, flows, registered - began, time.monotonic() - began)
     for flow, edges in zip(flows, shapes, strict=True):
         assert start_counts(flow) == dict.fromkeys(range(1, len(edges) + 1), 1), title

@@ -111,7 +111,9 @@ def test_cancel_and_rerun(live: Live, place: str, tmp_path: Path) -> None:
     counts = start_counts(flow)
     assert counts[seq] == 2
     assert {counts[each] for each in after(flow, seq)} == {1}
-    assert {each: counts[each] for each in before if each != seq} == {each: before[each] for each in before if each != seq}
+    assert {each: counts[each] for each in before if each != seq} == {
+        each: before[each] for each in before if each != seq
+    }
     assert [each.attempt for each in starts(flow, seq)] == [1, 2]
 
 
@@ -182,7 +184,9 @@ def test_two_failed_parts_of_a_header_are_mended_while_the_others_wait(live: Liv
 def test_stale_messages_of_a_resumed_flow_start_nothing_twice(live: Live, tmp_path: Path, rounds: int) -> None:
     """All processes are busy, so the messages from before each suspend are still queued after it."""
     gate = tmp_path / "gate"
-    busy = [engine.register(define({1: []}, {1: {"parameters": {"path": str(gate)}}}, program="Gate")) for _ in range(4)]
+    busy = [
+        engine.register(define({1: []}, {1: {"parameters": {"path": str(gate)}}}, program="Gate")) for _ in range(4)
+    ]
     until(lambda: sum(bool(starts(each)) for each in busy) >= 2, what=lambda: describe(busy[0]))
     branches = range(1, 6)
     flow = engine.register(define({**{seq: [] for seq in branches}, 6: list(branches), 7: [6], 8: [7]}))

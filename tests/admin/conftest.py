@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import transaction
 from django.test import Client
 
 from flowerapp import engine
@@ -17,9 +18,15 @@ Steps = Callable[..., None]
 Staff = Callable[..., Client]
 
 
+@pytest.fixture(autouse=True)
+def _quick_passwords(settings: Any) -> None:
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
-def runner() -> Iterator[InlineRunner]:
-    """The engine sends to a runner in this process."""
+def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[InlineRunner]:
+    """The engine sends to a runner in this process, at once: a test's own transaction never commits."""
+    monkeypatch.setattr(transaction, "on_commit", lambda function, **_: function())
     with inline() as found:
         yield found
 

@@ -17,7 +17,7 @@ from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from tests.admin.conftest import Staff, Steps
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:flowerapp_flow_changelist")
 TASKS = reverse("admin:flowerapp_task_changelist")

@@ -15,7 +15,7 @@ from flowerapp.testing import InlineRunner
 from tests.admin.conftest import Staff
 from tests.admin.test_pages import LIST, READERS, flow_page, state_of
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 OPERATORS = (*READERS, "operate_flow")
 
@@ -29,7 +29,7 @@ def task_verb(flow: Flow, seq: int, name: str) -> str:
 
 
 def last_event(flow: Flow) -> Event:
-    found = Event.objects.filter(task_flow=flow).order_by("-id").first()
+    found: Event | None = Event.objects.filter(task_flow=flow).order_by("-id").first()
     assert found is not None
     return found
 

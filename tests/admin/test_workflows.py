@@ -15,7 +15,7 @@ from flowerapp.models import Flow, TaskDefinition, Workflow
 from flowerapp.testing import InlineRunner
 from tests.admin.conftest import Staff, Steps
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:flowerapp_workflow_changelist")
 ADD = reverse("admin:flowerapp_workflow_add")

@@ -15,7 +15,7 @@ from flowerapp.models import Event, Flow, TaskDefinition, Workflow
 
 pytestmark = pytest.mark.django_db
 
-NOT_JSON = {
+NOT_JSON: dict[str, Any] = {
     "nothing but space": b" ",
     "half": b'{"input": ',
     "not UTF-8": b'{"input": "\xff"}',

@@ -34,8 +34,7 @@ DOCUMENT: dict[str, Any] = {
     "tasks": [
         STEP,
         STEP | {"task_seq": 3, "depends_on": [1], "queue": "transcoding", "parameters": {"value": {"deep": [1, None]}}},
-        STEP
-        | {"task_seq": 2, "depends_on": [], "task_priority": -7, "retry_delay": 1, "time_limit": 9},
+        STEP | {"task_seq": 2, "depends_on": [], "task_priority": -7, "retry_delay": 1, "time_limit": 9},
         STEP | {"task_seq": 9, "parameters": {"value": "x" * 2000}},
     ],
 }

@@ -58,7 +58,7 @@ def runner() -> Iterator[InlineRunner]:
 @pytest.fixture
 def busy(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> InlineRunner:
     """Tasks run while the CLI sleeps between two looks."""
-    monkeypatch.setattr(follow.time, "sleep", lambda seconds: runner.step())
+    monkeypatch.setattr("flowerapp.management.cli.follow.time.sleep", lambda seconds: runner.step())
     return runner
 
 
@@ -180,7 +180,9 @@ class TestWaiting:
 
     @pytest.mark.usefixtures("etl")
     def test_cancelled_meanwhile(self, how: str, monkeypatch: pytest.MonkeyPatch) -> None:
-        monkeypatch.setattr(follow.time, "sleep", lambda seconds: engine.cancel(Flow.objects.get().pk))
+        monkeypatch.setattr(
+            "flowerapp.management.cli.follow.time.sleep", lambda seconds: engine.cancel(Flow.objects.get().pk)
+        )
         with inline():
             answer = flow("run", "etl", how)
         assert answer.code == 1
@@ -191,7 +193,7 @@ class TestWaiting:
         def interrupt(seconds: float) -> None:
             raise KeyboardInterrupt
 
-        monkeypatch.setattr(follow.time, "sleep", interrupt)
+        monkeypatch.setattr("flowerapp.management.cli.follow.time.sleep", interrupt)
         answer = flow("run", "etl", how)
         assert answer.code == 0
         assert f"detached: flow {Flow.objects.get().pk} goes on" in answer.err
@@ -215,7 +217,7 @@ class TestWaiting:
                 runner.run()
 
         monkeypatch.setattr(follow, "PATIENCE", 0.0)
-        monkeypatch.setattr(follow.time, "sleep", sleep)
+        monkeypatch.setattr("flowerapp.management.cli.follow.time.sleep", sleep)
         answer = flow("run", "etl", how)
         assert answer.code == 0
         assert answer.err.count("no worker is running; start one with: celery -A tests worker") == 1

@@ -79,7 +79,9 @@ def check(flow: Flow) -> None:
 
 def expected_status(flow: Flow, tasks: Sequence[Task]) -> Status:
     """State that an open flow should show, by its tasks."""
-    going = [each for each in tasks if each.status is Status.RUNNING or (each.status is Status.WAIT and not each.pending)]
+    going = [
+        each for each in tasks if each.status is Status.RUNNING or (each.status is Status.WAIT and not each.pending)
+    ]
     if flow.held or not going:
         return Status.SUSPEND
     return Status.WAIT if flow.started_ts is None else Status.RUNNING

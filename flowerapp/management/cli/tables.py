@@ -168,9 +168,7 @@ def flow_duration(flow: Flow) -> float | None:
 def _flow_lines(flow: Flow, done: str, console: Console) -> Text:
     state = flow_status(flow, console)
     parts = (f"  {plain(flow.task_id)}", f"{done} tasks", moment(flow.registered_ts), seconds(flow_duration(flow)))
-    return (
-        Text(flow.pk, overflow="fold").append("\n  ").append(state).append("  ".join(filter(None, parts)))
-    )
+    return Text(flow.pk, overflow="fold").append("\n  ").append(state).append("  ".join(filter(None, parts)))
 
 
 def _done(flow_ids: Sequence[str]) -> dict[str, str]:

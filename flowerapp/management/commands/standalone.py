@@ -32,6 +32,8 @@ USAGE = 2
 STOP_SECONDS = 3.0
 """Seconds that running tasks get to end when the server is stopped."""
 READY_SECONDS = 30.0
+CLOSED = ("", "0", "false", "no", "off")
+"""Values of FLOWER_OPEN_API that close the open door of a server on loopback."""
 QUIET = ("django.request", "django.server")
 """Loggers that would tell of every wrong address."""
 
@@ -108,13 +110,8 @@ class Command(BaseCommand):
         """Loopback alone: no login to register and read. The HTTP program may call our echo page."""
         flower = dict(conf.raw())
         loopback = is_loopback(self._server.host)
-        flower["OPEN_API"] = loopback and os.environ.get("FLOWER_OPEN_API", "1").lower() not in (
-            "0",
-            "false",
-            "off",
-            "no",
-            "",
-        )
+        closed = os.environ.get("FLOWER_OPEN_API", "1").lower() in CLOSED
+        flower["OPEN_API"] = loopback and not closed
         flower["HTTP_ALLOW_PRIVATE"] = [*flower.get("HTTP_ALLOW_PRIVATE", ()), self._server.place]
         settings.FLOWER = flower
         names = {"localhost", "127.0.0.1", "[::1]"} if loopback else {self._server.place.rpartition(":")[0], host}

@@ -1,0 +1,113 @@
+"""The original's tables: plain SQL works, and the database refuses what may not be."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from django.db import IntegrityError, connection, transaction
+from django.db.models.functions import Now
+
+from flowerapp import engine
+from flowerapp.models import Flow, Task, TaskDefinition
+from flowerapp.states import Status
+
+pytestmark = pytest.mark.django_db
+
+
+def execute(statement: str, *values: object) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(statement, values)
+
+
+def test_the_originals_insert_of_a_definition() -> None:
+    execute(
+        "INSERT INTO ms_task_definition(task_id, task_seq, program, task_priority, param1_key, param1_value) "
+        "VALUES ('example', 2, 'EchoParamTimeSleep', 0, 'SLEEP_TIME_SECOND', '3')"
+    )
+    row = TaskDefinition.objects.get()
+    assert row.all_parameters == {"SLEEP_TIME_SECOND": "3"}
+    assert (row.depends_on, row.queue, row.max_retries) == (None, "", None)
+    assert engine.register("example").tasks.get().parameters == {"SLEEP_TIME_SECOND": "3"}
+
+
+def test_the_originals_insert_of_a_task() -> None:
+    execute(
+        "INSERT INTO kr_task_stat(task_flow_id, task_exec_seq, depends_task_exec_seq, task_id, task_seq, exec_status,"
+        " task_priority, parameters, registered_ts) VALUES ('f', 1, -1, 'example', 1, 0, 0, '{}', CURRENT_TIMESTAMP)"
+    )
+    row = Task.objects.get()
+    assert (row.program, row.pending, row.attempt, row.run, row.depends_on, row.parked) == ("", 0, 0, 1, [], False)
+    assert list(Task.objects.inserted()) == [row]
+    assert not Task.objects.startable().exists()
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"exec_status": 4},
+        {"exec_status": -1},
+        {"task_priority": 20},
+        {"task_priority": -21},
+        {"exec_status": Status.FINISH},
+        {"exec_status": Status.IGNORE},
+        {"finished_ts": Now()},
+        {"pending": -1},
+        {"attempt": -1},
+        {"retries": -1},
+        {"rescues": -1},
+        {"run": -1},
+    ],
+)
+def test_a_task_that_may_not_be_is_refused(wrong: dict[str, Any]) -> None:
+    Task.objects.create(task_flow_id="f", task_exec_seq=1, task_id="w", task_seq=1)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Task.objects.update(**wrong)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"exec_status": 5}, {"task_priority": 20}, {"finished_ts": Now()}, {"exec_status": 3}, {"open_sinks": -1}]
+)
+def test_a_flow_that_may_not_be_is_refused(wrong: dict[str, Any]) -> None:
+    Flow.objects.create(task_flow_id="f", task_id="w")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Flow.objects.update(**wrong)
+
+
+@pytest.mark.parametrize("wrong", [{"task_priority": 20}, {"task_priority": -21}, {"task_seq": -1}])
+def test_a_definition_that_may_not_be_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(IntegrityError), transaction.atomic():
+        TaskDefinition.objects.create(**{"task_id": "w", "task_seq": 1, "program": "Noop", **wrong})
+
+
+def test_the_originals_keys_are_unique() -> None:
+    TaskDefinition.objects.create(task_id="w", task_seq=1, program="Noop")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        TaskDefinition.objects.create(task_id="w", task_seq=1, program="Noop")
+    Task.objects.create(task_flow_id="f", task_exec_seq=1, task_id="w", task_seq=1)
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Task.objects.create(task_flow_id="f", task_exec_seq=1, task_id="w", task_seq=2)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {},
+        {"a": "1"},
+        {f"k{number}": str(number) for number in range(9)},
+        {"text": "x", "number": 1, "null": None, "list": [1], "empty": ""},
+        {"long": "x" * 1025, "fits": "x" * 1024},
+    ],
+)
+def test_parameters_go_through_the_pairs_unchanged(parameters: dict[str, Any]) -> None:
+    row = TaskDefinition(task_id="w", task_seq=1, program="Noop")
+    row.set_parameters(parameters)
+    row.save()
+    assert TaskDefinition.objects.get().all_parameters == parameters
+    assert row.param1_value == next(
+        (each for each in parameters.values() if isinstance(each, str) and len(each) < 1025), None
+    )
+
+
+def test_a_value_that_sql_left_null_is_empty_text() -> None:
+    assert TaskDefinition(param1_key="a", param2_value="b").all_parameters == {"a": ""}
