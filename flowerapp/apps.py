@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -15,6 +16,8 @@ class FlowerappConfig(AppConfig):
 
     def ready(self) -> None:
         """Import every app's ``programs.py`` and fill the engine's ports."""
+        if not apps.is_installed("django_celery_results"):
+            raise ImproperlyConfigured("flowerapp needs 'django_celery_results' in INSTALLED_APPS")
         from flowerapp import canvas, checks, dispatch, guard, memory, registry, tasks, watcher  # noqa: F401 - checks
 
         autodiscover_modules("programs")

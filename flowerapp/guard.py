@@ -1,9 +1,9 @@
 """A guard for kombu's Redis transport.
 
-In kombu 5.7.0 a channel whose connection has been closed fails with AttributeError when it touches Redis. Celery takes that
-for a programming error and ends the worker, for example when Redis restarts while a task with late acknowledgement
-runs. Here it becomes the connection error that Celery knows how to survive. ``tests/faults/test_guard.py`` tells when
-kombu no longer needs this.
+In kombu 5.7.0 a channel whose connection has been closed fails with AttributeError when it touches Redis. Celery takes
+that for a programming error and ends the worker, for example when Redis restarts while a task with late
+acknowledgement runs. Here it becomes the connection error that Celery knows how to survive.
+``tests/faults/test_guard.py`` tells when kombu no longer needs this.
 """
 
 from __future__ import annotations

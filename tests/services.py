@@ -22,10 +22,12 @@ from typing import Any, TypeVar
 from unittest import mock
 from urllib.parse import urlsplit, urlunsplit
 
-from celery import Celery, _state, current_app
+from celery import Celery, _state
+from celery.app import app_or_default
 from django.core.management import call_command
-from django.db import ConnectionHandler, connections
+from django.db import connections
 from django.db.backends.signals import connection_created
+from django.db.utils import ConnectionHandler
 
 from flowerapp import memory
 
@@ -94,11 +96,11 @@ def fresh_database(server_url: str) -> Iterator[str]:
 
     name = f"h_acc_{secrets.token_hex(4)}"
     with closing(psycopg.connect(server_url, autocommit=True)) as server:
-        server.execute(f"CREATE DATABASE {name}")  # type: ignore[call-overload]
+        server.execute(f"CREATE DATABASE {name}")
         try:
             yield with_path(server_url, name)
         finally:
-            server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")  # type: ignore[call-overload]
+            server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 
 @contextmanager
@@ -163,7 +165,8 @@ def _rabbitmqctl(*arguments: str) -> bool:
 def _delete_queues(url: str) -> None:
     from kombu import Connection
 
-    with Connection(url) as connection, connection.channel() as channel:
+    with Connection(url) as connection:
+        channel: Any = connection.channel()
         for name in ("default", "transcoding"):
             channel.queue_delete(name)
 
@@ -176,7 +179,7 @@ def celery_app(environment: dict[str, str]) -> Iterator[Celery]:
     app = Celery("acceptance", set_as_current=False)
     app.config_from_object(settings, namespace="CELERY")
     app.finalize()
-    before, default = current_app._get_current_object(), _state.default_app
+    before, default = app_or_default(), _state.default_app  # type: ignore[attr-defined] # no public name
     app.set_current()
     app.set_default()
     try:
@@ -274,7 +277,7 @@ class InProcessWorker:
         from celery import signals
         from celery.worker import state
 
-        state.should_stop = 0
+        state.should_stop = 0  # type: ignore[assignment] # an exit code
         self.thread.join(STOP_SECONDS)
         state.should_stop = None
         signals.worker_shutdown.send(sender=self.controller)

@@ -59,7 +59,7 @@ def perform(claim: Claim) -> Outcome:
     """Run the program of a claim in this process, and record the outcome."""
     try:
         output = _call(claim)
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         return failed(claim, error)
     return finished(claim, output)
 

@@ -156,7 +156,8 @@ def _change(
     if task is None:
         raise UnknownTaskError(f"flow {flow.pk} has no task {seq}")
     if parameters is not None:
-        task.parameters = {**task.parameters, **parameters}
+        held = task.parameters if isinstance(task.parameters, dict) else {}
+        task.parameters = {**held, **parameters}
     if priority is not None:
         task.task_priority = priority
     if queue is not None:

@@ -124,7 +124,7 @@ class Live:
         return self.site.logs[self._logged :]
 
     def assert_faultless(self, *flows: Flow) -> None:
-        """No intervention in these flows, neither in the history nor in the logs, and no refused or failed statement."""
+        """No intervention in these flows, neither in the history nor in the logs, and no outcome refused."""
         assert not (found := interventions(*flows)), f"{len(found)} interventions: {found[:10]}"
         ours = {flow.pk for flow in flows}
         wrong = [line for line in self.news.splitlines() if _worrying(line) and any(each in line for each in ours)]

@@ -108,7 +108,8 @@ def test_rows_inserted_into_kr_task_stat_are_adopted_and_run(live: Live) -> None
             task_priority, parameters, registered_ts) VALUES {rows};
         """,  # noqa: S608 - the test's own values
     )
-    flow = until(lambda: Flow.objects.filter(pk=flow_id).first(), 5)
+    until(Flow.objects.filter(pk=flow_id).exists, 5)
+    flow = Flow.objects.get(pk=flow_id)
     assert flow.task_id == name
     live.finish(flow)
     assert start_counts(flow) == {1: 1, 2: 1, 3: 1}

@@ -18,11 +18,6 @@ Steps = Callable[..., None]
 Staff = Callable[..., Client]
 
 
-@pytest.fixture(autouse=True)
-def _quick_passwords(settings: Any) -> None:
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
 @pytest.fixture
 def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[InlineRunner]:
     """The engine sends to a runner in this process, at once: a test's own transaction never commits."""
