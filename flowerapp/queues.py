@@ -74,14 +74,6 @@ def served() -> dict[str, list[str]]:
     return result
 
 
-def processes() -> Counter[str]:
-    """Queue → number of processes of the living workers that serve it."""
-    counts: Counter[str] = Counter()
-    for concurrency, names in Worker.objects.living(conf.get().LEASE_SECONDS).values_list("concurrency", "queues"):
-        counts.update(dict.fromkeys(names, concurrency))
-    return counts
-
-
 def overview() -> list[Queue]:
     """All queues that are served or waited for, by name."""
     counts = waiting(Task.objects.startable())

@@ -10,7 +10,6 @@ import logging
 import os
 import threading
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -55,10 +54,6 @@ def hand_over() -> int:
     chosen.mark_sent()
     engine.send(messages)
     return len(messages)
-
-
-_suspected: Counter[str] = Counter()
-"""Queue → messages that the last look found missing."""
 
 
 class Resend:

@@ -173,21 +173,23 @@ def _delete_queues(url: str) -> None:
 
 @contextmanager
 def celery_app(environment: dict[str, str]) -> Iterator[Celery]:
-    """Within the block, the current Celery app is the reference project's under ``environment``."""
+    """Within the block, the current Celery app is the reference project's under ``environment``.
+
+    The variables themselves stand too, for Celery reads CELERY_BROKER_URL before any configuration.
+    """
     with mock.patch.dict(os.environ, environment):
-        settings = SimpleNamespace(**runpy.run_path(SETTINGS))
-    app = Celery("acceptance", set_as_current=False)
-    app.config_from_object(settings, namespace="CELERY")
-    app.finalize()
-    before, default = app_or_default(), _state.default_app  # type: ignore[attr-defined] # no public name
-    app.set_current()
-    app.set_default()
-    try:
-        yield app
-    finally:
-        before.set_current()
-        _state.set_default_app(default)
-        app.close()
+        app = Celery("acceptance", set_as_current=False)
+        app.config_from_object(SimpleNamespace(**runpy.run_path(SETTINGS)), namespace="CELERY")
+        app.finalize()
+        before, default = app_or_default(), _state.default_app  # type: ignore[attr-defined] # no public name
+        app.set_current()
+        app.set_default()
+        try:
+            yield app
+        finally:
+            before.set_current()
+            _state.set_default_app(default)
+            app.close()
 
 
 # Workers

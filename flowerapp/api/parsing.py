@@ -16,6 +16,7 @@ from flowerapp.api.errors import LengthRequiredError, RefusedError, TooLargeErro
 JSON = "application/json"
 _DRAIN = 64 * 1024 * 1024
 _PIECE = 64 * 1024
+_SMALL = 256
 
 
 class StrictJSONParser(BaseParser):
@@ -61,8 +62,16 @@ def check(request: Request) -> None:
     if length > limit:
         _drain(request, length)
         raise TooLargeError(f"the body is {length:,} bytes; the limit is {limit:,} (FLOWER['MAX_JSON_BYTES'])")
-    if length and _content_type(request) != JSON:
+    if length and _content_type(request) != JSON and not _is_empty_form(request):
         raise exceptions.UnsupportedMediaType(_content_type(request))
+
+
+def _is_empty_form(request: Request) -> bool:
+    """Whether the body is the empty form that many clients send for none; of no use to a page, so harmless."""
+    form = request._request
+    if _content_type(request) != "multipart/form-data" or length_of(request) > _SMALL:
+        return False
+    return form.body.startswith(b"--") and not form.POST and not form.FILES
 
 
 def _drain(request: Request, length: int) -> None:
@@ -74,4 +83,4 @@ def _drain(request: Request, length: int) -> None:
 
 def body(request: Request) -> Any:
     """The JSON of the body; none at all is ``{}``."""
-    return request.data if length_of(request) else {}
+    return request.data if length_of(request) and not _is_empty_form(request) else {}

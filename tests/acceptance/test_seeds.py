@@ -10,11 +10,15 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
 from django.db import connection
+from django.test import Client
+from django.urls import reverse
 
-from flowerapp import engine
 from flowerapp.models import Flow, Workflow
 from flowerapp.states import Status
 from tests.acceptance.live import Live, start_counts, states, task
@@ -56,6 +60,25 @@ def echo_server() -> Iterator[str]:
         thread.join()
 
 
+def in_api(client: Client, flow: Flow) -> str:
+    """What the API tells of the flow."""
+    return client.get(f"/api/flows/{flow.pk}/").content.decode()
+
+
+def in_admin(flow: Flow) -> str:
+    """What the admin's page of the flow shows."""
+    client = Client(headers={"host": "localhost"})
+    client.force_login(User.objects.create_superuser(f"admin-{secrets.token_hex(3)}"))
+    return client.get(reverse("admin:flowerapp_flow_change", args=[flow.pk])).content.decode()
+
+
+def in_show(flow: Flow, capsys: pytest.CaptureFixture[str]) -> str:
+    """What ``flow show`` prints, on one line."""
+    capsys.readouterr()
+    call_command("flow", "show", flow.pk)
+    return " ".join(capsys.readouterr().out.split())
+
+
 def psql(live: Live, sql: str) -> None:
     """Run SQL as an operator would: by psql, or where there is none over a plain connection."""
     command = shutil.which("psql")
@@ -67,11 +90,18 @@ def psql(live: Live, sql: str) -> None:
             cursor.execute(sql)
 
 
-def test_the_example_stops_at_the_network_and_goes_on_when_mended(live: Live) -> None:
+def test_the_example_stops_at_the_network_and_goes_on_when_mended(
+    live: Live, settings: Any, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings.FLOWER = {**settings.FLOWER, "OPEN_API": True}
+    settings.ALLOWED_HOSTS = ["localhost"]
+    client = Client(headers={"host": "localhost"})
     name = f"example-{secrets.token_hex(3)}"
     psql(live, EXAMPLE.format(name=name, url=UNREACHABLE))
     assert not Workflow.objects.filter(pk=name).exists()
-    flow = engine.register(name)
+    answer = client.post(f"/register/{name}").json()
+    assert (answer["status"], answer["taskId"]) == ("succeeded", name)
+    flow = Flow.objects.get(pk=answer["taskFlowId"])
     assert list(flow.tasks.values_list("task_exec_seq", "depends_task_exec_seq", "parameters")) == [
         (1, -1, {}),
         (2, 1, {"SLEEP_TIME_SECOND": "3"}),
@@ -82,8 +112,10 @@ def test_the_example_stops_at_the_network_and_goes_on_when_mended(live: Live) ->
     assert states(flow) == {1: Status.FINISH, 2: Status.FINISH, 3: Status.SUSPEND}
     assert "nowhere.invalid" in task(flow, 3).error
     assert "resolve" in task(flow, 3).error
+    for shown in (in_api(client, flow), in_admin(flow), in_show(flow, capsys)):
+        assert "cannot resolve nowhere.invalid" in shown
     with echo_server() as url:
-        engine.rerun(flow.pk, parameters={3: {"URL": url}}, actor="ann")
+        call_command("flow", "rerun", flow.pk, "--set", f"3.URL={url}")
         live.finish(flow)
     assert list(flow.tasks.values_list("task_exec_seq", "attempt")) == [(1, 1), (2, 1), (3, 2)]
     assert task(flow, 3).output == {"status": 200, "body": {"data": {"id": "test"}}}

@@ -40,6 +40,12 @@ def test_by_url_without_a_body(api: APIClient, workflow: Make, runner: InlineRun
     assert flow.status is Status.FINISH
 
 
+def test_an_empty_form_is_no_body(api: APIClient, workflow: Make) -> None:
+    workflow("sample", {"program": "Return"})
+    assert api.post("/register/sample", format="multipart").json()["status"] == "succeeded"
+    failed(api.post("/register/sample", {"priority": "1"}, format="multipart"), 415, "sample", "application/json")
+
+
 @pytest.mark.parametrize("path", ["/register", "/register/"])
 def test_by_body(api: APIClient, workflow: Make, path: str) -> None:
     workflow("sample", {"program": "Return", "parameters": {"value": 1}}, {"program": "Return"})

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import connection
 
+from flowerapp.exceptions import ParkTask
 from flowerapp.registry import Context, program
 
 
@@ -84,3 +85,12 @@ def echo(ctx: Context) -> Any:
 def give(value: Any = None) -> Any:
     """Return ``value``."""
     return value
+
+
+@program("Waiting")
+def waiting(ctx: Context, seconds: float | None = None) -> dict[str, Any]:
+    """Leave a row; park at the first start, finish at the second."""
+    record(ctx)
+    if ctx.attempt == 1:
+        raise ParkTask("until woken", seconds=seconds)
+    return {"woken": ctx.attempt}

@@ -1,0 +1,34 @@
+"""Every guarded status change, as named queryset methods that answer how many rows moved.
+
+Zero rows is a normal answer: somebody else did it, or the task has moved on. Locks are always taken in this order:
+tasks by ascending seq, then their flow.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from flowerapp.querysets.definitions import DefinitionQuerySet, WorkflowQuerySet
+from flowerapp.querysets.flows import FlowQuerySet
+from flowerapp.querysets.records import EventQuerySet, LeaseQuerySet, WorkerQuerySet
+from flowerapp.querysets.statements import Claim, Finished
+from flowerapp.querysets.tasks import TaskQuerySet
+
+__all__ = [
+    "Claim",
+    "DefinitionQuerySet",
+    "EventQuerySet",
+    "Finished",
+    "FlowQuerySet",
+    "LeaseQuerySet",
+    "TaskQuerySet",
+    "WorkerQuerySet",
+    "WorkflowQuerySet",
+    "batched",
+]
+
+
+def batched(items: Sequence[Any], size: int = 500) -> Iterable[Sequence[Any]]:
+    """``items`` in slices of at most ``size``."""
+    return (items[start : start + size] for start in range(0, len(items), size))

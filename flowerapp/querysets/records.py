@@ -1,0 +1,76 @@
+"""What goes with running: the history, the workers, and which of them leads."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.db import models
+from django.db.models import Q
+from django.db.models.functions import Now
+
+from flowerapp.querysets.statements import ago
+from flowerapp.values import text
+
+
+class EventQuerySet(models.QuerySet[Any]):
+    """The history."""
+
+    def record(
+        self, verb: str, flow_id: str, seq: int | None = None, *, details: dict[str, Any] | None = None, **facts: Any
+    ) -> None:
+        """Write one transition, in the transaction that makes it; ``facts`` are the other columns."""
+        facts["actor"] = text(facts.get("actor", ""))[:150]
+        facts["reason"] = text(facts.get("reason", ""))
+        self.create(verb=verb, task_flow_id=flow_id, task_exec_seq=seq, details=details or {}, **facts)
+
+    def record_all(self, verb: str, places: Sequence[tuple[str, int]], reason: str) -> None:
+        """Write the same transition by the watcher for many tasks."""
+        rows = [
+            self.model(verb=verb, task_flow_id=flow_id, task_exec_seq=seq, actor="watcher", reason=reason)
+            for flow_id, seq in places
+        ]
+        self.bulk_create(rows, batch_size=500)
+
+
+class WorkerQuerySet(models.QuerySet[Any]):
+    """Running workers."""
+
+    def living(self, seconds: float) -> WorkerQuerySet:
+        """Workers that gave a sign of life within ``seconds`` and did not say goodbye."""
+        return self.filter(seen_ts__gte=ago(seconds), stopped_ts__isnull=True)
+
+    def seen(self, worker: str) -> int:
+        """Renew a worker's sign of life."""
+        return self.filter(pk=worker).update(seen_ts=Now(), stopped_ts=None)
+
+    def stopped(self, worker: str) -> int:
+        """Say goodbye."""
+        return self.filter(pk=worker).update(stopped_ts=Now())
+
+    def forget(self, seconds: float) -> int:
+        """Delete rows of workers that are long gone and vouch for no task."""
+        return self.filter(seen_ts__lt=ago(seconds)).delete()[0]
+
+
+class LeaseQuerySet(models.QuerySet[Any]):
+    """Duties that one worker at a time has."""
+
+    def take(self, name: str, holder: str, seconds: float) -> bool:
+        """Take or renew a duty for ``seconds``; False while another holds it."""
+        free = Q(holder=holder) | Q(expires_ts__lte=Now())
+        until = Now() + timedelta(seconds=seconds)
+        if self.filter(free, pk=name).update(holder=holder, expires_ts=until):
+            return True
+        if self.filter(pk=name).exists():
+            return False
+        return bool(self._insert_first(name, holder, seconds))
+
+    def _insert_first(self, name: str, holder: str, seconds: float) -> bool:
+        self.bulk_create([self.model(name=name, holder=holder, expires_ts=Now())], ignore_conflicts=True)
+        return self.take(name, holder, seconds)
+
+    def give_up(self, name: str, holder: str) -> int:
+        """Lay a duty down, so that another need not wait."""
+        return self.filter(pk=name, holder=holder).update(expires_ts=Now())

@@ -1,0 +1,288 @@
+"""Tasks, and every change of their state."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Collection
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import connections, models, transaction
+from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models.functions import Coalesce, Now
+
+from flowerapp.dispatch import Message
+from flowerapp.querysets.statements import (
+    CLAIM,
+    CLAIMED,
+    FINISH,
+    Claim,
+    Finished,
+    ago,
+    claim_of,
+    message_of,
+)
+from flowerapp.states import OPEN, SATISFIED, TRANSITIONS, Status
+
+if TYPE_CHECKING:
+    from flowerapp.models import Task
+
+
+class TaskQuerySet(models.QuerySet["Task"]):
+    """Tasks, and every change of their state."""
+
+    def one(self, flow_id: str, seq: int) -> TaskQuerySet:
+        """The task of that place."""
+        return self.filter(task_flow_id=flow_id, task_exec_seq=seq)
+
+    def for_update(self, flow_id: str) -> list[Task]:
+        """All tasks of a flow by seq, locked where the database can."""
+        return list(self.select_for_update().filter(task_flow_id=flow_id).order_by("task_exec_seq"))
+
+    def _allowed(self, verb: str) -> TaskQuerySet:
+        return self.filter(exec_status__in=TRANSITIONS[verb].source)
+
+    def _attempt(self, verb: str, flow_id: str, seq: int, attempt: int) -> TaskQuerySet:
+        return self.one(flow_id, seq)._allowed(verb).filter(attempt=attempt)
+
+    # One start, one outcome.
+
+    def claim(self, flow_id: str, seq: int, worker: str, pid: int) -> Claim | None:
+        """Take a ready task for execution; None if it is not ready, taken, or its flow is held or ended."""
+        connection = connections[self.db]
+        if connection.vendor != "postgresql":
+            return self._claim_portably(flow_id, seq, worker, pid)
+        with connection.cursor() as cursor:
+            cursor.execute(CLAIM, {"worker": worker, "pid": pid, "flow": flow_id, "seq": seq})
+            row = cursor.fetchone()
+        return row and claim_of(flow_id, seq, *row[:3], json.loads(row[3]), *row[4:])
+
+    def _claim_portably(self, flow_id: str, seq: int, worker: str, pid: int) -> Claim | None:
+        with transaction.atomic(using=self.db):
+            flow_model: Any = self.model._meta.get_field("task_flow").related_model
+            flows = flow_model.objects.using(self.db)
+            moved = (
+                self.one(flow_id, seq)
+                ._allowed("claim")
+                .ready()
+                .filter(Exists(flows.filter(pk=OuterRef("task_flow_id"), held=False, exec_status__in=OPEN)))
+                .update(
+                    exec_status=Status.RUNNING,
+                    attempt=F("attempt") + 1,
+                    worker=worker,
+                    pid=pid,
+                    due_ts=None,
+                    started_ts=Now(),
+                    suspended_ts=None,
+                )
+            )
+            if not moved:
+                return None
+            flows.filter(pk=flow_id, exec_status__in=[Status.WAIT, Status.SUSPEND], held=False).update(
+                exec_status=Status.RUNNING, started_ts=Coalesce("started_ts", Now()), suspended_ts=None
+            )
+            return claim_of(flow_id, seq, *self.one(flow_id, seq).values_list(*CLAIMED).get())
+
+    def finish(self, flow_id: str, seq: int, attempt: int, output: str) -> Finished | None:
+        """Record a success (``output`` is JSON text), tell the followers, and end the flow with its last sink.
+
+        None if this attempt is no longer the one that runs.
+        """
+        connection = connections[self.db]
+        if connection.vendor != "postgresql":
+            return self._finish_portably(flow_id, seq, attempt, output)
+        with connection.cursor() as cursor:
+            cursor.execute(FINISH, {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt})
+            rows = cursor.fetchall()
+        if not rows:
+            return None
+        released = tuple(
+            message_of(flow_id, *row[1:6], json.loads(row[6]) if row[6] else None) for row in rows if row[1] is not None
+        )
+        return Finished(released=released, may_be_stuck=rows[0][0] and not released)
+
+    def _finish_portably(self, flow_id: str, seq: int, attempt: int, output: str) -> Finished | None:
+        with transaction.atomic(using=self.db):
+            moved = self._attempt("finish", flow_id, seq, attempt).update(
+                exec_status=Status.FINISH,
+                output=Value(json.loads(output), models.JSONField()),
+                finished_ts=Now(),
+                error="",
+                traceback="",
+            )
+            if not moved:
+                return None
+            return self.satisfied(flow_id, seq)
+
+    def satisfied(self, flow_id: str, seq: int) -> Finished:
+        """Tell the followers of a task that was just finished or skipped, and end the flow with its last sink."""
+        task = self.one(flow_id, seq).select_related("task_flow").get()
+        waiting = self.filter(task_flow_id=flow_id, task_exec_seq__in=task.dependents, pending__gt=0)
+        told = list(waiting.select_for_update().order_by("task_exec_seq").values_list("pk", flat=True))
+        self.filter(pk__in=told).update(
+            sent_ts=Case(When(pending=1, then=Now()), default="sent_ts"), pending=F("pending") - 1
+        )
+        ready = self.filter(pk__in=told, pending=0, exec_status=Status.WAIT).order_by("task_exec_seq")
+        released = tuple(ready.messages())
+        if not task.dependents:
+            type(task.task_flow).objects.using(self.db).sink_satisfied(flow_id)
+            task.task_flow.refresh_from_db()
+        flow = task.task_flow
+        stuck = flow.failed_seq is not None and not flow.ended and not released
+        return Finished(released=released, may_be_stuck=stuck)
+
+    def retry(self, flow_id: str, seq: int, attempt: int, delay: float, error: str, traceback: str) -> int:
+        """Let this attempt be started again in ``delay`` seconds."""
+        return self._attempt("retry", flow_id, seq, attempt).update(
+            exec_status=Status.WAIT,
+            due_ts=Now() + timedelta(seconds=delay),
+            retries=F("retries") + 1,
+            error=error,
+            traceback=traceback,
+            progress=None,
+        )
+
+    def park(self, flow_id: str, seq: int, attempt: int, seconds: float | None) -> int:
+        """Let this attempt wait without a worker: for ``seconds``, or until it is woken."""
+        due = None if seconds is None else Now() + timedelta(seconds=seconds)
+        return self._attempt("park", flow_id, seq, attempt).update(
+            exec_status=Status.WAIT, parked=True, due_ts=due, sent_ts=None, error="", traceback=""
+        )
+
+    def wake(self) -> int:
+        """Let parked tasks be started again; they are to be sent by the caller, or by the watcher."""
+        return self._allowed("wake").filter(parked=True).update(parked=False, due_ts=None, sent_ts=None)
+
+    def settle(self, flow_id: str, seq: int, output: Any) -> Finished | None:
+        """End a parked task with ``output``, without another start; None if it is not parked. In a transaction."""
+        moved = (
+            self.one(flow_id, seq)
+            ._allowed("settle")
+            .filter(parked=True)
+            .update(
+                exec_status=Status.FINISH,
+                parked=False,
+                due_ts=None,
+                output=Value(output, models.JSONField()),
+                finished_ts=Now(),
+            )
+        )
+        return self.satisfied(flow_id, seq) if moved else None
+
+    def fail(self, flow_id: str, seq: int, attempt: int, error: str, traceback: str) -> int:
+        """Suspend this attempt with its error."""
+        return self._attempt("fail", flow_id, seq, attempt).update(
+            exec_status=Status.SUSPEND, suspended_ts=Now(), error=error, traceback=traceback
+        )
+
+    def rescue(self, flow_id: str, seq: int, attempt: int, *, counted: bool = True) -> int:
+        """Let an attempt whose worker is gone be started again; it is to be sent by the caller.
+
+        One that was stopped on purpose is not ``counted``.
+        """
+        return self._attempt("rescue", flow_id, seq, attempt).update(
+            exec_status=Status.WAIT, rescues=F("rescues") + int(counted), sent_ts=Now(), progress=None
+        )
+
+    # Operators' verbs; the caller holds the locks of ``for_update``.
+
+    def skip(self, flow_id: str, seq: int, output: Any) -> int:
+        """Pass a task over; ``output`` is what its followers get."""
+        return (
+            self.one(flow_id, seq)
+            ._allowed("skip")
+            .update(
+                exec_status=Status.IGNORE,
+                output=Value(output, models.JSONField()),
+                finished_ts=Now(),
+                due_ts=None,
+                parked=False,
+            )
+        )
+
+    def cancel(self, flow_id: str) -> int:
+        """End all open tasks of a flow without running them; late outcomes are refused."""
+        return (
+            self.filter(task_flow_id=flow_id)
+            ._allowed("cancel")
+            .update(exec_status=Status.IGNORE, finished_ts=Now(), due_ts=None, parked=False)
+        )
+
+    def change(self, flow_id: str, seq: int, **values: Any) -> int:
+        """Change parameters, priority or queue of a task that is not running."""
+        return self.one(flow_id, seq)._allowed("change").update(**values)
+
+    def rerun(self, flow_id: str, seqs: Collection[int]) -> int:
+        """Put tasks back to Wait; the caller writes their links anew. Attempts and history stay."""
+        return (
+            self.filter(task_flow_id=flow_id, task_exec_seq__in=seqs)
+            ._allowed("rerun")
+            .update(
+                exec_status=Status.WAIT,
+                output=None,
+                error="",
+                traceback="",
+                progress=None,
+                started_ts=None,
+                finished_ts=None,
+                suspended_ts=None,
+                due_ts=None,
+                sent_ts=None,
+                parked=False,
+                retries=0,
+                rescues=0,
+                run=F("run") + 1,
+            )
+        )
+
+    # What the watcher looks for.
+
+    def ready(self) -> TaskQuerySet:
+        """Tasks that may be claimed as far as they themselves are concerned."""
+        due = Q(due_ts__isnull=True) | Q(due_ts__lte=Now())
+        return self.filter(due, exec_status=Status.WAIT, pending=0, parked=False).exclude(program="")
+
+    def startable(self) -> TaskQuerySet:
+        """Ready tasks of flows that are neither held nor ended."""
+        return self.ready().filter(task_flow__held=False, task_flow__exec_status__in=OPEN)
+
+    def handed_over(self) -> TaskQuerySet:
+        """Startable tasks that nobody sent yet: due retries, and rows of processes without a broker."""
+        return self.startable().filter(Q(sent_ts__isnull=True) | Q(due_ts__isnull=False))
+
+    def overslept(self) -> TaskQuerySet:
+        """Parked tasks whose time has come."""
+        return self.filter(exec_status=Status.WAIT, parked=True, due_ts__lte=Now())
+
+    def silent(self, seconds: float) -> TaskQuerySet:
+        """Startable tasks that were sent over ``seconds`` ago."""
+        return self.startable().filter(sent_ts__lt=ago(seconds), due_ts__isnull=True)
+
+    def released_by(self, flow_id: str, seq: int) -> TaskQuerySet:
+        """Startable tasks that waited for a satisfied one."""
+        satisfied = self.one(flow_id, seq).filter(exec_status__in=SATISFIED)
+        dependents = satisfied.values_list("dependents", flat=True).first() or []
+        return self.startable().filter(task_flow_id=flow_id, task_exec_seq__in=dependents)
+
+    def orphaned(self, living: Collection[str], seconds: float) -> TaskQuerySet:
+        """Running tasks whose worker is none of the living; one that just started counts from its claim."""
+        running = self.filter(exec_status=Status.RUNNING, started_ts__lt=ago(seconds))
+        return running.exclude(worker__in=living).exclude(program="")
+
+    def inserted(self) -> TaskQuerySet:
+        """Rows that others put straight into the table and nobody adopted yet."""
+        return self.filter(program="")
+
+    def mark_sent(self) -> int:
+        """Remember that messages for these go out now; what was claimed meanwhile is left alone."""
+        return self.ready().update(sent_ts=Now(), due_ts=None)
+
+    def forget_sent(self) -> int:
+        """Forget messages for tasks that wait for others again: they are to be sent anew when they are released."""
+        return self.filter(pending__gt=0, sent_ts__isnull=False).update(sent_ts=None)
+
+    def messages(self, *, alone: bool = False) -> list[Message]:
+        """One message per task; ``alone`` leaves out what could travel with it, for messages that may be duplicates."""
+        columns = ("task_flow_id", "task_exec_seq", "program", "queue", "task_priority", "time_limit", "canvas")
+        rows = self.values_list(*columns)
+        return [message_of(*row[:6], None if alone else row[6]) for row in rows]

@@ -1,0 +1,85 @@
+"""Tasks that wait for a time, an event or a person without holding a worker."""
+
+from __future__ import annotations
+
+import pytest
+
+from flowerapp import engine, watcher
+from flowerapp.exceptions import InvalidValueError, StateConflictError
+from flowerapp.models import Flow, Task
+from flowerapp.states import Status
+from flowerapp.testing import InlineRunner
+from tests.engine.support import check, define, status, task, verbs
+
+
+def parked(runner: InlineRunner, seconds: float | None = None) -> Flow:
+    """A flow whose first task has parked itself, and whose second follows it."""
+    flow = engine.register(define({1: [], 2: [1]}, "Waiting", parameters={"seconds": seconds}))
+    runner.run()
+    assert status(flow, 1) is Status.WAIT
+    assert task(flow, 1).parked
+    assert status(flow) is Status.RUNNING
+    return flow
+
+
+def test_a_parked_task_is_not_started(runner: InlineRunner) -> None:
+    flow = parked(runner)
+    assert Task.objects.claim(flow.pk, 1, "w", 1) is None
+    assert watcher.hand_over() == 0
+    assert watcher.settle() == 0
+    check(flow)
+
+
+def test_wake_starts_it_again(runner: InlineRunner) -> None:
+    flow = parked(runner)
+    engine.wake(flow.pk, 1, actor="ann", why="approved")
+    runner.run()
+    assert status(flow, 1) is Status.FINISH
+    assert task(flow, 1).output == {"woken": 2}
+    event = flow.history.get(verb="wake")
+    assert (event.actor, event.reason) == ("ann", "approved")
+    check(flow)
+
+
+def test_wake_with_an_output_ends_it(runner: InlineRunner) -> None:
+    flow = parked(runner)
+    engine.wake(flow.pk, 1, output={"approved": True})
+    assert status(flow, 1) is Status.FINISH
+    assert task(flow, 1).output == {"approved": True}
+    assert task(flow, 1).attempt == 1
+    runner.run()
+    assert task(flow, 2).parked
+    engine.wake(flow.pk, 2, output=[1])
+    assert status(flow) is Status.FINISH
+    check(flow)
+
+
+def test_its_time_comes(runner: InlineRunner) -> None:
+    flow = parked(runner, seconds=0)
+    assert watcher.hand_over() == 1
+    runner.run()
+    assert status(flow, 1) is Status.FINISH
+    assert verbs(flow)[0] == "park"
+
+
+def test_skip_and_cancel_take_parked_tasks(runner: InlineRunner) -> None:
+    flow = parked(runner)
+    engine.skip(flow.pk, 1)
+    assert status(flow, 1) is Status.IGNORE
+    check(flow)
+    other = parked(runner)
+    engine.cancel(other.pk)
+    assert status(other) is Status.IGNORE
+    check(other)
+
+
+def test_what_is_not_parked_is_not_woken(runner: InlineRunner) -> None:
+    flow = engine.register(define({1: []}))
+    with pytest.raises(StateConflictError, match="not parked"):
+        engine.wake(flow.pk, 1)
+    with pytest.raises(StateConflictError, match="not parked"):
+        engine.wake(flow.pk, 1, output={})
+    waits = parked(runner)
+    with pytest.raises(InvalidValueError, match="not JSON"):
+        engine.wake(waits.pk, 1, output=float("nan"))
+    assert task(waits, 1).parked
