@@ -22,7 +22,7 @@ class ProgramTask(Task):  # type: ignore[type-arg]
     acks_late = True
     acks_on_failure_or_timeout = True
     reject_on_worker_lost = False
-    ignore_result = False
+    ignore_result = True
     serializer = "json"
     track_started = False
 

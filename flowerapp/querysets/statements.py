@@ -55,6 +55,8 @@ WITH claimed AS (
        AND t.exec_status = 0 AND t.pending = 0 AND NOT t.parked AND t.program <> ''
        AND (t.due_ts IS NULL OR t.due_ts <= STATEMENT_TIMESTAMP())
        AND f.task_flow_id = t.task_flow_id AND NOT f.held AND f.exec_status IN (0, 1, 2)
+       AND NOT EXISTS (SELECT FROM kr_worker w
+                        WHERE w.id = %(worker)s AND w.seen_ts < STATEMENT_TIMESTAMP() - %(lease)s * INTERVAL '1 second')
     RETURNING t.task_flow_id, t.task_id, t.task_seq, t.program, t.parameters, t.attempt, t.retries, t.run,
               t.max_retries, t.retry_delay, t.time_limit
 ), begun AS (
@@ -122,16 +124,19 @@ CLAIMED = (
 
 
 def claim_of(flow_id: str, seq: int, *columns: Any) -> Claim:
+    """A claim from the columns ``CLAIMED``."""
     return Claim(flow_id=flow_id, seq=seq, **dict(zip(CLAIMED, columns, strict=True)))
 
 
 def message_of(flow_id: str, *columns: Any) -> Message:
+    """A message from the columns seq, program, queue, priority, time limit and canvas."""
     seq, program, queue, priority, time_limit, canvas = columns
     head = Link(seq=seq, program=program, queue=queue, priority=priority, time_limit=time_limit)
     return Message.of(flow_id, head, canvas)
 
 
 def ago(seconds: float) -> Any:
+    """The database's time, ``seconds`` before now."""
     return Now() - timedelta(seconds=seconds)
 
 
@@ -143,4 +148,5 @@ def status_case(condition: Q, status: Status) -> Case:
 
 
 def status_value(status: Status) -> Value:
+    """``status`` as a value for an update."""
     return Value(int(status), models.SmallIntegerField())

@@ -11,6 +11,7 @@ from django.db import connections, models, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
 
+from flowerapp import conf
 from flowerapp.dispatch import Message
 from flowerapp.querysets.statements import (
     CLAIM,
@@ -48,12 +49,17 @@ class TaskQuerySet(models.QuerySet["Task"]):
     # One start, one outcome.
 
     def claim(self, flow_id: str, seq: int, worker: str, pid: int) -> Claim | None:
-        """Take a ready task for execution; None if it is not ready, taken, or its flow is held or ended."""
+        """Take a ready task for execution.
+
+        None if it is not ready, taken, its flow is held or ended, or ``worker`` has given no sign of life for so long
+        that others take it for dead.
+        """
         connection = connections[self.db]
         if connection.vendor != "postgresql":
             return self._claim_portably(flow_id, seq, worker, pid)
         with connection.cursor() as cursor:
-            cursor.execute(CLAIM, {"worker": worker, "pid": pid, "flow": flow_id, "seq": seq})
+            lease = conf.get().LEASE_SECONDS
+            cursor.execute(CLAIM, {"worker": worker, "pid": pid, "flow": flow_id, "seq": seq, "lease": lease})
             row = cursor.fetchone()
         return row and claim_of(flow_id, seq, *row[:3], json.loads(row[3]), *row[4:])
 
@@ -61,6 +67,8 @@ class TaskQuerySet(models.QuerySet["Task"]):
         with transaction.atomic(using=self.db):
             flow_model: Any = self.model._meta.get_field("task_flow").related_model
             flows = flow_model.objects.using(self.db)
+            if self._is_given_up(worker):
+                return None
             moved = (
                 self.one(flow_id, seq)
                 ._allowed("claim")
@@ -82,6 +90,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
                 exec_status=Status.RUNNING, started_ts=Coalesce("started_ts", Now()), suspended_ts=None
             )
             return claim_of(flow_id, seq, *self.one(flow_id, seq).values_list(*CLAIMED).get())
+
+    def _is_given_up(self, worker: str) -> bool:
+        worker_model: Any = self.model._meta.apps.get_model("flowerapp", "Worker")
+        return bool(worker_model.objects.using(self.db).overdue(conf.get().LEASE_SECONDS).filter(pk=worker).exists())
 
     def finish(self, flow_id: str, seq: int, attempt: int, output: str) -> Finished | None:
         """Record a success (``output`` is JSON text), tell the followers, and end the flow with its last sink.

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 
 import pytest
 from django.db.models.functions import Now
 
 from flowerapp import engine
-from flowerapp.models import Flow, Task
+from flowerapp.models import Flow, Task, Worker
 from flowerapp.states import SATISFIED, TRANSITIONS, Status, allows
 from tests.engine.support import define
 
@@ -131,3 +132,14 @@ def test_the_last_sink_ends_the_flow() -> None:
         flow.refresh_from_db()
         assert flow.status is status
     assert flow.finished_ts is not None
+
+
+def test_a_worker_that_cannot_renew_its_lease_stops_taking_work() -> None:
+    flow = task_in(Status.WAIT)
+    Worker.objects.create(pk="w", name="w@host", pid=1, pool="prefork", concurrency=1)
+    Worker.objects.filter(pk="w").update(seen_ts=Now() - timedelta(seconds=60))
+    before = row(flow)
+    assert Task.objects.claim(flow.pk, 1, "w", 1) is None
+    assert row(flow) == before
+    assert Worker.objects.seen("w")
+    assert Task.objects.claim(flow.pk, 1, "w", 1)
