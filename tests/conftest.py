@@ -2,9 +2,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Generator
+from typing import Any
+
 import pytest
 
 from tests.services import Service, address_of
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
+    """Where services are required, a skipped test has failed."""
+    report = yield
+    if report.skipped and Service.POSTGRES.required:
+        report.outcome = "failed"
+        report.longrepr = f"{item.nodeid} was skipped although FLOWER_TEST_REQUIRE is set: {report.longrepr}"
+    return report
 
 
 def _url(service: Service) -> str:
