@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, get_args, get_type_hints
 
 from celery import current_app
 from django.core.checks import CheckMessage, Error, Warning, register
 
 from flowerapp import conf, memory, registry
+
+SHORTEST_VISIBILITY = 600
+"""Seconds; below that messages are delivered again so often that they cost."""
 
 
 @register("flowerapp")
@@ -31,21 +35,34 @@ def _unknown(names: list[str]) -> Iterator[CheckMessage]:
 
 
 def _wrong_types(value: dict[str, Any]) -> Iterator[CheckMessage]:
-    for name, default in ((name, getattr(conf.Settings(), name)) for name in sorted(set(value) & conf.NAMES)):
-        given = value[name]
-        wants_number = isinstance(default, int) and not isinstance(default, bool)
-        if wants_number and (not isinstance(given, int) or isinstance(given, bool) or given < 1):
-            yield Error(f"FLOWER[{name!r}] must be a whole number above 0, not {given!r}", id="flowerapp.E003")
+    kinds = get_type_hints(conf.Settings)
+    for name in sorted(set(value) & conf.NAMES):
+        kind, given = kinds[name], value[name]
+        wanted = get_args(kind) if isinstance(kind, UnionType) else (kind,)
+        if not any(_is_a(each, given) for each in wanted):
+            words = " or ".join(_WORDS[each] for each in wanted)
+            yield Error(f"FLOWER[{name!r}] must be {words}, not {given!r}", id="flowerapp.E003")
+
+
+_WORDS = {int: "a whole number above 0", bool: "True or False", NoneType: "None", tuple[str, ...]: "a list of words"}
+
+
+def _is_a(kind: Any, given: Any) -> bool:
+    if kind is int:
+        return type(given) is int and given > 0
+    if kind in (bool, NoneType):
+        return isinstance(given, kind)
+    return isinstance(given, (list, tuple, set)) and all(isinstance(each, str) for each in given)
 
 
 @register("flowerapp")
 def check_celery(**_: Any) -> list[CheckMessage]:
     """The host's Celery settings."""
-    return list(_celery_warnings(current_app.conf))
+    return list(celery_warnings(current_app.conf))
 
 
-def _celery_warnings(celery: Any) -> Iterator[CheckMessage]:
-    options = celery.broker_transport_options or {}
+def celery_warnings(celery: Any) -> Iterator[CheckMessage]:
+    """What in a Celery app's configuration costs priorities, limits or speed."""
     url = str(celery.broker_url or "")
     if memory.is_memory(url):
         return
@@ -55,12 +72,8 @@ def _celery_warnings(celery: Any) -> Iterator[CheckMessage]:
             hint="Set CELERY_WORKER_PREFETCH_MULTIPLIER = 1.",
             id="flowerapp.W001",
         )
-    if url.startswith("redis") and len(options.get("priority_steps", ())) != 10:
-        yield Warning(
-            "the Redis broker has not ten priority steps, so priorities are coarse",
-            hint='Its transport options want {"priority_steps": list(range(10)), "queue_order_strategy": "priority"}.',
-            id="flowerapp.W002",
-        )
+    if url.startswith("redis"):
+        yield from _redis_warnings(celery.broker_transport_options or {})
     if url.startswith(("amqp", "pyamqp")) and (celery.task_queue_max_priority or 0) < 9:
         yield Warning(
             "task_queue_max_priority is below 9, so RabbitMQ's queues have no priorities",
@@ -79,4 +92,20 @@ def _celery_warnings(celery: Any) -> Iterator[CheckMessage]:
             f"worker pool {celery.worker_pool!r} has no time limits, but these programs set one: {', '.join(limited)}",
             hint="Use the prefork pool.",
             id="flowerapp.W005",
+        )
+
+
+def _redis_warnings(options: dict[str, Any]) -> Iterator[CheckMessage]:
+    if len(options.get("priority_steps", ())) != 10:
+        yield Warning(
+            "the Redis broker has not ten priority steps, so priorities are coarse",
+            hint='Its transport options want {"priority_steps": list(range(10)), "queue_order_strategy": "priority"}.',
+            id="flowerapp.W002",
+        )
+    seconds = options.get("visibility_timeout", SHORTEST_VISIBILITY)
+    if seconds < SHORTEST_VISIBILITY:
+        yield Warning(
+            f"visibility_timeout is {seconds} s: Redis delivers the message of a task that runs longer again and again",
+            hint=f'Set "visibility_timeout" in the transport options to {SHORTEST_VISIBILITY} or more.',
+            id="flowerapp.W006",
         )

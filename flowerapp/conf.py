@@ -30,7 +30,7 @@ class Settings:
     RETENTION_DAYS: int | None = None
     """Days after which ended flows are deleted; None keeps them."""
     WATCHER: bool = True
-    """Whether workers run the watcher."""
+    """Whether a worker may lead the watcher; each vouches for its own tasks in any case."""
     OPEN_API: bool = False
     """Register and read without authentication, for callers on loopback only."""
     OPEN_API_CLIENTS: tuple[str, ...] = field(default=())

@@ -9,7 +9,11 @@ from typing import Any
 from flowerapp import values
 from flowerapp.models import Flow, Log, Task
 from flowerapp.querysets import Claim
+from flowerapp.querysets.steady import steady
 from flowerapp.states import SATISFIED, Status
+
+READ_SECONDS = 30.0
+"""Seconds to go on trying to read a task's input while the database is away."""
 
 
 def input_of(flow_id: str, seq: int) -> Any:
@@ -61,7 +65,7 @@ class Context:
     @cached_property
     def input(self) -> Any:
         """The flow's input, or what the tasks before it returned."""
-        return input_of(self.flow_id, self.seq)
+        return steady(lambda: input_of(self.flow_id, self.seq), READ_SECONDS)
 
     @property
     def idempotency_key(self) -> str:

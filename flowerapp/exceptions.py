@@ -109,7 +109,7 @@ class RetryTask(FlowerError):  # noqa: N818 - an instruction, like Celery's Retr
     code = "retry"
 
     def __init__(self, message: str | None = None, *, delay: float | None = None) -> None:
-        self.delay = delay
+        self.delay = None if delay is None else float(delay)
         """Seconds until the next start; None takes the program's policy."""
         super().__init__(message)
 
@@ -120,7 +120,7 @@ class ParkTask(FlowerError):  # noqa: N818 - an instruction too
     code = "park"
 
     def __init__(self, message: str | None = None, *, seconds: float | None = None) -> None:
-        self.seconds = seconds
+        self.seconds = None if seconds is None else float(seconds)
         """Seconds after which the task is woken; None waits for ``engine.wake``."""
         super().__init__(message)
 

@@ -127,7 +127,7 @@ class Run:
 def runs(edges: Edges, longest: int) -> dict[int, Run]:
     """Cut a graph into linear runs of at most ``longest`` tasks, keyed by the first of each.
 
-    A join whose branches are linear and fork from the same tasks (or are all roots) is the body of a chord; it
+    A join whose branches are linear and fork from the same task (or are all roots) is the body of a chord; it
     travels alone. Every other task starts a run of its own.
     """
     after = followers(edges)

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints, overlo
 
 from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
-from flowerapp.exceptions import InvalidPlanError, Problem, RetryTask, UnknownProgramError
+from flowerapp import values
+from flowerapp.exceptions import InvalidPlanError, InvalidValueError, Problem, RetryTask, UnknownProgramError
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -58,7 +59,7 @@ class Context(Protocol):
 
     @property
     def retries(self) -> int:
-        """Retries since it was last registered or rerun."""
+        """Retries since it was registered or rerun."""
 
     @property
     def input(self) -> Any:
@@ -70,16 +71,16 @@ class Context(Protocol):
 
     @property
     def cancelled(self) -> bool:
-        """Whether the outcome of this attempt is still wanted; asks the database."""
+        """Whether the outcome of this attempt is no longer wanted; asks the database."""
 
     def output_of(self, seq: int) -> Any:
-        """Output of a finished task of the same flow, by its ``task_seq``; KeyError if there is none."""
+        """Output of a satisfied task of the same flow, by its ``task_seq``; KeyError if there is none."""
 
     def log(self, message: str) -> None:
         """Write a line to the task's log."""
 
     def progress(self, done: int, total: int) -> None:
-        """Tell how far the task is."""
+        """Tell how far the task is: ``done`` of ``total``."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,10 +152,10 @@ class Program:
 
     @property
     def schema(self) -> dict[str, Any]:
-        """JSON schema of the parameters, for forms and the API."""
+        """JSON schema of the parameters, for forms and the API; an open one where the function's types have none."""
         try:
-            return self.model.model_json_schema(by_alias=True)
-        except ValueError:
+            return dict(values.check(self.model.model_json_schema(by_alias=True)))
+        except (InvalidValueError, ValueError, TypeError, RuntimeError):
             return {"type": "object"}
 
     def parameter_problems(self, parameters: Parameters) -> list[tuple[str, str]]:
@@ -162,8 +163,11 @@ class Program:
         try:
             self._coerce(parameters)
         except ValidationError as error:
-            return [self._sentence(each) for each in error.errors(include_url=False)]
+            return self._sentences(error)
         return []
+
+    def _sentences(self, error: ValidationError) -> list[tuple[str, str]]:
+        return [self._sentence(each) for each in error.errors(include_url=False)]
 
     def _sentence(self, error: Any) -> tuple[str, str]:
         key = ".".join(map(str, error["loc"]))
@@ -172,7 +176,8 @@ class Program:
             return key, f"{self.name} has no such parameter; it takes: {taken}"
         if error["type"] == "missing":
             return key, f"{self.name} needs it"
-        return key, f"{error['msg']}, got {_short(error['input'])}"
+        given = values.MASKED if values.secret(key) else _short(error["input"])
+        return key, f"{error['msg']}, got {given}"
 
     def _coerce(self, parameters: Parameters) -> BaseModel:
         """Text from a row becomes what the signature asks for: by itself, or read as JSON."""
@@ -190,19 +195,17 @@ class Program:
 
     def call(self, parameters: Parameters, context: Context) -> Any:
         """Run the function; raises InvalidPlanError for parameters that don't fit, and what the function raises."""
-        problems = self.parameter_problems(parameters)
-        if problems:
-            raise InvalidPlanError(Problem(f"parameter {key}: {message}") for key, message in problems)
-        model = self._coerce(parameters)
+        try:
+            model = self._coerce(parameters)
+        except ValidationError as error:
+            problems = [Problem(f"parameter {key}: {message}") for key, message in self._sentences(error)]
+            raise InvalidPlanError(problems) from None
         arguments = {_bare(name): getattr(model, name) for name in type(model).model_fields} | (model.model_extra or {})
         if self.wants_context:
             arguments[CONTEXT] = context
-        bound = self.signature.bind_partial()
-        positional = []
-        for name, parameter in self.signature.parameters.items():
-            if parameter.kind is parameter.POSITIONAL_ONLY:
-                positional.append(arguments.pop(name))
-        return self.function(*bound.args, *positional, **arguments)
+        each = self.signature.parameters.values()
+        positional = [arguments.pop(one.name) for one in each if one.kind is one.POSITIONAL_ONLY]
+        return self.function(*positional, **arguments)
 
     def retries_on(self, error: BaseException, *, limit_given: bool = False) -> bool:
         """Whether ``error`` leads to a retry while retries are left.

@@ -1,4 +1,4 @@
-"""Django signals that flowerapp sends. Each receiver gets the instance's ids, never a lock."""
+"""Django signals that flowerapp sends."""
 
 from __future__ import annotations
 

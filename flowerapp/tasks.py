@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from typing import Any
 
+from billiard.common import terminate_handler_fired  # type: ignore[attr-defined] # newer than its types
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
 
@@ -68,7 +69,8 @@ def _named(program: Program) -> Any:
 
 
 def add_all() -> None:
-    """Make the tasks of all registered programs."""
+    """Make the tasks of all registered programs, and let the engine know when a pool process is told to end."""
+    engine.use_end_notice(terminate_handler_fired)
     for program in registry.registered():
         add(program)
 

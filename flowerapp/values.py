@@ -115,20 +115,18 @@ def merge(outputs: list[Any]) -> Any:
     return kept or {}
 
 
+def secret(key: str) -> bool:
+    """Whether a parameter's name says that its value is not to be shown (``FLOWER["MASK"]``)."""
+    return any(word.lower() in key.lower() for word in conf.get().MASK)
+
+
 def masked(parameters: Any) -> Any:
     """``parameters`` with the values of secret-looking keys replaced, at any depth, for showing to people."""
-    words = conf.get().MASK
-
-    def secret(key: str) -> bool:
-        return any(word in key.lower() for word in words)
 
     def mask(value: Any) -> Any:
         if isinstance(value, dict):
             return {
-                key: MASKED
-                if item not in (None, "") and any(word in str(key).lower() for word in words)
-                else mask(item)
-                for key, item in value.items()
+                key: MASKED if item not in (None, "") and secret(key) else mask(item) for key, item in value.items()
             }
         if isinstance(value, list):
             return [mask(item) for item in value]

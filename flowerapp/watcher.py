@@ -30,6 +30,8 @@ PAGE = 500
 """Rows that one duty takes at once; what is left comes with the next tick."""
 TICK = 0.5
 """Seconds between looks."""
+REVIVAL = 6
+"""Seconds after a time without the database before anyone is taken for dead: nobody could give a sign of life."""
 GRACE = 2
 """Seconds that a claim may be older than what the worker's parent knows of it."""
 
@@ -45,7 +47,8 @@ def intervened(kind: str, flow_id: str, seq: int) -> None:
 
 def hand_over() -> int:
     """Send what nobody sent yet: due retries, parked tasks whose time has come, tasks of processes without a broker."""
-    Task.objects.overslept().wake()
+    overslept = list(Task.objects.overslept().values_list("pk", flat=True)[:PAGE])
+    Task.objects.filter(pk__in=overslept).wake()
     found = list(Task.objects.handed_over().order_by("task_priority", "pk").values_list("pk", flat=True)[:PAGE])
     if not found:
         return 0
@@ -166,6 +169,7 @@ class Watcher(threading.Thread):
         """One round: vouch, stop what was cancelled, and lead if it is our turn."""
         close_old_connections()
         if not self._do("vouch", 2, self.vouch):
+            self._last["rescue"] = time.monotonic() + REVIVAL
             return
         self._do("stop cancelled", 1, self.stop_cancelled)
         self._do("rescue own", 1, self.rescue_own)
@@ -195,8 +199,8 @@ class Watcher(threading.Thread):
             self.announce()
 
     def take_lead(self) -> None:
-        """Take the lead if nobody has it, or keep it."""
-        self.leads = Lease.objects.take(DUTY, self.worker, conf.get().LEADER_SECONDS)
+        """Take the lead if nobody has it, or keep it; never where the setting WATCHER is off."""
+        self.leads = conf.get().WATCHER and Lease.objects.take(DUTY, self.worker, conf.get().LEADER_SECONDS)
 
     def stop_cancelled(self) -> None:
         """Tell the processes of cancelled tasks to stop."""
@@ -268,8 +272,6 @@ def on_worker_init(sender: Any, **_: Any) -> None:
 def on_worker_ready(sender: Any, **_: Any) -> None:
     """In the parent, before it consumes: start the watcher."""
     global _watcher
-    if not conf.get().WATCHER:
-        return
     _watcher = Watcher(describe(sender.controller), pool=lambda: sender.pool)
     _watcher.announce()
     connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import secrets
 from pathlib import Path
@@ -25,14 +26,15 @@ def _secret_key() -> Any:
     if given:
         return given
     path = STATE_DIR / "secret_key"
-    try:
-        return path.read_text()
-    except FileNotFoundError:
+    if not path.exists():
         STATE_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        key = secrets.token_urlsafe(50)
-        path.touch(mode=0o600)
-        path.write_text(key)
-        return key
+        made = STATE_DIR / f"secret_key.{os.getpid()}"
+        made.touch(mode=0o600)
+        made.write_text(secrets.token_urlsafe(50))
+        with contextlib.suppress(FileExistsError):  # another process was quicker: its key counts
+            os.link(made, path)
+        made.unlink()
+    return path.read_text()
 
 
 SECRET_KEY = _secret_key()

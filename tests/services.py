@@ -97,9 +97,10 @@ def fresh_database(server_url: str) -> Iterator[str]:
     name = f"h_acc_{secrets.token_hex(4)}"
     with closing(psycopg.connect(server_url, autocommit=True)) as server:
         server.execute(f"CREATE DATABASE {name}")
-        try:
-            yield with_path(server_url, name)
-        finally:
+    try:
+        yield with_path(server_url, name)
+    finally:
+        with closing(psycopg.connect(server_url, autocommit=True)) as server:
             server.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
 
 

@@ -91,7 +91,7 @@ _FAILURE = ("task_flow_id", "task_exec_seq", "program", "error")
 def _batch(verb: Verb) -> Callable[..., HttpResponse | None]:
     """An action that does a verb to each of the chosen flows."""
 
-    @admin.action(description=f"{verb.label} the chosen flows", permissions=["operate"])
+    @admin.action(description=f"{verb.label}: the chosen flows", permissions=["operate"])
     def action(model_admin: FlowAdmin, request: HttpRequest, queryset: QuerySet[Flow]) -> HttpResponse | None:
         return model_admin.batch(request, verb, queryset)
 

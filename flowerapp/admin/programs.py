@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from flowerapp import registry
@@ -49,7 +50,8 @@ def _describe(program: Program) -> dict[str, Any]:
 def _default(field: dict[str, Any]) -> str:
     if "default" not in field:
         return ""
-    return "none" if field["default"] is None else str(field["default"])
+    default = field["default"]
+    return default if isinstance(default, str) and default.strip() else json.dumps(default, ensure_ascii=False)
 
 
 def _type(field: dict[str, Any]) -> str:

@@ -6,7 +6,7 @@ from typing import Any, ClassVar
 
 from django.db.models import F
 from django.http import HttpResponse, HttpResponseBase
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import exceptions
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -14,7 +14,7 @@ from rest_framework.response import Response
 
 from flowerapp import drawing, engine
 from flowerapp.api import fields
-from flowerapp.api.base import ApiView
+from flowerapp.api.base import ApiView, documented
 from flowerapp.api.flow_serializers import (
     ChangeSerializer,
     EventSerializer,
@@ -44,7 +44,7 @@ def seq_of(flow_id: str, text: str) -> int:
     return int(text)
 
 
-@extend_schema(tags=["flows"], parameters=[FlowFilterSerializer])
+@documented(tags=["flows"], parameters=[FlowFilterSerializer])
 class FlowListView(ApiView, ListAPIView[Any]):
     """Flows, the newest first."""
 
@@ -78,13 +78,13 @@ class FlowListView(ApiView, ListAPIView[Any]):
         return {**super().get_serializer_context(), "failed": getattr(self, "failed", {})}
 
 
-@extend_schema(tags=["flows"], parameters=[FLOW_ID])
+@documented(tags=["flows"], parameters=[FLOW_ID])
 class FlowView(ApiView):
     """One flow."""
 
     serializer_class = FlowDetailSerializer
 
-    @extend_schema(responses=FlowDetailSerializer)
+    @documented(responses=FlowDetailSerializer)
     def get(self, request: Request, flow_id: str) -> Response:
         """A flow, its failed task first."""
         return Response(FlowDetailSerializer(engine.get_flow(flow_id)).data)
@@ -98,7 +98,7 @@ class FlowListing(ApiView, ListAPIView[Any]):
         return engine.get_flow(self.kwargs["flow_id"])
 
 
-@extend_schema(tags=["tasks"], parameters=[FLOW_ID])
+@documented(tags=["tasks"], parameters=[FLOW_ID])
 class TaskListView(FlowListing):
     """Tasks of a flow by seq."""
 
@@ -111,7 +111,7 @@ class TaskListView(FlowListing):
         return self.flow().tasks.all()
 
 
-@extend_schema(tags=["flows"], parameters=[FLOW_ID])
+@documented(tags=["flows"], parameters=[FLOW_ID])
 class HistoryView(FlowListing):
     """History of a flow, the oldest first."""
 
@@ -124,7 +124,7 @@ class HistoryView(FlowListing):
         return self.flow().history.all()
 
 
-@extend_schema(tags=["flows"], parameters=[FLOW_ID])
+@documented(tags=["flows"], parameters=[FLOW_ID])
 class GraphView(ApiView):
     """Graph of a flow."""
 
@@ -135,7 +135,7 @@ class GraphView(ApiView):
         "ascii": (drawing.ascii, "text/plain; charset=utf-8"),
     }
 
-    @extend_schema(
+    @documented(
         responses=GraphSerializer,
         parameters=[OpenApiParameter("as", str, enum=["json", *drawings], description="A drawing instead of JSON.")],
     )
@@ -155,19 +155,19 @@ class GraphView(ApiView):
         return response
 
 
-@extend_schema(tags=["tasks"], parameters=[FLOW_ID, SEQ])
+@documented(tags=["tasks"], parameters=[FLOW_ID, SEQ])
 class TaskView(ApiView):
     """One task."""
 
     serializer_class = TaskDetailSerializer
     permissions = {"PATCH": OPERATE}
 
-    @extend_schema(responses=TaskDetailSerializer)
+    @documented(responses=TaskDetailSerializer)
     def get(self, request: Request, flow_id: str, seq: str) -> Response:
         """A task with all that is known of it."""
         return Response(TaskDetailSerializer(engine.get_task(flow_id, seq_of(flow_id, seq))).data)
 
-    @extend_schema(request=ChangeSerializer, responses=TaskDetailSerializer)
+    @documented(request=ChangeSerializer, responses=TaskDetailSerializer)
     def patch(self, request: Request, flow_id: str, seq: str) -> Response:
         """Change parameters, priority or queue of a task that waits or has failed."""
         given = self.valid(ChangeSerializer)
@@ -185,7 +185,7 @@ class TaskView(ApiView):
         return Response(TaskDetailSerializer(task).data)
 
 
-@extend_schema(tags=["flows"], parameters=[FLOW_ID])
+@documented(tags=["flows"], parameters=[FLOW_ID])
 class VerbView(ApiView):
     """A verb on a flow; answers with the flow as it is then."""
 
@@ -193,7 +193,7 @@ class VerbView(ApiView):
     permission = OPERATE
     verb: ClassVar[str]
 
-    @extend_schema(request=WhySerializer, responses=FlowDetailSerializer)
+    @documented(request=WhySerializer, responses=FlowDetailSerializer)
     def post(self, request: Request, flow_id: str) -> Response:
         """Apply the verb."""
         why = self.valid(WhySerializer)["why"]
@@ -223,14 +223,14 @@ class CancelView(VerbView):
     verb = "cancel"
 
 
-@extend_schema(tags=["flows"], parameters=[FLOW_ID])
+@documented(tags=["flows"], parameters=[FLOW_ID])
 class RerunView(ApiView):
     """Run the failed tasks again, or one and all that follows it, or all."""
 
     serializer_class = RerunSerializer
     permission = OPERATE
 
-    @extend_schema(request=RerunSerializer, responses=FlowDetailSerializer)
+    @documented(request=RerunSerializer, responses=FlowDetailSerializer)
     def post(self, request: Request, flow_id: str) -> Response:
         """Put tasks back to Wait."""
         given = self.valid(RerunSerializer)
@@ -246,14 +246,14 @@ class RerunView(ApiView):
         return Response(FlowDetailSerializer(flow).data)
 
 
-@extend_schema(tags=["tasks"], parameters=[FLOW_ID, SEQ])
+@documented(tags=["tasks"], parameters=[FLOW_ID, SEQ])
 class SkipView(ApiView):
     """Pass a task over."""
 
     serializer_class = WhySerializer
     permission = OPERATE
 
-    @extend_schema(request=WhySerializer, responses=FlowDetailSerializer)
+    @documented(request=WhySerializer, responses=FlowDetailSerializer)
     def post(self, request: Request, flow_id: str, seq: str) -> Response:
         """The task's input becomes its output, and its followers go on."""
         why = self.valid(WhySerializer)["why"]

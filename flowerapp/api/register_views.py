@@ -6,14 +6,14 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flowerapp import engine
 from flowerapp.api import errors, fields
-from flowerapp.api.base import ApiView
+from flowerapp.api.base import ApiView, documented
 from flowerapp.api.permissions import REGISTER, actor
 from flowerapp.exceptions import UnknownWorkflowError
 from flowerapp.plan import name_problems
@@ -107,13 +107,13 @@ class RegisterBase(ApiView):
         return Response({"status": "succeeded", "taskId": flow.task_id, "taskFlowId": flow.pk})
 
 
-@extend_schema(tags=["register"])
+@documented(tags=["register"])
 class RegisterView(RegisterBase):
     """Register a flow of the workflow that the body names."""
 
     serializer_class = RegisterByBodySerializer
 
-    @extend_schema(
+    @documented(
         operation_id="register",
         request=RegisterByBodySerializer,
         responses={200: SucceededSerializer, **FAILED},
@@ -124,7 +124,7 @@ class RegisterView(RegisterBase):
         return self.register(request, RegisterByBodySerializer)
 
 
-@extend_schema(tags=["register"])
+@documented(tags=["register"])
 class RegisterNamedView(RegisterBase):
     """Register a flow of the workflow that the URL names."""
 
@@ -135,7 +135,7 @@ class RegisterNamedView(RegisterBase):
         self.asked = kwargs["task_id"][:256]
         super().initial(request, *args, **kwargs)
 
-    @extend_schema(
+    @documented(
         operation_id="register_named",
         request=RegisterNamedSerializer,
         responses={200: SucceededSerializer, **FAILED},

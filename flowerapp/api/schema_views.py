@@ -46,6 +46,7 @@ class SchemaView(_Guarded, SpectacularAPIView):
 class DocsView(_Guarded, SpectacularSwaggerView):
     """The OpenAPI document as a page."""
 
+    http_method_names = ["get", "head"]
     permission_classes = [VerbPermission]
     versioning_class = None
     url_name = "flowerapp:schema"

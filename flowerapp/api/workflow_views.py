@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_field
+from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import exceptions, serializers, status
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -13,7 +13,7 @@ from rest_framework.serializers import ListSerializer
 
 from flowerapp import engine
 from flowerapp.api import errors, fields
-from flowerapp.api.base import ApiView
+from flowerapp.api.base import ApiView, documented
 from flowerapp.api.permissions import DEFINE, VIEW_DEFINITION
 from flowerapp.exceptions import InvalidPlanError, UnknownWorkflowError
 from flowerapp.models import TaskDefinition, Workflow
@@ -162,7 +162,7 @@ class WorkflowBase(ApiView):
         return Response(WorkflowSerializer(rows.document(document["task_id"])).data, status=code)
 
 
-@extend_schema(tags=["workflows"])
+@documented(tags=["workflows"])
 class WorkflowListView(WorkflowBase, ListAPIView[Any]):
     """Workflows by name, those written by SQL included."""
 
@@ -174,13 +174,13 @@ class WorkflowListView(WorkflowBase, ListAPIView[Any]):
         """Names with the number of steps."""
         return TaskDefinition.objects.workflows()
 
-    @extend_schema(request=WorkflowSerializer, responses={201: WorkflowSerializer})
+    @documented(request=WorkflowSerializer, responses={201: WorkflowSerializer})
     def post(self, request: Request) -> Response:
         """Create a workflow."""
         return self.store(self.valid(WorkflowSerializer), new=True)
 
 
-@extend_schema(tags=["workflows"], parameters=[TASK_ID])
+@documented(tags=["workflows"], parameters=[TASK_ID])
 class WorkflowView(WorkflowBase):
     """One workflow."""
 
@@ -196,18 +196,18 @@ class WorkflowView(WorkflowBase):
         """With the name in the URL."""
         return {**super().get_serializer_context(), **self.kwargs}
 
-    @extend_schema(responses=WorkflowSerializer)
+    @documented(responses=WorkflowSerializer)
     def get(self, request: Request, task_id: str) -> Response:
         """A workflow's document."""
         return Response(WorkflowSerializer(rows.document(task_id)).data)
 
-    @extend_schema(request=WorkflowSerializer, responses=WorkflowSerializer)
+    @documented(request=WorkflowSerializer, responses=WorkflowSerializer)
     def put(self, request: Request, task_id: str) -> Response:
         """Replace a workflow; flows that were registered keep what they have."""
         rows.known(task_id)
         return self.store(self.valid(WorkflowSerializer), new=False)
 
-    @extend_schema(responses={204: None})
+    @documented(responses={204: None})
     def delete(self, request: Request, task_id: str) -> Response:
         """Delete a workflow; its flows stay."""
         engine.undefine(task_id)

@@ -9,7 +9,7 @@ from itertools import pairwise
 
 from flowerapp import graph
 
-BOX_WIDTH, BOX_HEIGHT = 208, 48
+BOX_WIDTH, BOX_HEIGHT = 240, 48
 GAP, LEVEL_GAP = 24, 52
 MARGIN = 24
 MOST_BENDS = 3000

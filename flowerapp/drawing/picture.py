@@ -5,6 +5,7 @@ from __future__ import annotations
 import unicodedata
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
+from dataclasses import dataclass
 from html import escape
 
 from flowerapp import graph
@@ -15,6 +16,19 @@ from flowerapp.states import Status
 
 LABEL_COLUMNS = 21
 """Characters of a label that fit into a box."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Lines:
+    """Colours of what has no state."""
+
+    page: str
+    line: str
+    none: Colour
+
+
+LINES_LIGHT = Lines(page="#ffffff", line="#8c959f", none=Colour("#ffffff", "#57606a", "#1f2328"))
+LINES_DARK = Lines(page="#0d1117", line="#6e7681", none=Colour("#161b22", "#8b949e", "#e6edf3"))
 
 
 def svg(nodes: Iterable[Node], edges: graph.Edges, title: str = "Workflow") -> str:
@@ -58,20 +72,24 @@ def _css() -> str:
         ".flow-graph rect{stroke-width:1.5}.flow-graph .edge{fill:none;stroke-width:1.5}"
         ".flow-graph .sign{font-weight:700;text-anchor:middle}.flow-graph .more rect{stroke-dasharray:5 4}"
     )
-    light = _theme(LIGHT, page="#ffffff", line="#8c959f", none=Colour("#ffffff", "#57606a", "#1f2328"))
-    dark = _theme(DARK, page="#0d1117", line="#6e7681", none=Colour("#161b22", "#8b949e", "#e6edf3"))
-    return f"{plain}{light}@media(prefers-color-scheme:dark){{{dark}}}"
+    light, dark = _theme(".flow-graph", LIGHT, LINES_LIGHT), _theme(".flow-graph", DARK, LINES_DARK)
+    chosen = "".join(
+        _theme(f"[data-theme={name}] .flow-graph", colours, lines)
+        for name, colours, lines in (("light", LIGHT, LINES_LIGHT), ("dark", DARK, LINES_DARK))
+    )
+    return f"{plain}{light}@media(prefers-color-scheme:dark){{{dark}}}{chosen}"
 
 
-def _theme(colours: Mapping[Status, Colour], *, page: str, line: str, none: Colour) -> str:
-    named = {"plain": none} | {status.label.lower(): colour for status, colour in colours.items()}
+def _theme(within: str, colours: Mapping[Status, Colour], lines: Lines) -> str:
+    """Rules for pictures that ``within`` selects: by themselves, or in a page whose reader chose a theme."""
+    named = {"plain": lines.none} | {status.label.lower(): colour for status, colour in colours.items()}
     states = "".join(
-        f".flow-graph .{name} rect{{fill:{each.fill};stroke:{each.line}}}.flow-graph .{name} text{{fill:{each.text}}}"
-        f".flow-graph .{name} circle{{fill:{each.line}}}.flow-graph .{name} .sign{{fill:{each.fill}}}"
+        f"{within} .{name} rect{{fill:{each.fill};stroke:{each.line}}}{within} .{name} text{{fill:{each.text}}}"
+        f"{within} .{name} circle{{fill:{each.line}}}{within} .{name} .sign{{fill:{each.fill}}}"
         for name, each in named.items()
     )
-    ground = f".flow-graph .page{{fill:{page};stroke:none}}"
-    return f"{ground}.flow-graph .edge{{stroke:{line}}}.flow-graph .head{{fill:{line}}}{states}"
+    ground = f"{within} .page{{fill:{lines.page};stroke:none}}"
+    return f"{ground}{within} .edge{{stroke:{lines.line}}}{within} .head{{fill:{lines.line}}}{states}"
 
 
 def _box(node: Node, x: float, y: float) -> str:

@@ -17,6 +17,7 @@ from flowerapp.engine.attempts import (
     refused,
     run,
     timed_out,
+    use_end_notice,
     use_performer,
 )
 from flowerapp.engine.defining import define, undefine
@@ -52,6 +53,7 @@ __all__ = [
     "suspend",
     "timed_out",
     "undefine",
+    "use_end_notice",
     "use_performer",
     "uuid7",
     "wake",

@@ -4,29 +4,28 @@ from __future__ import annotations
 
 import logging
 import os
-import time
 import traceback as tracebacks
+from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar
 
-from django.db import InterfaceError, OperationalError, connection, transaction
+from django.db import transaction
 
-from flowerapp import conf, registry, values
+from flowerapp import conf, identity, registry, values
 from flowerapp.context import Context
 from flowerapp.dispatch import Message
 from flowerapp.engine.links import settle
 from flowerapp.exceptions import FlowerError, ParkTask, RetryTask, TimeLimitError
 from flowerapp.models import Event, Flow, Task
 from flowerapp.querysets import Claim, Finished
+from flowerapp.querysets.steady import steady
 from flowerapp.states import Status
 
 logger = logging.getLogger(__name__)
 
-Result = TypeVar("Result")
-
 PATIENCE = 30.0
-"""Seconds to go on trying to record an outcome while the database is away; after that the task is left to rescue."""
+"""Seconds to go on trying to claim a task or to record an outcome while the database is away; after that the message
+is given up for lost, or the task left to rescue."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +40,7 @@ class Outcome:
 
 REFUSED = Outcome(finished=False)
 LONGEST_DELAY = 10 * 365 * 86_400.0
-"""Seconds; a program that asks for a longer delay gets this one."""
+"""Seconds; a program that asks for a longer delay, or to be parked for longer, gets this one."""
 
 
 def run(flow_id: str, seq: int, worker: str) -> Outcome:
@@ -49,9 +48,9 @@ def run(flow_id: str, seq: int, worker: str) -> Outcome:
 
     Where there is nothing to claim, it does what ``look_again`` says.
     """
-    claim = _steady(lambda: Task.objects.claim(flow_id, seq, worker, os.getpid()))
+    claim = steady(lambda: Task.objects.claim(flow_id, seq, worker, os.getpid()), PATIENCE)
     if claim is None:
-        return look_again(flow_id, seq)
+        return steady(lambda: look_again(flow_id, seq), PATIENCE)
     return _performer(claim)
 
 
@@ -59,9 +58,28 @@ def perform(claim: Claim) -> Outcome:
     """Run the program of a claim in this process, and record the outcome."""
     try:
         output = _call(claim)
-    except (Exception, SystemExit) as error:
-        return failed(claim, error)
+    except (Exception, SystemExit, CancelledError) as error:
+        return _interrupted(claim) if _told_to_end() else failed(claim, error)
     return finished(claim, output)
+
+
+def _interrupted(claim: Claim) -> Outcome:
+    """This process was told to end, so the error is not the program's: another process may start the task."""
+    reason = "its process was told to end"
+    return lost(claim.flow_id, claim.seq, reason, worker=identity.worker(), pid=os.getpid())
+
+
+def _never() -> bool:
+    return False
+
+
+_told_to_end: Callable[[], bool] = _never
+
+
+def use_end_notice(told_to_end: Callable[[], bool]) -> None:
+    """Let ``told_to_end`` say whether this process has been told to end, which interrupts the program it runs."""
+    global _told_to_end
+    _told_to_end = told_to_end
 
 
 _performer: Callable[[Claim], Outcome] = perform
@@ -79,24 +97,10 @@ def _call(claim: Claim) -> str:
     return values.dumps({} if output is None else output, f"output of program {claim.program}")
 
 
-def _steady(statement: Callable[[], Result], patience: float = 0) -> Result:
-    """Try again when the kept connection turns out to be broken: once, and then for ``patience`` seconds."""
-    deadline, pause = time.monotonic() + patience, 0.0
-    while True:
-        try:
-            return statement()
-        except (OperationalError, InterfaceError):
-            if connection.in_atomic_block or (pause and time.monotonic() > deadline):
-                raise
-            connection.close()
-            time.sleep(pause)
-            pause = min(pause * 2 or 0.05, 2)
-
-
 def finished(claim: Claim, output: str) -> Outcome:
     """Record a success; a late one is refused."""
     place = claim.flow_id, claim.seq
-    done = _steady(lambda: Task.objects.finish(*place, claim.attempt, output), PATIENCE)
+    done = steady(lambda: Task.objects.finish(*place, claim.attempt, output), PATIENCE)
     if done is not None:
         return _after(claim.flow_id, done)
     if Task.objects.one(*place).filter(exec_status=Status.FINISH, attempt=claim.attempt).exists():
@@ -132,7 +136,7 @@ def failed(claim: Claim, error: BaseException) -> Outcome:
     text = values.text("".join(tracebacks.format_exception(error)))
     delay = _retry_delay(claim, error)
     message = _message_of(error)
-    moved = _steady(lambda: _record_error(claim, message, text, delay), PATIENCE)
+    moved = steady(lambda: _record_error(claim, message, text, delay), PATIENCE)
     if moved and delay is None:
         settle(claim.flow_id)
     elif not moved:
@@ -143,21 +147,26 @@ def failed(claim: Claim, error: BaseException) -> Outcome:
 def _parked(claim: Claim, wish: ParkTask) -> Outcome:
     """Let an attempt wait without holding a worker."""
     place = claim.flow_id, claim.seq
+    seconds = None if wish.seconds is None else _bounded(wish.seconds)
 
     def record() -> None:
         with transaction.atomic():
-            if Task.objects.park(*place, claim.attempt, wish.seconds):
+            if Task.objects.park(*place, claim.attempt, seconds):
                 Event.objects.record(
                     "park",
                     *place,
                     attempt=claim.attempt,
                     actor="program",
                     reason=str(wish),
-                    details={"seconds": wish.seconds},
+                    details={"seconds": seconds},
                 )
 
-    _steady(record, PATIENCE)
+    steady(record, PATIENCE)
     return REFUSED
+
+
+def _bounded(seconds: float) -> float:
+    return min(max(0.0, seconds), LONGEST_DELAY)
 
 
 def _record_error(claim: Claim, message: str, text: str, delay: float | None) -> int:
@@ -177,8 +186,11 @@ def _record_error(claim: Claim, message: str, text: str, delay: float | None) ->
 
 
 def _message_of(error: BaseException) -> str:
-    text = values.text(error).strip()
     name = type(error).__name__
+    try:
+        text = values.text(error).strip()
+    except Exception:  # a message that cannot be made must not hide the error
+        text = "its message cannot be shown"
     return text if text and isinstance(error, FlowerError) else f"{name}: {text}" if text else name
 
 
@@ -196,7 +208,7 @@ def _retry_delay(claim: Claim, error: BaseException) -> float | None:
     if limit is not None and claim.retries >= limit:
         return None
     if isinstance(error, RetryTask) and error.delay is not None:
-        return min(max(0.0, error.delay), LONGEST_DELAY)
+        return _bounded(error.delay)
     return claim.retry_delay if claim.retry_delay is not None else program.delay(claim.retries)
 
 

@@ -22,17 +22,24 @@ def send_on_commit(messages: Sequence[Message]) -> None:
 
 
 def send(messages: Sequence[Message]) -> None:
-    """Send now; what the broker does not take is marked, and the watcher sends it when the broker is back."""
+    """Send now; what cannot be sent from here, or the broker does not take, is marked, and the watcher sends it."""
+    if not dispatch.connected():
+        _mark_unsent(messages)
+        return
     try:
         dispatch.send(messages)
     except Exception:  # the rows are committed and the watcher will send them
         logger.warning("could not send %d tasks; the watcher will", len(messages), exc_info=True)
-        by_flow: dict[str, list[int]] = {}
-        for message in messages:
-            by_flow.setdefault(message.flow_id, []).append(message.head.seq)
-        for flow_id, seqs in by_flow.items():
-            for some in batched(seqs):
-                Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=some).ready().update(sent_ts=None)
+        _mark_unsent(messages)
+
+
+def _mark_unsent(messages: Sequence[Message]) -> None:
+    by_flow: dict[str, list[int]] = {}
+    for message in messages:
+        by_flow.setdefault(message.flow_id, []).append(message.head.seq)
+    for flow_id, seqs in by_flow.items():
+        for some in batched(seqs):
+            Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=some).mark_unsent()
 
 
 def send_ready(flow_id: str) -> None:

@@ -10,7 +10,7 @@ from django.db.models import Value
 from flowerapp.exceptions import InvalidPlanError, Problem
 from flowerapp.models import fields
 from flowerapp.plan import Node
-from flowerapp.querysets import DefinitionQuerySet, WorkflowQuerySet
+from flowerapp.querysets import DefinitionQuerySet
 
 PAIRS = range(1, 6)
 """Numbers of the parameter pairs ``param1_key``, ``param1_value`` … ``param5_key``, ``param5_value``."""
@@ -22,8 +22,6 @@ class Workflow(models.Model):
 
     task_id = models.CharField(primary_key=True, max_length=256, help_text="Name of the workflow.")
     description = models.TextField(blank=True, default="", db_default="")
-
-    objects = WorkflowQuerySet.as_manager()
 
     class Meta:
         db_table = "ms_workflow"

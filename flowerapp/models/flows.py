@@ -22,10 +22,6 @@ def _empty() -> Value:
     return Value({}, models.JSONField())
 
 
-def _no_seqs() -> Value:
-    return Value([], models.JSONField())
-
-
 class Flow(models.Model):
     """One run of a workflow."""
 
@@ -179,10 +175,9 @@ class Task(models.Model):
         ]
         indexes = [
             models.Index(
-                name="kr_task_stat_open",
-                fields=["exec_status", "sent_ts"],
-                condition=Q(exec_status__in=[Status.WAIT, Status.RUNNING]),
+                name="kr_task_stat_ready", fields=["sent_ts"], condition=Q(exec_status=Status.WAIT, pending=0)
             ),
+            models.Index(name="kr_task_stat_running", fields=["started_ts"], condition=Q(exec_status=Status.RUNNING)),
             models.Index(name="kr_task_stat_due", fields=["due_ts"], condition=Q(due_ts__isnull=False)),
             models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="")),
         ]
@@ -208,7 +203,7 @@ class Task(models.Model):
 
     @property
     def failed(self) -> bool:
-        """Whether it is Suspend with an error."""
+        """Whether it is Suspend: its error tells why."""
         return self.status is Status.SUSPEND
 
 

@@ -37,14 +37,15 @@ def http_post_request(
     ] = 60,
 ) -> dict[str, Any]:
     """POST BODY to URL; the response is the output, and an error status fails the task."""
-    refuse_private(url)
+    address, host = pinned(url)
     content = body if isinstance(body, str) else json.dumps(body)
-    sent = {"Content-Type": "application/json"} | headers
+    sent = {"Host": host, "Content-Type": "application/json"} | headers
+    name = {"sni_hostname": urlsplit(url).hostname}
     limits = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
     try:
         with (
             httpx.Client(timeout=limits, follow_redirects=False, trust_env=False) as client,
-            client.stream("POST", url, content=content.encode(), headers=sent) as response,
+            client.stream("POST", address, content=content.encode(), headers=sent, extensions=name) as response,
         ):
             received = _read(response)
     except httpx.HTTPError as error:
@@ -71,15 +72,20 @@ def _json_or_text(text: str) -> Any:
         return text
 
 
-def refuse_private(url: str) -> None:
-    """Raise HTTPError for an address that is not public, unless FLOWER['HTTP_ALLOW_PRIVATE'] names its host."""
+def pinned(url: str) -> tuple[str, str]:
+    """The URL with its host's address in place of the name, and the ``Host`` header.
+
+    Connecting to the address that was looked at leaves a name server no second say. Raises HTTPError for an address
+    that is not public, unless FLOWER['HTTP_ALLOW_PRIVATE'] names its host.
+    """
     parts = urlsplit(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise HTTPError(f"URL {url!r} is not an http or https address")
     allowed = conf.get().HTTP_ALLOW_PRIVATE
     port = parts.port or (443 if parts.scheme == "https" else 80)
+    host = parts.netloc.rpartition("@")[2]
     if {"*", parts.hostname, f"{parts.hostname}:{port}"} & set(allowed):
-        return
+        return url, host
     try:
         found = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
     except OSError as error:
@@ -90,3 +96,7 @@ def refuse_private(url: str) -> None:
                 f"POST {url} refused: {parts.hostname} is the private address {address[0]}; "
                 f"add it to FLOWER['HTTP_ALLOW_PRIVATE'] to allow it"
             )
+    first = str(found[0][4][0])
+    login = parts.netloc[: -len(host)]
+    literal = f"[{first}]" if ":" in first else first
+    return parts._replace(netloc=f"{login}{literal}:{port}").geturl(), host

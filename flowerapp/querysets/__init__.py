@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from flowerapp.querysets.definitions import DefinitionQuerySet, WorkflowQuerySet
+from flowerapp.querysets.definitions import DefinitionQuerySet
 from flowerapp.querysets.flows import FlowQuerySet
 from flowerapp.querysets.records import EventQuerySet, LeaseQuerySet, WorkerQuerySet
 from flowerapp.querysets.statements import Claim, Finished
@@ -24,7 +24,6 @@ __all__ = [
     "LeaseQuerySet",
     "TaskQuerySet",
     "WorkerQuerySet",
-    "WorkflowQuerySet",
     "batched",
 ]
 

@@ -1,8 +1,7 @@
-"""Workflows and their steps."""
+"""Steps of workflows."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import Any
 
 from django.db import models
@@ -25,11 +24,3 @@ class DefinitionQuerySet(models.QuerySet[Any]):
     def workflows(self) -> Any:
         """Names of all workflows that have steps, each once, with the number of steps."""
         return self.order_by("task_id").values("task_id").annotate(steps=models.Count("task_seq"))
-
-
-class WorkflowQuerySet(models.QuerySet[Any]):
-    """Headers of workflows."""
-
-    def add_missing(self, task_ids: Iterable[str]) -> None:
-        """Make headers for workflows that were written by SQL, so that they can be listed and linked."""
-        self.bulk_create([self.model(task_id=each) for each in task_ids], ignore_conflicts=True)

@@ -54,7 +54,7 @@ class WorkerQuerySet(models.QuerySet[Any]):
         return self.filter(pk=worker).update(stopped_ts=Now())
 
     def forget(self, seconds: float) -> int:
-        """Delete rows of workers that are long gone and vouch for no task."""
+        """Delete rows of workers that gave no sign of life within ``seconds``."""
         return self.filter(seen_ts__lt=ago(seconds)).delete()[0]
 
 

@@ -145,8 +145,3 @@ def status_case(condition: Q, status: Status) -> Case:
     return Case(
         When(condition, then=Value(int(status))), default=F("exec_status"), output_field=models.SmallIntegerField()
     )
-
-
-def status_value(status: Status) -> Value:
-    """``status`` as a value for an update."""
-    return Value(int(status), models.SmallIntegerField())

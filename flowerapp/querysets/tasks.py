@@ -67,13 +67,12 @@ class TaskQuerySet(models.QuerySet["Task"]):
         with transaction.atomic(using=self.db):
             flow_model: Any = self.model._meta.get_field("task_flow").related_model
             flows = flow_model.objects.using(self.db)
-            if self._is_given_up(worker):
-                return None
             moved = (
                 self.one(flow_id, seq)
                 ._allowed("claim")
                 .ready()
                 .filter(Exists(flows.filter(pk=OuterRef("task_flow_id"), held=False, exec_status__in=OPEN)))
+                .exclude(Exists(self._given_up(worker)))
                 .update(
                     exec_status=Status.RUNNING,
                     attempt=F("attempt") + 1,
@@ -91,9 +90,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
             )
             return claim_of(flow_id, seq, *self.one(flow_id, seq).values_list(*CLAIMED).get())
 
-    def _is_given_up(self, worker: str) -> bool:
-        worker_model: Any = self.model._meta.apps.get_model("flowerapp", "Worker")
-        return bool(worker_model.objects.using(self.db).overdue(conf.get().LEASE_SECONDS).filter(pk=worker).exists())
+    def _given_up(self, worker: str) -> models.QuerySet[Any]:
+        """The worker, if it has given no sign of life for so long that others take it for dead."""
+        workers: Any = self.model._meta.apps.get_model("flowerapp", "Worker").objects.using(self.db)
+        overdue: models.QuerySet[Any] = workers.overdue(conf.get().LEASE_SECONDS).filter(pk=worker)
+        return overdue
 
     def finish(self, flow_id: str, seq: int, attempt: int, output: str) -> Finished | None:
         """Record a success (``output`` is JSON text), tell the followers, and end the flow with its last sink.
@@ -163,7 +164,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def wake(self) -> int:
         """Let parked tasks be started again; they are to be sent by the caller, or by the watcher."""
-        return self._allowed("wake").filter(parked=True).update(parked=False, due_ts=None, sent_ts=None)
+        return self._allowed("wake").filter(parked=True)._update_in_order(parked=False, due_ts=None, sent_ts=None)
 
     def settle(self, flow_id: str, seq: int, output: Any) -> Finished | None:
         """End a parked task with ``output``, without another start; None if it is not parked. In a transaction."""
@@ -287,7 +288,18 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def mark_sent(self) -> int:
         """Remember that messages for these go out now; what was claimed meanwhile is left alone."""
-        return self.ready().update(sent_ts=Now(), due_ts=None)
+        return self.ready()._update_in_order(sent_ts=Now(), due_ts=None)
+
+    def mark_unsent(self) -> int:
+        """Remember that messages for these did not go out."""
+        return self.ready()._update_in_order(sent_ts=None)
+
+    def _update_in_order(self, **values: Any) -> int:
+        """Update under locks taken in the one order: a bare UPDATE of many rows takes them in any."""
+        with transaction.atomic(using=self.db):
+            rows = self.select_for_update(of=("self",)).order_by("task_flow_id", "task_exec_seq")
+            locked = list(rows.values_list("pk", flat=True))
+            return self.model.objects.using(self.db).filter(pk__in=locked).update(**values)
 
     def forget_sent(self) -> int:
         """Forget messages for tasks that wait for others again: they are to be sent anew when they are released."""

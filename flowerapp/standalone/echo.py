@@ -33,7 +33,10 @@ class EchoPage:
     def _answer(self, environ: Environ) -> tuple[str, dict[str, Any]]:
         if environ["REQUEST_METHOD"] != "POST":
             return "405 Method Not Allowed", {"detail": "the echo page answers POST only"}
-        length = int(environ.get("CONTENT_LENGTH") or 0)
+        given = environ.get("CONTENT_LENGTH") or "0"
+        if not given.isascii() or not given.isdigit():
+            return "400 Bad Request", {"detail": "Content-Length is not a number"}
+        length = int(given)
         if length > MOST_BYTES:
             return "413 Content Too Large", {"detail": f"the echo page takes {MOST_BYTES:,} bytes at most"}
         text = environ["wsgi.input"].read(length).decode("utf-8", "replace")

@@ -128,7 +128,7 @@ class Live:
         assert not (found := interventions(*flows)), f"{len(found)} interventions: {found[:10]}"
         ours = {flow.pk for flow in flows}
         wrong = [line for line in self.news.splitlines() if _worrying(line) and any(each in line for each in ours)]
-        assert wrong == []
+        assert wrong == [], "\n".join(wrong)
 
 
 def _worrying(line: str) -> bool:

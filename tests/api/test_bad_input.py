@@ -130,3 +130,19 @@ def test_columns_that_sql_filled_wrongly(api: APIClient, workflow: Callable[...,
         assert (answer.status_code, answer.json()["status"]) == (400, "failed")
         assert "step 1" in answer.json()["description"]
         assert api.get("/api/workflows/etl/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "path", ["/api/docs/", "/api/schema/", "/api/flows/", "/api/workflows/x/", "/register", "/livez"]
+)
+@pytest.mark.parametrize("method", ["OPTIONS", "TRACE", "PATCH", "FOO"])
+def test_methods_that_no_page_has(api: APIClient, path: str, method: str) -> None:
+    api.raise_request_exception = False
+    assert api.generic(method, path).status_code in (200, 405)
+
+
+def test_a_body_of_null(api: APIClient, workflow: Callable[..., str]) -> None:
+    workflow("etl", {"program": "Return"})
+    answer = api.generic("POST", "/register/etl", "null", content_type="application/json")
+    assert (answer.status_code, answer.json()["description"]) == (400, "must be a JSON object")
+    assert not Flow.objects.exists()

@@ -14,7 +14,9 @@ from typing import Any
 
 import pytest
 from django.conf import settings
+from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
+from rest_framework.test import APIClient
 
 from flowerapp import engine
 from flowerapp.management.cli import follow
@@ -308,7 +310,7 @@ class TestShow:
 
     def test_json(self, failed: Flow) -> None:
         document = flow("show", failed.pk, "--json").json
-        assert document["failed_seq"] == 2
+        assert document["failed"]["task_exec_seq"] == 2
         task = document["tasks"][1]
         assert (task["task_exec_seq"], task["depends_task_exec_seq"], task["status"]) == (2, 1, "Suspend")
         assert task["error"].startswith("ValueError")
@@ -367,11 +369,47 @@ class TestListing:
     def test_programs(self) -> None:
         known = {each["name"]: each for each in flow("programs", "--json").json}
         until = known["FailUntil"]
-        assert until["parameters"] == [{"name": "start", "type": "integer", "required": True}]
-        assert until["retry"]["autoretry_for"] == ["ListedError"]
-        assert until["retry"]["max_retries"] == 3
-        assert known["Return"]["parameters"] == [{"name": "value", "type": "any", "required": False, "default": None}]
+        assert until["schema"]["properties"]["start"]["type"] == "integer"
+        assert until["schema"]["required"] == ["start"]
+        assert until["autoretry_for"] == ["ListedError"]
+        assert until["max_retries"] == 3
+        assert until["queue"] == "default"
+        assert known["Return"]["schema"]["properties"]["value"]["default"] is None
         assert "up to 3 retries on ListedError" in flow("programs").out
+
+
+class TestAgreement:
+    """One name for one thing: what the CLI prints as JSON, the REST API answers under the same keys."""
+
+    @pytest.fixture
+    def api(self) -> APIClient:
+        client = APIClient()
+        client.force_login(User.objects.create_superuser("root"))
+        return client
+
+    def test_a_flow(self, failed: Flow, api: APIClient) -> None:
+        told = flow("show", failed.pk, "--json").json
+        answered = api.get(f"/api/flows/{failed.pk}/").json()
+        assert {key: told[key] for key in answered if key in ("failed", "status", "exec_status", "held", "input")} == {
+            key: answered[key] for key in ("failed", "status", "exec_status", "held", "input")
+        }
+        assert set(told) == set(answered) | {"history", "logs"}
+        assert told["unserved_queues"] == answered["unserved_queues"]
+        listed = api.get("/api/flows/").json()["results"][0]
+        assert set(flow("list", "--json").json[0]) == set(listed) | {"input"}
+
+    def test_its_tasks_and_history(self, failed: Flow, api: APIClient) -> None:
+        told = flow("show", failed.pk, "--json").json
+        tasks = api.get(f"/api/flows/{failed.pk}/tasks/").json()["results"]
+        assert [set(each) for each in told["tasks"]] == [set(each) for each in tasks]
+        assert [each["queue"] for each in told["tasks"]] == [each["queue"] for each in tasks]
+        events = api.get(f"/api/flows/{failed.pk}/history/").json()["results"]
+        assert [set(each) for each in told["history"]] == [set(each) for each in events]
+        graph = api.get(f"/api/flows/{failed.pk}/graph/").json()
+        assert flow("graph", failed.pk, "--format", "json").json == graph
+
+    def test_programs(self, api: APIClient) -> None:
+        assert flow("programs", "--json").json == api.get("/api/programs/").json()["results"]
 
 
 class TestGraph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from typing import Any
 
 import pytest
@@ -239,3 +240,27 @@ def test_the_context_tells_what_it_should(runner: InlineRunner, monkeypatch: pyt
     assert task(flow, 2).progress == {"done": 1, "total": 2}
     assert flow.logs.count() == 1
     assert status(flow, 2) is Status.IGNORE
+
+
+class UnspeakableError(Exception):
+    """Its message cannot be made."""
+
+    def __str__(self) -> str:
+        raise RuntimeError("no words")
+
+
+@pytest.mark.parametrize(
+    ("error", "message"),
+    [(UnspeakableError(), "UnspeakableError: its message cannot be shown"), (CancelledError(), "CancelledError")],
+)
+def test_no_error_of_a_program_gets_past_the_engine(
+    runner: InlineRunner, monkeypatch: pytest.MonkeyPatch, error: BaseException, message: str
+) -> None:
+    def fail() -> None:
+        raise error
+
+    monkeypatch.setitem(registry._programs, "Odd", registry.Program(name="Odd", function=fail))
+    flow = one("Odd")
+    runner.run()
+    assert (status(flow), task(flow, 1).error) == (Status.SUSPEND, message)
+    check(flow)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from flowerapp import engine, watcher
-from flowerapp.exceptions import InvalidValueError, StateConflictError
+from flowerapp import dispatch, engine, watcher
+from flowerapp.exceptions import InvalidValueError, ParkTask, StateConflictError
 from flowerapp.models import Flow, Task
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -83,3 +83,23 @@ def test_what_is_not_parked_is_not_woken(runner: InlineRunner) -> None:
     with pytest.raises(InvalidValueError, match="not JSON"):
         engine.wake(waits.pk, 1, output=float("nan"))
     assert task(waits, 1).parked
+
+
+def test_what_a_process_without_a_broker_releases_is_handed_over(runner: InlineRunner) -> None:
+    flow = parked(runner)
+    dispatch.use(None)
+    engine.wake(flow.pk, 1, output=1)
+    assert task(flow, 2).sent_ts is None
+    dispatch.use(runner)
+    assert watcher.hand_over() == 1
+    assert [message.head.seq for message in runner.waiting] == [2]
+
+
+@pytest.mark.parametrize("seconds", [1e20, float("inf"), float("nan"), -1])
+def test_no_wish_is_too_long_to_be_written(runner: InlineRunner, seconds: float) -> None:
+    flow = engine.register(define({1: []}))
+    claim = Task.objects.claim(flow.pk, 1, "w", 1)
+    assert claim
+    engine.failed(claim, ParkTask(seconds=seconds))
+    assert task(flow, 1).parked
+    check(flow)

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 from django.db import connection
+from django.db.models.functions import Now
 
 from flowerapp import engine
 from flowerapp.exceptions import StateConflictError
@@ -150,6 +151,21 @@ def test_operators_among_themselves_do_not_deadlock(runner: InlineRunner) -> Non
             *(lambda each=each: engine.finished(each, "{}") for each in claims),  # type: ignore[misc]
         )
         check(flow)
+
+
+def test_the_watcher_and_an_operator_do_not_deadlock(runner: InlineRunner) -> None:
+    flow = engine.register(define({seq: [] for seq in range(1, 201)}))
+    tasks = Task.objects.filter(task_flow=flow)
+    for seq in range(200, 0, -1):  # the rows lie in another order than their seqs
+        tasks.one(flow.pk, seq).update(sent_ts=Now())
+
+    def operate() -> None:
+        for _ in range(ROUNDS):
+            engine.suspend(flow.pk)
+            engine.resume(flow.pk)
+
+    together(lambda: [tasks.mark_sent() for _ in range(4 * ROUNDS)], operate)
+    check(flow)
 
 
 def test_fifty_registers_with_one_key_make_one_flow(runner: InlineRunner) -> None:

@@ -13,8 +13,12 @@ class ProbeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Measure messages where the tests ask for it."""
+        """Measure or double messages where the tests ask for it."""
         if path := os.environ.get("FLOWER_PROBE_MESSAGES"):
             from tests.probe import measure
 
             measure.install(path)
+        if os.environ.get("FLOWER_PROBE_TWICE"):
+            from tests.probe import twice
+
+            twice.install()

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import signal
 import time
 from pathlib import Path
 from typing import Any
 
-from django.db import connection
+from celery.exceptions import SoftTimeLimitExceeded
+from django.db import DatabaseError, InterfaceError, connection
 
 from flowerapp.exceptions import ParkTask
 from flowerapp.registry import Context, program
@@ -94,3 +96,31 @@ def waiting(ctx: Context, seconds: float | None = None) -> dict[str, Any]:
     if ctx.attempt == 1:
         raise ParkTask("until woken", seconds=seconds)
     return {"woken": ctx.attempt}
+
+
+@program("KillItself")
+def kill_itself(ctx: Context, number: int = signal.SIGKILL) -> None:
+    """Leave a row, and send the process that runs it a signal."""
+    record(ctx)
+    os.kill(os.getpid(), number)
+    time.sleep(5)
+
+
+@program("SoftLimited", soft_time_limit=1, time_limit=30)
+def soft_limited(ctx: Context, heed: bool = True) -> dict[str, Any]:
+    """Leave a row, and go on until the soft time limit interrupts it; then return or fail, as told by ``heed``."""
+    record(ctx)
+    try:
+        while True:
+            time.sleep(0.02)
+    except SoftTimeLimitExceeded:
+        if not heed:
+            raise
+        return {"interrupted": True}
+
+
+@program("Persist", autoretry_for=(DatabaseError, InterfaceError), max_retries=30, default_retry_delay=1)
+def persist(ctx: Context) -> dict[str, Any]:
+    """Leave a row, however often the database goes away, and read the input."""
+    record(ctx)
+    return {"seq": ctx.seq, "had": len(str(ctx.input))}

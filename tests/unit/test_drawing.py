@@ -83,7 +83,7 @@ def test_boxes_do_not_overlap(seed: int) -> None:
         assert x >= 0
         assert y >= 0
         for other_x, other_y in places[index + 1 :]:
-            assert abs(x - other_x) >= 208 or abs(y - other_y) >= 48
+            assert abs(x - other_x) >= 240 or abs(y - other_y) >= 48
 
 
 @pytest.mark.parametrize(
@@ -120,6 +120,12 @@ def test_svg_tells_states_in_words_and_signs_and_can_be_read_aloud() -> None:
     assert "Suspend" in texts
     assert "✗" in texts
     assert "prefers-color-scheme:dark" in picture
+
+
+def test_svg_follows_the_theme_that_a_page_s_reader_chose() -> None:
+    picture = drawing.svg([Node(seq=1, label="P", status=Status.SUSPEND)], {1: []})
+    for theme in ("light", "dark"):
+        assert f"[data-theme={theme}] .flow-graph .suspend rect" in picture
 
 
 def test_labels_cannot_break_out() -> None:

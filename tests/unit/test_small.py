@@ -6,6 +6,7 @@ import time
 from typing import Any
 
 import pytest
+from celery import Celery
 from django.test import override_settings
 from kombu import Connection
 
@@ -72,13 +73,33 @@ def test_the_broker_in_memory_takes_the_lowest_number_first_and_the_oldest_of_eq
         ({"MAX_TASKS": "many"}, ["flowerapp.E003"]),
         ({"MAX_TASKS": True}, ["flowerapp.E003"]),
         ({"RESEND_AFTER": 0, "CHAIN_LENGTH": -1}, ["flowerapp.E003", "flowerapp.E003"]),
+        ({"RETENTION_DAYS": -1}, ["flowerapp.E003"]),
+        ({"OPEN_API": "no"}, ["flowerapp.E003"]),
+        ({"OPEN_API_CLIENTS": "10.0.0.1"}, ["flowerapp.E003"]),
+        ({"CELERY_TASKS": "shop.tasks.send"}, ["flowerapp.E003"]),
         ({"MAX_TASKS": 5, "HTTP_ALLOW_PRIVATE": ["localhost"]}, []),
+        ({"RETENTION_DAYS": None, "CELERY_TASKS": ("shop.tasks.send",), "OPEN_API": False}, []),
     ],
 )
 def test_wrong_settings_are_found(given: Any, found: list[str]) -> None:
     with override_settings(FLOWER=given):
         assert [each.id for each in checks.check_settings()] == found
         conf.get()
+
+
+@pytest.mark.parametrize(
+    ("options", "found"),
+    [
+        ({"priority_steps": list(range(10)), "visibility_timeout": 3600}, []),
+        ({"priority_steps": list(range(10))}, []),
+        ({"priority_steps": [0, 3, 6, 9], "visibility_timeout": 8}, ["flowerapp.W002", "flowerapp.W006"]),
+    ],
+)
+def test_settings_of_the_hosts_celery_that_cost_are_found(options: dict[str, Any], found: list[str]) -> None:
+    app = Celery(set_as_current=False)
+    app.conf.update(broker_url="redis://localhost", broker_transport_options=options, worker_prefetch_multiplier=1)
+    app.conf.update(CELERY_DB_REUSE_MAX=10)
+    assert [each.id for each in checks.celery_warnings(app.conf)] == found
 
 
 def test_settings_are_read_when_they_are_needed() -> None:

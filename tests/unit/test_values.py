@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.test import override_settings
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -129,6 +130,8 @@ def test_masks_hide_what_looks_secret_at_any_depth() -> None:
         "token": "",
         "Authorization": None,
     }
+    with override_settings(FLOWER={"MASK": ["PIN"]}):
+        assert values.masked({"pin": 1, "token": "x"}) == {"pin": values.MASKED, "token": "x"}
 
 
 @settings(deadline=None)

@@ -13,16 +13,17 @@ FLOW_COLUMNS = (
     "task_flow_id",
     "task_id",
     "exec_status",
-    "task_priority",
     "held",
-    "failed_seq",
+    "task_priority",
     "registered_by",
     "registered_ts",
     "started_ts",
     "finished_ts",
     "suspended_ts",
 )
+FAILED_COLUMNS = ("task_exec_seq", "task_seq", "program", "error")
 TASK_COLUMNS = (
+    "task_flow_id",
     "task_exec_seq",
     "depends_task_exec_seq",
     "depends_on",
@@ -30,27 +31,42 @@ TASK_COLUMNS = (
     "task_seq",
     "program",
     "exec_status",
+    "error",
+    "traceback",
     "task_priority",
-    "queue",
-    "registered_ts",
-    "started_ts",
-    "finished_ts",
-    "suspended_ts",
-    "due_ts",
+    "output",
+    "progress",
     "max_retries",
     "retry_delay",
     "time_limit",
+    "pending",
     "attempt",
     "retries",
     "rescues",
     "run",
-    "progress",
-    "output",
-    "error",
-    "traceback",
+    "worker",
+    "pid",
+    "parked",
+    "due_ts",
+    "registered_ts",
+    "started_ts",
+    "finished_ts",
+    "suspended_ts",
 )
-EVENT_COLUMNS = ("ts", "task_exec_seq", "verb", "attempt", "worker", "actor", "reason", "details")
+EVENT_COLUMNS = ("id", "ts", "verb", "task_exec_seq", "attempt", "worker", "actor", "reason", "details")
 LOG_COLUMNS = ("ts", "task_exec_seq", "attempt", "message")
+PROGRAM_COLUMNS = (
+    "name",
+    "description",
+    "schema",
+    "max_retries",
+    "default_retry_delay",
+    "retry_backoff",
+    "retry_backoff_max",
+    "retry_jitter",
+    "time_limit",
+    "soft_time_limit",
+)
 
 
 def _columns(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
@@ -59,19 +75,26 @@ def _columns(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
 
 def _stated(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
     document = _columns(row, names)
-    at = list(document).index("exec_status") + 1
+    at = list(document).index("exec_status")
     items = list(document.items())
     return dict([*items[:at], ("status", Status(row.exec_status).label), *items[at:]])
 
 
 def flow_document(flow: Flow) -> dict[str, Any]:
-    """A flow by itself."""
-    return _stated(flow, FLOW_COLUMNS) | {"input": values.masked(flow.input)}
+    """A flow by itself, with the task that failed first if one is failed now."""
+    failed = flow.failed_task
+    return _stated(flow, FLOW_COLUMNS) | {
+        "failed": _columns(failed, FAILED_COLUMNS) if failed else None,
+        "input": values.masked(flow.input),
+    }
 
 
 def task_document(task: Task) -> dict[str, Any]:
-    """A task; secrets among its parameters are masked."""
-    return _stated(task, TASK_COLUMNS) | {"parameters": values.masked(task.parameters)}
+    """A task, with the queue that it goes to; secrets among its parameters are masked."""
+    return _stated(task, TASK_COLUMNS) | {
+        "parameters": values.masked(task.parameters),
+        "queue": queues.queue_of(task.program, task.queue),
+    }
 
 
 def whole_document(flow: Flow) -> dict[str, Any]:
@@ -80,28 +103,16 @@ def whole_document(flow: Flow) -> dict[str, Any]:
         "tasks": [task_document(task) for task in flow.tasks.order_by("task_exec_seq")],
         "history": [_columns(event, EVENT_COLUMNS) for event in Event.objects.filter(task_flow=flow).order_by("id")],
         "logs": [_columns(line, LOG_COLUMNS) for line in Log.objects.filter(task_flow=flow).order_by("id")],
-        "unserved_queues": queues.unserved(flow.pk),
+        "unserved_queues": [] if flow.ended else queues.unserved(flow.pk),
     }
 
 
 def program_document(program: Program) -> dict[str, Any]:
-    """A program with its parameters and retry policy."""
-    return {
-        "name": program.name,
-        "description": program.description,
-        "parameters": parameters_of(program),
-        "retry": {
-            "autoretry_for": [each.__name__ for each in program.autoretry_for],
-            "dont_autoretry_for": [each.__name__ for each in program.dont_autoretry_for],
-            "max_retries": program.max_retries,
-            "default_retry_delay": program.default_retry_delay,
-            "retry_backoff": program.retry_backoff,
-            "retry_backoff_max": program.retry_backoff_max,
-            "retry_jitter": program.retry_jitter,
-        },
-        "time_limit": program.time_limit,
-        "soft_time_limit": program.soft_time_limit,
-        "queue": program.queue,
+    """A program with the schema of its parameters, its retry policy and limits."""
+    return _columns(program, PROGRAM_COLUMNS) | {
+        "queue": queues.queue_of(program.name, program.queue),
+        "autoretry_for": [each.__name__ for each in program.autoretry_for],
+        "dont_autoretry_for": [each.__name__ for each in program.dont_autoretry_for],
     }
 
 

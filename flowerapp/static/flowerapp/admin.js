@@ -5,10 +5,10 @@
   function describe(program) {
     const parts = program.parameters.map((each) => {
       const rest = each.required ? "needed" : `else ${each.default}`;
-      return `${each.name} (${each.type}, ${rest})${each.description ? ": " + each.description : ""}`;
+      return `${each.name} (${each.type}, ${rest})${each.description ? ": " + each.description.replace(/\.$/, "") : ""}`;
     });
     if (program.open) parts.push("any others");
-    const takes = parts.length ? `Parameters: ${parts.join("; ")}` : "Takes no parameters.";
+    const takes = parts.length ? `Parameters: ${parts.join("; ")}.` : "Takes no parameters.";
     return program.description ? `${program.description} ${takes}` : takes;
   }
 
@@ -39,14 +39,18 @@
     document.addEventListener("change", (event) => {
       if (event.target.matches("select.flower-program")) update(event.target);
     });
-    document.addEventListener("formset:added", (event) => {
-      const row = event.target;
-      row.querySelectorAll(".flower-program-help").forEach((each) => each.remove());
+    const number = (row) => {
       const seqs = [...document.querySelectorAll('input[name^="steps-"][name$="-task_seq"]')].map((each) => Number(each.value) || 0);
       const own = row.querySelector('input[name$="-task_seq"]');
       if (own && !own.value) own.value = Math.max(0, ...seqs) + 1;
+    };
+    document.addEventListener("formset:added", (event) => {
+      event.target.querySelectorAll(".flower-program-help").forEach((each) => each.remove());
+      number(event.target);
       all();
     });
+    const first = document.getElementById("steps-0");
+    if (first && !document.querySelector(".errornote")) number(first);
     all();
   }
 

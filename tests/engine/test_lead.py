@@ -1,0 +1,39 @@
+"""Which worker leads."""
+
+from __future__ import annotations
+
+import pytest
+from django.db.models.functions import Now
+from django.test import override_settings
+
+from flowerapp.models import Lease, Worker
+from flowerapp.watcher import Watcher
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def watcher(name: str) -> Watcher:
+    """The watcher of a worker that has announced itself."""
+    made = Watcher({"name": name, "pid": 1, "pool": "prefork", "concurrency": 1, "queues": []})
+    made.worker = name
+    made.announce()
+    return made
+
+
+def test_one_leads_until_its_lease_runs_out() -> None:
+    one, other = watcher("one"), watcher("other")
+    one.take_lead()
+    other.take_lead()
+    assert (one.leads, other.leads) == (True, False)
+    Lease.objects.update(expires_ts=Now())
+    other.take_lead()
+    one.take_lead()
+    assert (one.leads, other.leads) == (False, True)
+
+
+def test_where_the_watcher_is_off_a_worker_vouches_but_does_not_lead() -> None:
+    with override_settings(FLOWER={"WATCHER": False}):
+        made = watcher("one")
+        made.look()
+    assert not made.leads
+    assert Worker.objects.living(15).filter(pk="one").exists()
