@@ -144,10 +144,10 @@ def test_goes_on_after_kill_9(server: Server, tmp_path: Path) -> None:
     server.define("gated", 3, "Gate", "path", str(gate), time_limit=50)
     server.define("gated", 4, "Record")
     flow_id = server.run("gated")
-    server.await_states(flow_id, 3, 1, 0, 0)
+    starts = "SELECT count(*) FROM probe_start WHERE flow_id = ? AND seq = 2"
+    until(lambda: server.sql(starts, flow_id) == [(1,)], 15, what=lambda: server.text)
     assert server.end(signal.SIGKILL) == -signal.SIGKILL
     server.start()
-    starts = "SELECT count(*) FROM probe_start WHERE flow_id = ? AND seq = 2"
     until(lambda: server.sql(starts, flow_id) == [(2,)], 15, what=lambda: server.text)
     gate.touch()
     server.await_states(flow_id, 3, 3, 3, 3)
