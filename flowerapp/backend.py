@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import logging
 import os
+from collections import deque
+from dataclasses import dataclass
 from typing import Any
 
 from celery import signature, states
 from celery.exceptions import TimeLimitExceeded
 from celery.worker import state as worker_state
-from django.db import connection
+from django.db import InterfaceError, OperationalError, connection
 from django_celery_results.backends.database import DatabaseBackend
 
 from flowerapp import canvas, engine, identity
@@ -25,6 +27,43 @@ _STATES = {
     Status.FINISH: states.SUCCESS,
     Status.IGNORE: states.SUCCESS,
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Loss:
+    """A process that ended with an attempt, and how."""
+
+    flow_id: str
+    seq: int
+    worker: str
+    pid: int | None
+    error: Exception
+
+    def record(self) -> None:
+        """Tell the engine, and send what follows."""
+        place, worker, pid = (self.flow_id, self.seq), self.worker, self.pid
+        if isinstance(self.error, TimeLimitExceeded):
+            outcome = engine.timed_out(*place, float(self.error.args[0]), worker=worker, pid=pid)
+        else:
+            outcome = engine.lost(*place, f"its process was lost: {self.error}", worker=worker, pid=pid)
+        engine.send(outcome.released)
+
+
+_losses: deque[Loss] = deque()
+"""What could not be recorded yet, because the database was away."""
+
+
+def record_lost() -> None:
+    """Record the ends of processes that are not recorded yet; raises while the database is away."""
+    while _losses:
+        loss = _losses.popleft()
+        try:
+            loss.record()
+        except (OperationalError, InterfaceError):
+            _losses.appendleft(loss)
+            raise
+        except Exception:
+            logger.exception("could not record %s; the watcher will mend it", loss)
 
 
 class FlowBackend(DatabaseBackend):  # type: ignore[misc] # the package has no types
@@ -60,20 +99,14 @@ class FlowBackend(DatabaseBackend):  # type: ignore[misc] # the package has no t
 
         Errors of programs don't come here; the engine has recorded them.
         """
-        place = canvas.place_of(task_id)
-        if place is None:
-            return
-        worker, pid = identity.worker(), _process_of(task_id)
-        try:
-            if isinstance(exc, TimeLimitExceeded):
-                outcome = engine.timed_out(*place, float(exc.args[0]), worker=worker, pid=pid)
-            else:
-                outcome = engine.lost(*place, f"its process was lost: {exc}", worker=worker, pid=pid)
-            canvas.send(outcome.released)
-        except Exception:
-            logger.exception("flow %s task %s: could not record %r; the watcher will mend it", *place, exc)
-        finally:
-            connection.close()
+        if place := canvas.place_of(task_id):
+            _losses.append(Loss(*place, identity.worker(), _process_of(task_id), exc))
+            try:
+                record_lost()
+            except (OperationalError, InterfaceError) as error:
+                logger.warning("could not record the end of a process yet: %r", error)
+            finally:
+                connection.close()
 
     def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, **_: Any) -> None:
         """A cancelled task's process was stopped; its row says so already."""

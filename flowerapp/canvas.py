@@ -16,7 +16,7 @@ from celery import Celery, Signature, Task, chain, current_app
 from celery.app import app_or_default
 from celery.exceptions import Retry
 
-from flowerapp import conf, dispatch, memory, registry
+from flowerapp import conf, dispatch, engine, memory, registry
 from flowerapp.dispatch import Link, Message
 from flowerapp.exceptions import FlowerError, RetryTask
 from flowerapp.registry import Program
@@ -134,7 +134,7 @@ def follow(request: Any, messages: Sequence[Message]) -> None:
             carried.add(message.head.seq)
         else:
             setattr(request, name, None)
-    send([message for seq, message in released.items() if seq not in carried])
+    engine.send([message for seq, message in released.items() if seq not in carried])
 
 
 def _routing(options: Mapping[str, Any]) -> list[Any]:

@@ -45,7 +45,7 @@ def run(self: ProgramTask, flow_id: str, seq: int) -> None:
     """Look at a task of a flow and do what it needs."""
     outcome = engine.run(flow_id, seq, identity.worker())
     if not outcome.finished:
-        canvas.send(outcome.released)
+        engine.send(outcome.released)
         raise Ignore
     canvas.follow(self.request, outcome.released)
 

@@ -24,7 +24,7 @@ from flowerapp.engine.defining import define, undefine
 from flowerapp.engine.links import settle
 from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend, wake
 from flowerapp.engine.registering import plan_of, register, uuid7
-from flowerapp.engine.sending import send
+from flowerapp.engine.sending import hand_over, send, send_what_waits_for
 
 __all__ = [
     "REFUSED",
@@ -38,6 +38,7 @@ __all__ = [
     "finished",
     "get_flow",
     "get_task",
+    "hand_over",
     "look_again",
     "lost",
     "perform",
@@ -48,6 +49,7 @@ __all__ = [
     "resume",
     "run",
     "send",
+    "send_what_waits_for",
     "settle",
     "skip",
     "suspend",

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import logging
 import random
 from dataclasses import replace
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
 
 from flowerapp import graph
 from flowerapp.engine.links import by_seq, database_now, store_links
@@ -15,6 +16,8 @@ from flowerapp.exceptions import InvalidPlanError
 from flowerapp.models import Event, Flow, Task, TaskDefinition
 from flowerapp.plan import Node, node_problems
 from flowerapp.states import SATISFIED, Status
+
+logger = logging.getLogger(__name__)
 
 PAGE = 100
 """New flows, and flows that could not be adopted before, that one call looks at."""
@@ -27,8 +30,13 @@ def adopt() -> int:
     stuck = list(flow_ids.exclude(error=""))
     some = random.sample(stuck, min(PAGE, len(stuck)))
     for flow_id in dict.fromkeys([*flow_ids.filter(error="")[:PAGE], *some]):
-        with transaction.atomic():
-            count += _adopt(flow_id)
+        try:
+            with transaction.atomic():
+                count += _adopt(flow_id)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("could not adopt the rows of flow %s", flow_id)
     return count
 
 

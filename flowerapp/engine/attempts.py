@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import os
+import time
 import traceback as tracebacks
 from asyncio import CancelledError
 from collections.abc import Callable
@@ -16,7 +17,7 @@ from flowerapp.context import Context
 from flowerapp.dispatch import Message
 from flowerapp.engine.links import settle
 from flowerapp.exceptions import FlowerError, ParkTask, RetryTask, TimeLimitError
-from flowerapp.models import Event, Flow, Task
+from flowerapp.models import Event, Flow, Task, Worker
 from flowerapp.querysets import Claim, Finished
 from flowerapp.querysets.steady import steady
 from flowerapp.states import Status
@@ -26,6 +27,8 @@ logger = logging.getLogger(__name__)
 PATIENCE = 30.0
 """Seconds to go on trying to claim a task or to record an outcome while the database is away; after that the message
 is given up for lost, or the task left to rescue."""
+SIGN_PAUSE = 0.2
+"""Seconds between looks whether the worker has given a sign of life again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,10 +51,32 @@ def run(flow_id: str, seq: int, worker: str) -> Outcome:
 
     Where there is nothing to claim, it does what ``look_again`` says.
     """
-    claim = steady(lambda: Task.objects.claim(flow_id, seq, worker, os.getpid()), PATIENCE)
+    claim = _claim(flow_id, seq, worker)
+    if claim is None and _overdue(worker):
+        claim = _claim_when_seen(flow_id, seq, worker)
     if claim is None:
         return steady(lambda: look_again(flow_id, seq), PATIENCE)
     return _performer(claim)
+
+
+def _claim(flow_id: str, seq: int, worker: str) -> Claim | None:
+    return steady(lambda: Task.objects.claim(flow_id, seq, worker, os.getpid()), PATIENCE)
+
+
+def _overdue(worker: str) -> bool:
+    lease = conf.get().LEASE_SECONDS
+    return steady(lambda: Worker.objects.overdue(lease).filter(pk=worker).exists(), PATIENCE)
+
+
+def _claim_when_seen(flow_id: str, seq: int, worker: str) -> Claim | None:
+    """Claim once the worker, which was stopped or asleep, has given a sign of life again."""
+    deadline = time.monotonic() + PATIENCE
+    while _overdue(worker):
+        if time.monotonic() > deadline:
+            logger.warning("worker %s gives no sign of life: flow %s task %s is left to others", worker, flow_id, seq)
+            return None
+        time.sleep(SIGN_PAUSE)
+    return _claim(flow_id, seq, worker)
 
 
 def perform(claim: Claim) -> Outcome:
@@ -129,14 +154,17 @@ def look_again(flow_id: str, seq: int) -> Outcome:
     return Outcome(finished=False, released=tuple(messages))
 
 
-def failed(claim: Claim, error: BaseException) -> Outcome:
-    """Record that an attempt ended by an error: a retry if the program's policy has one left, else a failure."""
+def failed(claim: Claim, error: BaseException, patience: float = PATIENCE) -> Outcome:
+    """Record that an attempt ended by an error: a retry if the program's policy has one left, else a failure.
+
+    ``patience`` is the seconds to go on trying while the database is away.
+    """
     if isinstance(error, ParkTask):
         return _parked(claim, error)
     text = values.text("".join(tracebacks.format_exception(error)))
     delay = _retry_delay(claim, error)
     message = _message_of(error)
-    moved = steady(lambda: _record_error(claim, message, text, delay), PATIENCE)
+    moved = steady(lambda: _record_error(claim, message, text, delay), patience)
     if moved and delay is None:
         settle(claim.flow_id)
     elif not moved:
@@ -218,6 +246,10 @@ def lost(flow_id: str, seq: int, reason: str, *, worker: str, pid: int | None = 
     ``worker`` and ``pid`` name the process; an attempt of another one is left alone. A process that was stopped on
     purpose is not ``counted``. If the task had finished, what it released is sent.
     """
+    return steady(lambda: _lost(flow_id, seq, reason, worker, pid, counted))
+
+
+def _lost(flow_id: str, seq: int, reason: str, worker: str, pid: int | None, counted: bool) -> Outcome:
     with transaction.atomic():
         task = Task.objects.select_for_update().filter(worker=worker).one(flow_id, seq).first()
         if task is None or (pid is not None and task.pid != pid):
@@ -241,8 +273,8 @@ def lost(flow_id: str, seq: int, reason: str, *, worker: str, pid: int | None = 
 
 def timed_out(flow_id: str, seq: int, seconds: float, *, worker: str, pid: int | None = None) -> Outcome:
     """The process that ran a task was killed at its time limit: retry or suspend it."""
-    claim = _running(flow_id, seq, worker, pid)
-    return failed(claim, TimeLimitError(f"timed out after {seconds:g} s")) if claim else REFUSED
+    claim = steady(lambda: _running(flow_id, seq, worker, pid))
+    return failed(claim, TimeLimitError(f"timed out after {seconds:g} s"), patience=0) if claim else REFUSED
 
 
 def refused(flow_id: str, seq: int, worker: str, reason: str) -> Outcome:

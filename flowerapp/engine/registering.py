@@ -16,7 +16,7 @@ from django.db import IntegrityError, transaction
 from flowerapp import dispatch, graph, registry, values
 from flowerapp.dispatch import Message
 from flowerapp.engine.links import database_now, relink
-from flowerapp.engine.sending import send_on_commit
+from flowerapp.engine.sending import AT_ONCE, hand_over, send_on_commit
 from flowerapp.exceptions import IdempotencyConflictError, InvalidPlanError, Problem, UnknownWorkflowError
 from flowerapp.models import Flow, Task, TaskDefinition
 from flowerapp.models.flows import NO_DEPENDENCY
@@ -152,15 +152,18 @@ def _pass_over(tasks: list[Task], edges: graph.Edges, entrance: int, flow_input:
 
 def _insert(flow: Flow, tasks: list[Task]) -> None:
     now = database_now()
-    sent = now if dispatch.connected() else None
+    ready = [task for task in tasks if task.status is Status.WAIT and task.pending == 0]
+    taken = ready[: AT_ONCE if dispatch.connected() else 0]
     flow.registered_ts = now
     for task in tasks:
         task.registered_ts = now
-        task.sent_ts = sent if task.pending == 0 else None
+    for task in taken:
+        task.sent_ts = now
     flow.save(force_insert=True)
     Task.objects.bulk_create(tasks, batch_size=1000)
-    ready = [task for task in tasks if task.status is Status.WAIT and task.pending == 0]
-    send_on_commit([Message.of(flow.pk, task.link, task.canvas) for task in ready])
+    send_on_commit([Message.of(flow.pk, task.link, task.canvas) for task in taken])
+    if len(ready) > len(taken) > 0:
+        transaction.on_commit(lambda: hand_over(flow.pk), robust=True)
 
 
 def uuid7() -> uuid.UUID:

@@ -1,4 +1,8 @@
-"""Handing ready tasks over, on commit."""
+"""Handing ready tasks over, on commit.
+
+``sent_ts`` says that somebody has taken on to send a task's message: whoever sets it sends it. What nobody has taken
+on yet is the watcher's, who takes it a few hundred at a time.
+"""
 
 from __future__ import annotations
 
@@ -14,6 +18,10 @@ from flowerapp.querysets import batched
 
 logger = logging.getLogger(__name__)
 
+AT_ONCE = 500
+"""Messages that one process takes on at once: publishing them must take far less than ``RESEND_AFTER``, or they would
+be taken for lost before they are sent."""
+
 
 def send_on_commit(messages: Sequence[Message]) -> None:
     """Send once the transaction is committed; an error of the broker leaves the commit alone."""
@@ -23,14 +31,33 @@ def send_on_commit(messages: Sequence[Message]) -> None:
 
 def send(messages: Sequence[Message]) -> None:
     """Send now; what cannot be sent from here, or the broker does not take, is marked, and the watcher sends it."""
-    if not dispatch.connected():
-        _mark_unsent(messages)
-        return
-    try:
-        dispatch.send(messages)
-    except Exception:  # the rows are committed and the watcher will send them
-        logger.warning("could not send %d tasks; the watcher will", len(messages), exc_info=True)
-        _mark_unsent(messages)
+    first, rest = messages[:AT_ONCE], messages[AT_ONCE:]
+    _mark_unsent(rest)
+    if _publish(first):
+        for flow_id in dict.fromkeys(message.flow_id for message in rest):
+            hand_over(flow_id)
+
+
+def hand_over(flow_id: str | None = None, *, most: int | None = None) -> int:
+    """Send startable tasks that nobody has taken on to send, of one flow or of all; the number sent, about ``most``."""
+    tasks = Task.objects.all() if flow_id is None else Task.objects.filter(task_flow_id=flow_id)
+    count = 0
+    while (most is None or count < most) and (messages := tasks.take_unsent(AT_ONCE)) and _publish(messages):
+        count += len(messages)
+    return count
+
+
+def _publish(messages: Sequence[Message]) -> bool:
+    """Whether the broker took them; if not, they are marked."""
+    if dispatch.connected():
+        try:
+            dispatch.send(messages)
+        except Exception:  # the rows are committed and the watcher will send them
+            logger.warning("could not send %d tasks; the watcher will", len(messages), exc_info=True)
+        else:
+            return True
+    _mark_unsent(messages)
+    return False
 
 
 def _mark_unsent(messages: Sequence[Message]) -> None:
@@ -58,3 +85,8 @@ def _mark_and_send(flow_id: str, messages: Sequence[Message]) -> None:
         for some in batched([message.head.seq for message in messages]):
             Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=some).mark_sent()
         send_on_commit(messages)
+
+
+def send_what_waits_for(flow_id: str, seq: int) -> None:
+    """Send what a satisfied task released, because its own message could not go on."""
+    send(Task.objects.released_by(flow_id, seq).messages(alone=True))

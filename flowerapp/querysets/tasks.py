@@ -286,6 +286,18 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Rows that others put straight into the table and nobody adopted yet."""
         return self.filter(program="")
 
+    def take_unsent(self, limit: int) -> list[Message]:
+        """Take on to send the most urgent startable tasks that nobody has sent yet, at most ``limit``: their messages.
+
+        Rows that another process is just taking are passed by, so each task is taken once.
+        """
+        with transaction.atomic(using=self.db):
+            free = self.handed_over().select_for_update(of=("self",), skip_locked=True)
+            taken = list(free.order_by("task_priority", "pk").values_list("pk", flat=True)[:limit])
+            chosen = self.model.objects.using(self.db).filter(pk__in=taken).order_by("task_priority", "pk")
+            chosen.update(sent_ts=Now(), due_ts=None)
+            return chosen.messages(alone=True)
+
     def mark_sent(self) -> int:
         """Remember that messages for these go out now; what was claimed meanwhile is left alone."""
         return self.ready()._update_in_order(sent_ts=Now(), due_ts=None)

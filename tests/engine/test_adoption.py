@@ -141,9 +141,9 @@ def test_two_last_events_at_once_are_settled(runner: InlineRunner) -> None:
     assert claim
     Task.objects.fail(flow.pk, 1, claim.attempt, "no", "")
     assert status(flow) is Status.RUNNING
-    assert watcher.settle() == 1
+    assert watcher.Settle()() == 1
     assert status(flow) is Status.SUSPEND
-    assert watcher.settle() == 0
+    assert watcher.Settle()() == 0
 
 
 def test_the_lead_is_taken_by_one_and_given_up(runner: InlineRunner) -> None:
@@ -163,7 +163,7 @@ def test_tasks_of_dead_workers_are_rescued_and_those_of_the_living_are_not(runne
         assert Task.objects.claim(flow.pk, seq, worker, 1)
     Task.objects.update(started_ts="2000-01-01T00:00:00Z")
     runner.waiting.clear()
-    assert watcher.rescue() == 1
+    assert watcher.Rescue()() == 1
     assert statuses(flow) == {1: Status.RUNNING, 2: Status.WAIT}
     assert [message.head.seq for message in runner.waiting] == [2]
 

@@ -7,16 +7,15 @@ from django.db.models.functions import Now
 from django.test import override_settings
 
 from flowerapp.models import Lease, Worker
-from flowerapp.watcher import Watcher
+from flowerapp.watcher import Voucher, Watcher
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def watcher(name: str) -> Watcher:
-    """The watcher of a worker that has announced itself."""
-    made = Watcher({"name": name, "pid": 1, "pool": "prefork", "concurrency": 1, "queues": []})
+    """The watcher of a worker."""
+    made = Watcher()
     made.worker = name
-    made.announce()
     return made
 
 
@@ -35,5 +34,7 @@ def test_where_the_watcher_is_off_a_worker_vouches_but_does_not_lead() -> None:
     with override_settings(FLOWER={"WATCHER": False}):
         made = watcher("one")
         made.look()
+        voucher = Voucher({"name": "one", "pid": 1, "pool": "prefork", "concurrency": 1, "queues": []})
+        voucher.look()
     assert not made.leads
-    assert Worker.objects.living(15).filter(pk="one").exists()
+    assert Worker.objects.living(15).filter(pk=voucher.worker).exists()

@@ -26,7 +26,7 @@ def test_a_parked_task_is_not_started(runner: InlineRunner) -> None:
     flow = parked(runner)
     assert Task.objects.claim(flow.pk, 1, "w", 1) is None
     assert watcher.hand_over() == 0
-    assert watcher.settle() == 0
+    assert watcher.Settle()() == 0
     check(flow)
 
 

@@ -168,6 +168,22 @@ def test_the_watcher_and_an_operator_do_not_deadlock(runner: InlineRunner) -> No
     check(flow)
 
 
+def test_four_who_send_take_each_task_once(runner: InlineRunner) -> None:
+    engine.register(define({seq: [] for seq in range(1, 201)}))
+    for _ in range(ROUNDS):
+        Task.objects.update(sent_ts=None)
+
+        def take() -> list[int]:
+            taken: list[int] = []
+            while messages := Task.objects.all().take_unsent(7):
+                taken += [message.head.seq for message in messages]
+            return taken
+
+        taken = [seq for each in together(*[take] * 4) for seq in each]
+        left = [message.head.seq for message in Task.objects.all().take_unsent(200)]  # passed by, as another had them
+        assert sorted(taken + left) == list(range(1, 201))
+
+
 def test_fifty_registers_with_one_key_make_one_flow(runner: InlineRunner) -> None:
     name = define({1: []})
     flows = together(*[lambda: engine.register(name, idempotency_key="k")] * 50)

@@ -2,38 +2,76 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+from typing import Any
+
 import pytest
 from django.db import OperationalError
 
-from flowerapp import watcher
-from flowerapp.watcher import Watcher
+from flowerapp.engine.links import database_now
+from flowerapp.querysets import LeaseQuerySet
+from flowerapp.watcher import Watcher, loops
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("revival", "rescues"), [(watcher.REVIVAL, 0), (-10, 1)])
+@pytest.mark.parametrize(("revival", "rescues"), [(loops.REVIVAL, 0), (-100, 1)])
 def test_nobody_is_taken_for_dead_when_the_database_has_just_come_back(
     monkeypatch: pytest.MonkeyPatch, revival: float, rescues: int
 ) -> None:
     looked: list[str] = []
     away = True
+    take = LeaseQuerySet.take
 
-    def vouch(self: Watcher) -> None:
+    def take_if_there(*args: Any) -> bool:
         if away:
             raise OperationalError("the database is away")
+        return take(*args)
+
+    monkeypatch.setattr(loops, "REVIVAL", revival)
+    monkeypatch.setattr(LeaseQuerySet, "take", take_if_there)
+    ours = watching(looked)
+    ours.look()
+    assert looked == []
+    away = False
+    ours.last.pop("lead")
+    ours.look()
+    assert ours.leads
+    assert looked.count("settle") == 1
+    assert looked.count("rescue") == rescues
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize(("seconds", "rescues"), [(5, 1), (60, 0)])
+def test_nobody_is_taken_for_dead_when_the_machine_was_asleep(seconds: int, rescues: int) -> None:
+    """All workers were as silent as this one."""
+    looked: list[str] = []
+    ours = watching(looked)
+    ours._looked = database_now() - timedelta(seconds=seconds)
+    for _ in range(2):
+        ours.look()
+        ours.last.pop("lead")
+    assert ours.leads
+    assert looked.count("rescue") == rescues
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_loop_that_fails_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+    looked: list[str] = []
+    ours = watching(looked)
+    ours.duties.insert(0, ("broken", 0, lambda: 1 // 0))
+    for _ in range(3):
+        ours.look()
+    assert looked == ["rescue", "settle"]
+    assert caplog.text.count("broken failed") == 3
+
+
+def watching(looked: list[str]) -> Watcher:
+    """A watcher whose duties write down their names."""
 
     def noted(name: str) -> int:
         looked.append(name)
         return 0
 
-    monkeypatch.setattr(watcher, "REVIVAL", revival)
-    monkeypatch.setattr(Watcher, "vouch", vouch)
-    ours = Watcher({})
-    ours.duties = [("rescue", 2, lambda: noted("rescue")), ("settle", 2, lambda: noted("settle"))]
-    ours.look()
-    assert looked == []
-    away = False
-    ours._last["vouch"] = float("-inf")
-    ours.look()
-    assert ours.leads
-    assert looked.count("settle") == 1
-    assert looked.count("rescue") == rescues
+    ours = Watcher()
+    ours.duties = [(name, 60, lambda name=name: noted(name)) for name in ("rescue", "settle")]  # type: ignore[misc]
+    return ours

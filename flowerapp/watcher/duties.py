@@ -1,0 +1,212 @@
+"""What the leader does: send, resend, rescue, adopt, settle, prune. All times are the database's.
+
+Each duty takes a bounded number of rows at once, and one row that cannot be dealt with does not hold up the others.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
+
+from django.db import InterfaceError, OperationalError
+from django.db.models import Aggregate, Max, Min
+
+from flowerapp import conf, dispatch, engine, queues, signals
+from flowerapp.models import Event, Flow, Task, Worker
+from flowerapp.querysets import TaskQuerySet, batched
+from flowerapp.states import Status
+
+logger = logging.getLogger(__name__)
+
+RESCUE = "rescue"
+"""Name of the duty that is held back when nobody could give a sign of life."""
+PAGE = 500
+"""Rows that one duty takes at once; what is left comes with the next look."""
+SUSPECTS = 2000
+"""Messages that are sent again at once."""
+FORGET_WORKERS = 86_400
+"""Seconds after its last sign of life that a worker's row is kept."""
+
+Row = TypeVar("Row")
+
+
+class Pages:
+    """Pages through rows by their key, so that rows that stay cannot keep others from their turn."""
+
+    def __init__(self) -> None:
+        self.after: Any = None
+
+    def next(self, rows: Any, *columns: str) -> list[Any]:
+        """The next page: tuples of the key and these columns; from the start again after the last."""
+        rest = rows if self.after is None else rows.filter(pk__gt=self.after)
+        page = list(rest.order_by("pk").values_list("pk", *columns)[:PAGE])
+        self.after = page[-1][0] if len(page) == PAGE else None
+        return page
+
+
+def intervened(kind: str, flow_id: str, seq: int) -> None:
+    """Log and count that a message or a worker was lost and the watcher stepped in."""
+    logger.warning("intervention: %s of flow %s task %s", kind, flow_id, seq)
+    signals.intervened.send(sender=None, kind=kind, flow_id=flow_id, seq=seq)
+
+
+def one_by_one(rows: Iterable[Row], mend: Callable[[Row], int]) -> int:
+    """Mend each row for itself: one that cannot be mended is logged and does not hold up the others."""
+    count = 0
+    for row in rows:
+        try:
+            count += mend(row)
+        except (OperationalError, InterfaceError):
+            raise
+        except Exception:
+            logger.exception("watcher: could not mend %s", row)
+    return count
+
+
+def hand_over() -> int:
+    """Send what nobody sent yet: due retries, parked tasks whose time has come, tasks of processes without a broker."""
+    overslept = list(Task.objects.overslept().values_list("pk", flat=True)[:PAGE])
+    Task.objects.filter(pk__in=overslept).wake()
+    return engine.hand_over(most=PAGE)
+
+
+class Resend:
+    """Send again what was sent over ``RESEND_AFTER`` seconds ago and is in its queue no more.
+
+    Two signs tell that a message is lost. A queue that holds fewer messages than silent tasks wait for it has lost
+    some: the oldest; the broker is asked first, so what is taken from the queue meanwhile is not missed. And a task
+    that was overtaken by one that was sent long after it, to the same queue and no more urgent, has lost its message.
+    A task must be suspected in two looks, so one that a worker has just taken is not.
+    """
+
+    def __init__(self) -> None:
+        self.suspects: set[int] = set()
+        self.taken: dict[tuple[str, int], datetime] = {}
+        """Queue and step of priority → when the youngest message was sent that is known to have been taken."""
+
+    def __call__(self) -> int:
+        """One look; the number sent again."""
+        before, self.suspects = self.suspects, set()
+        silent = Task.objects.silent(conf.get().RESEND_AFTER)
+        if silent.exists():
+            self.suspects = {*self._missing(silent), *self._overtaken(silent)}
+        return send_again(sorted(self.suspects & before)[:SUSPECTS])
+
+    def _missing(self, silent: TaskQuerySet) -> Iterator[int]:
+        in_broker = queues.sizes(queues.waiting(silent))
+        counts = queues.waiting(silent)
+        missing = {name: counts[name] - in_broker.get(name, 0) for name in counts}
+        if max(missing.values(), default=0) <= 0:
+            return
+        oldest = silent.order_by("sent_ts", "pk").values_list("pk", "program", "queue")
+        for pk, program, queue in oldest[: 5 * SUSPECTS]:
+            name = queues.queue_of(program, queue)
+            if missing.get(name, 0) > 0:
+                missing[name] -= 1
+                yield pk
+
+    def _overtaken(self, silent: TaskQuerySet) -> Iterator[int]:
+        for place, sent in _places(Task.objects.filter(exec_status=Status.RUNNING), Max("sent_ts")):
+            self.taken[place.queue, place.step] = max(sent, self.taken.get((place.queue, place.step), sent))
+        margin = timedelta(seconds=conf.get().RESEND_AFTER)
+        for place, oldest in _places(silent, Min("sent_ts")):
+            later = [sent for (queue, step), sent in self.taken.items() if queue == place.queue and step >= place.step]
+            if later and oldest < max(later) - margin:
+                overtaken = silent.filter(**place.columns, sent_ts__lt=max(later) - margin)
+                yield from overtaken.order_by("sent_ts", "pk").values_list("pk", flat=True)[:PAGE]
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    """Where the messages of tasks with these columns wait: a queue, and a step of priority, the low ones first."""
+
+    queue: str
+    step: int
+    columns: dict[str, Any]
+
+
+def _places(tasks: TaskQuerySet, when: Aggregate) -> Iterator[tuple[_Place, datetime]]:
+    for row in tasks.filter(sent_ts__isnull=False).order_by().values(*_PLACE).annotate(when=when):
+        columns = {name: row[name] for name in _PLACE}
+        queue = queues.queue_of(row["program"], row["queue"])
+        yield _Place(queue, dispatch.broker_step(row["task_priority"], highest_first=False), columns), row["when"]
+
+
+_PLACE = ("program", "queue", "task_priority")
+
+
+def send_again(pks: Sequence[int]) -> int:
+    """Send these once more, and write it to the history."""
+    count = 0
+    for some in batched(pks):
+        chosen = Task.objects.filter(pk__in=some)
+        messages = chosen.startable().messages(alone=True)
+        chosen.mark_sent()
+        Event.objects.record_all("resend", [(each.flow_id, each.head.seq) for each in messages], "its message was lost")
+        for message in messages:
+            intervened("resend", message.flow_id, message.head.seq)
+        engine.send(messages)
+        count += len(messages)
+    return count
+
+
+class Rescue:
+    """Send tasks again whose worker is dead."""
+
+    def __init__(self) -> None:
+        self.pages = Pages()
+
+    def __call__(self) -> int:
+        """One page; the number rescued."""
+        lease = conf.get().LEASE_SECONDS
+        living = list(Worker.objects.living(lease).values_list("pk", flat=True))
+        orphaned = Task.objects.orphaned(living, lease)
+        found = self.pages.next(orphaned, "task_flow_id", "task_exec_seq", "worker")
+        return one_by_one(found, lambda row: rescue_one(row[1], row[2], row[3], "its worker is dead"))
+
+
+def rescue_one(flow_id: str, seq: int, worker: str, reason: str) -> int:
+    """Send one task again; 1 if it was still that worker's."""
+    before = Task.objects.one(flow_id, seq).filter(worker=worker, exec_status=Status.RUNNING)
+    if not before.exists():
+        return 0
+    outcome = engine.lost(flow_id, seq, reason, worker=worker)
+    engine.send(outcome.released)
+    intervened("rescue", flow_id, seq)
+    return 1
+
+
+class Settle:
+    """Bring flows in line that two last events at once left open."""
+
+    def __init__(self) -> None:
+        self.pages = Pages()
+
+    def __call__(self) -> int:
+        """One page; the number that changed."""
+        return one_by_one(self.pages.next(Flow.objects.unsettled()), lambda row: engine.settle(row[0]))
+
+
+def prune() -> int:
+    """Delete flows past their retention, where one is set, and workers that are long gone."""
+    days = conf.get().RETENTION_DAYS
+    Worker.objects.forget(FORGET_WORKERS)
+    if days is None:
+        return 0
+    old = list(Flow.objects.ended_before(days).values_list("pk", flat=True)[:PAGE])
+    return sum(engine.delete(some) for some in batched(old, 100))
+
+
+def rota() -> list[tuple[str, float, Callable[[], int]]]:
+    """What the leader does, each with the seconds between."""
+    return [
+        ("hand over", 0.5, hand_over),
+        ("adopt", 2, engine.adopt),
+        (RESCUE, 2, Rescue()),
+        ("resend", 2, Resend()),
+        ("settle", 3, Settle()),
+        ("prune", 60, prune),
+    ]

@@ -1,0 +1,97 @@
+"""The life of a Celery worker: when it takes an identity, starts its threads, and says goodbye."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterable
+from typing import Any
+
+from celery import signals
+from django.db import connection
+
+from flowerapp import canvas, engine, identity, memory, tasks
+from flowerapp.watcher.loops import TICK, Loop, Voucher, Watcher
+
+logger = logging.getLogger(__name__)
+
+_loops: list[Loop] = []
+
+
+def describe(controller: Any) -> dict[str, Any]:
+    """Columns of the worker's row."""
+    return {
+        "name": controller.hostname,
+        "pid": os.getpid(),
+        "pool": str(controller.pool_cls).rsplit(".", 1)[-1].removesuffix("'>").removesuffix(":TaskPool"),
+        "concurrency": controller.concurrency or 1,
+        "queues": sorted(_queue_names(controller.app)),
+    }
+
+
+def _queue_names(app: Any) -> Iterable[str]:
+    return (str(name) for name in app.amqp.queues.consume_from)
+
+
+def on_worker_init(sender: Any, **_: Any) -> None:
+    """In the parent, before the pool starts: a new identity, and the tasks that wrap the host's."""
+    url = str(sender.app.conf.broker_url)
+    if not memory.reachable(url):
+        message = "no broker is configured: set CELERY_BROKER_URL, or REDIS_HOST, or run `python manage.py standalone`"
+        logger.critical(message)
+        raise SystemExit(2)
+    identity.renew()
+    tasks.add_host_tasks(sender.app)
+
+
+def on_worker_ready(sender: Any, **_: Any) -> None:
+    """In the parent, before it consumes: announce the worker, and start its threads."""
+    voucher = Voucher(describe(sender.controller), pool=lambda: sender.pool)
+    voucher.announce()
+    connection.close()
+    _loops[:] = [voucher, Watcher()]
+    for loop in _loops:
+        loop.start()
+    _look_after_children(sender)
+
+
+def _look_after_children(consumer: Any) -> None:
+    """Let the parent notice a dead pool process at once.
+
+    Celery looks when the process's pipe closes, which may be a moment before it can be reaped, and then only every 5 s.
+    """
+    maintain = getattr(consumer.pool, "maintain_pool", None)
+    if consumer.hub is not None and maintain is not None:
+        consumer.hub.call_repeatedly(TICK, maintain)
+
+
+def on_worker_shutdown(**_: Any) -> None:
+    """In the parent, after the pool has stopped."""
+    for loop in _loops:
+        loop.stop()
+
+
+def on_unknown_task(name: str = "", id: str = "", **_: Any) -> None:
+    """A message for a program that this worker does not have: suspend its task, saying so."""
+    if (place := canvas.place_of(id)) and name.startswith(canvas.PREFIX):
+        program = name.removeprefix(canvas.PREFIX)
+        reason = f"program {program!r} is unknown to the worker that got it; deploy it there, or route it elsewhere"
+        try:
+            engine.refused(*place, identity.worker(), reason)
+        finally:
+            connection.close()
+
+
+def on_internal_error(task_id: str = "", **_: Any) -> None:
+    """In the process that ran a task: what its message carries could not be published."""
+    if place := canvas.place_of(task_id):
+        engine.send_what_waits_for(*place)
+
+
+def install() -> None:
+    """Connect to the worker's life."""
+    signals.worker_init.connect(on_worker_init)
+    signals.worker_ready.connect(on_worker_ready)
+    signals.worker_shutdown.connect(on_worker_shutdown)
+    signals.task_unknown.connect(on_unknown_task)
+    signals.task_internal_error.connect(on_internal_error)
