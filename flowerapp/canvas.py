@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import functools
 import secrets
+import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
@@ -23,6 +24,9 @@ from flowerapp.registry import Program
 
 PREFIX = "flowerapp."
 """A program's Celery task is named ``flowerapp.NAME``."""
+
+PAUSE = 5.0
+"""Seconds after a failure during which the broker is taken to be away."""
 
 _RETRY_POLICY = {"max_retries": 2, "interval_start": 0, "interval_step": 0.2, "interval_max": 0.5}
 
@@ -93,15 +97,26 @@ def canvas_of(app: Celery, message: Message) -> Signature[Any]:
 
 
 class Sender:
-    """The engine's sender: publishes on the current Celery app."""
+    """The engine's sender: publishes on the current Celery app.
+
+    After a failure it does not ask the broker again for ``PAUSE`` seconds, so that one caller waits for a broker that
+    hangs, not each; what they register meanwhile is the watcher's to send.
+    """
+
+    def __init__(self) -> None:
+        self._away_until = 0.0
 
     def __call__(self, messages: Sequence[Message]) -> None:
         """Publish messages over one connection."""
-        send(messages)
+        try:
+            send(messages)
+        except Exception:
+            self._away_until = time.monotonic() + PAUSE
+            raise
 
     def connected(self) -> bool:
-        """False in a process beside a standalone server, whose broker lives in that server's memory."""
-        return memory.reachable(str(current_app.conf.broker_url))
+        """False in a process beside a standalone server, whose broker is in that server, and after a failure."""
+        return time.monotonic() >= self._away_until and memory.reachable(str(current_app.conf.broker_url))
 
 
 def send(messages: Sequence[Message]) -> None:

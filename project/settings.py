@@ -101,6 +101,10 @@ def _database() -> dict[str, Any]:
     else:
         database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=60)
         database["CONN_HEALTH_CHECKS"] = True
+    if database["ENGINE"].endswith("postgresql"):
+        # A server that is cut off is noticed within half a minute, not when the system gives a connection up.
+        silence = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+        database["OPTIONS"] = {"connect_timeout": 10, **silence, **database.get("OPTIONS", {})}
     return database
 
 
@@ -187,8 +191,8 @@ if CELERY_BROKER_URL.startswith(("redis", "rediss")):
         "priority_steps": list(range(10)),
         "queue_order_strategy": "priority",
         "visibility_timeout": 3600,
-        "socket_timeout": 30,
-        "socket_connect_timeout": 10,
+        "socket_timeout": 5,
+        "socket_connect_timeout": 5,
         "socket_keepalive": True,
     }
 

@@ -129,17 +129,20 @@ def task_row(task: Task) -> dict[str, Any]:
 
 def history(events: QuerySet[Any]) -> list[dict[str, Any]]:
     """Events, the latest first."""
+    latest = list(events.order_by("-id")[:MOST_ROWS])
+    workers = Worker.objects.names(event.worker for event in latest)
     return [
         {
             "ts": show.moment(event.ts),
             "verb": event.verb,
             "seq": event.task_exec_seq,
             "attempt": event.attempt,
+            "worker": workers.get(event.worker, ""),
             "actor": event.actor,
             "reason": event.reason,
             "details": ", ".join(f"{key}: {values.dumps(value)}" for key, value in event.details.items())[:300],
         }
-        for event in events.order_by("-id")[:MOST_ROWS]
+        for event in latest
     ]
 
 
@@ -218,5 +221,5 @@ def _task_facts(task: Task) -> list[tuple[str, Any]]:
 def _worker(task: Task) -> str:
     if not task.worker:
         return ""
-    name = Worker.objects.filter(pk=task.worker).values_list("name", flat=True).first() or task.worker
+    name = Worker.objects.names([task.worker])[task.worker]
     return f"{name}, process {task.pid}" if task.pid else name

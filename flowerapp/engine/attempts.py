@@ -9,6 +9,7 @@ import traceback as tracebacks
 from asyncio import CancelledError
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 from django.db import transaction
 
@@ -184,6 +185,7 @@ def _parked(claim: Claim, wish: ParkTask) -> Outcome:
                     "park",
                     *place,
                     attempt=claim.attempt,
+                    worker=identity.worker(),
                     actor="program",
                     reason=str(wish),
                     details={"seconds": seconds},
@@ -209,7 +211,8 @@ def _record_error(claim: Claim, message: str, text: str, delay: float | None) ->
         if moved:
             verb = "fail" if delay is None else "retry"
             told = {} if delay is None else {"delay": round(delay, 3)}
-            Event.objects.record(verb, *place, attempt=claim.attempt, actor="program", reason=message, details=told)
+            facts: dict[str, Any] = {"attempt": claim.attempt, "worker": identity.worker(), "actor": "program"}
+            Event.objects.record(verb, *place, **facts, reason=message, details=told)
     return moved
 
 

@@ -42,6 +42,8 @@ def hand_over(flow_id: str | None = None, *, most: int | None = None) -> int:
     """Send startable tasks that nobody has taken on to send, of one flow or of all; the number sent, about ``most``."""
     tasks = Task.objects.all() if flow_id is None else Task.objects.filter(task_flow_id=flow_id)
     count = 0
+    if not dispatch.connected():
+        return count
     while (most is None or count < most) and (messages := tasks.take_unsent(AT_ONCE)) and _publish(messages):
         count += len(messages)
     return count

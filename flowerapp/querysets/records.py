@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
@@ -44,6 +44,11 @@ class WorkerQuerySet(models.QuerySet[Any]):
     def overdue(self, seconds: float) -> WorkerQuerySet:
         """Workers that gave no sign of life within ``seconds``."""
         return self.filter(seen_ts__lt=ago(seconds))
+
+    def names(self, workers: Iterable[str]) -> dict[str, str]:
+        """Names of workers by id; one that is long gone has its id for a name."""
+        ids = set(filter(None, workers))
+        return {each: each for each in ids} | dict(self.filter(pk__in=ids).values_list("pk", "name"))
 
     def seen(self, worker: str) -> int:
         """Renew a worker's sign of life."""

@@ -132,6 +132,19 @@ def test_history_names_who_and_why(admin_client: Client, flows: dict[str, Flow])
     assert "stock-taking" in page
 
 
+def test_history_names_attempt_and_worker(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
+    steps("frail", {"program": "Noop"})
+    flow = engine.register("frail")
+    Worker.objects.create(id="7", name="w7@here", pid=1, pool="prefork", concurrency=1)
+    assert Task.objects.claim(flow.pk, 1, "7", 1)
+    engine.lost(flow.pk, 1, "its worker is dead", worker="7")
+    for url in (flow_page(flow), task_page(flow, 1)):
+        page = admin_client.get(url).text
+        assert "w7@here" in page
+        assert "attempt 1" in page
+        assert "its worker is dead" in page
+
+
 def test_queue_that_nobody_serves_is_shown(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
     steps("remote", {"queue": "far-away"})
     flow = engine.register("remote")

@@ -20,7 +20,7 @@ from rest_framework.test import APIClient
 
 from flowerapp import engine
 from flowerapp.management.cli import follow
-from flowerapp.models import Event, Flow, TaskDefinition
+from flowerapp.models import Event, Flow, TaskDefinition, Worker
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
 
@@ -316,6 +316,13 @@ class TestShow:
         assert task["error"].startswith("ValueError")
         assert [event["verb"] for event in document["history"]] == ["fail"]
         assert set(document) >= {"logs", "unserved_queues", "input", "registered_ts"}
+
+    def test_history_names_attempt_and_worker(self, failed: Flow) -> None:
+        (event,) = Event.objects.filter(task_flow=failed)
+        Worker.objects.create(id=event.worker, name="w7@here", pid=1, pool="prefork", concurrency=1)
+        history = flow("show", failed.pk).out.partition("History")[2]
+        assert "w7@here" in history
+        assert "fail" in history
 
     def test_a_queue_that_nobody_serves(self, runner: InlineRunner) -> None:
         define("heavy", {"program": "Noop", "queue": "transcoding"})

@@ -11,7 +11,7 @@ from flowerapp import queues, values
 from flowerapp.management.cli.follow import unserved_sentence
 from flowerapp.management.cli.output import Output, flow_status, plain, seconds
 from flowerapp.management.cli.tables import flow_duration, moment, pairs_view, rest, rows_of, shown, table, tasks_table
-from flowerapp.models import Event, Flow, Log, Task
+from flowerapp.models import Event, Flow, Log, Task, Worker
 from flowerapp.states import Status
 
 COMMAND = "python manage.py flow"
@@ -110,10 +110,13 @@ def _show_history(flow: Flow, out: Output) -> None:
     if not events:
         return
     _heading(out, "History")
-    listing = table("When", "Task", "What", "Who", "Why", right=("Task",))
+    workers = Worker.objects.names(event.worker for event in events)
+    listing = table("When", "Task", "What", "Attempt", "Worker", "Who", "Why", right=("Task", "Attempt"))
     for event in reversed(events):
         seq = "" if event.task_exec_seq is None else str(event.task_exec_seq)
-        listing.add_row(moment(event.ts), seq, event.verb, plain(event.actor), plain(event.reason).partition("\n")[0])
+        attempt = "" if event.attempt is None else str(event.attempt)
+        what = (moment(event.ts), seq, event.verb, attempt, plain(workers.get(event.worker, "")), plain(event.actor))
+        listing.add_row(*what, plain(event.reason).partition("\n")[0])
     out.result(listing)
 
 
