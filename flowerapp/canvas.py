@@ -11,11 +11,13 @@ import secrets
 import time
 import weakref
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any
 
 from celery import Celery, Signature, Task, chain, current_app
 from celery.app import app_or_default
 from celery.exceptions import Retry
+from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined] # newer than its types
 
 from flowerapp import conf, dispatch, engine, memory, registry
 from flowerapp.dispatch import Link, Message
@@ -120,13 +122,19 @@ class Sender:
 
 
 def send(messages: Sequence[Message]) -> None:
-    """Publish messages over one connection."""
-    if not messages:
-        return
+    """Publish messages over one connection, many in one round trip where the transport can."""
     app = app_or_default()
     with app.producer_or_acquire() as producer:
-        for message in messages:
-            publish(canvas_of(app, message), producer)
+        try:
+            with producer.batch() if len(messages) > 1 else nullcontext():
+                _publish_all(app, messages, producer)
+        except BatchPublishError:  # a kept connection had broken, and some may have gone out: copies are harmless
+            _publish_all(app, messages, producer)
+
+
+def _publish_all(app: Celery, messages: Sequence[Message], producer: Any) -> None:
+    for message in messages:
+        publish(canvas_of(app, message), producer)
 
 
 def publish(canvas: Signature[Any], producer: Any = None) -> None:

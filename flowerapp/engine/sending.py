@@ -31,6 +31,8 @@ def send_on_commit(messages: Sequence[Message]) -> None:
 
 def send(messages: Sequence[Message]) -> None:
     """Send now; what cannot be sent from here, or the broker does not take, is marked, and the watcher sends it."""
+    if not messages:
+        return
     first, rest = messages[:AT_ONCE], messages[AT_ONCE:]
     _mark_unsent(rest)
     if _publish(first):
