@@ -74,6 +74,15 @@ def served() -> dict[str, list[str]]:
     return result
 
 
+def capacity() -> Counter[str]:
+    """Messages that the living workers of each queue may have taken from it and not begun with."""
+    prefetch = max(1, current_app.conf.worker_prefetch_multiplier or 1)
+    counts: Counter[str] = Counter()
+    for concurrency, queues in Worker.objects.living(conf.get().LEASE_SECONDS).values_list("concurrency", "queues"):
+        counts.update(dict.fromkeys(queues, concurrency * prefetch))
+    return counts
+
+
 def overview() -> list[Queue]:
     """All queues that are served or waited for, by name."""
     counts = waiting(Task.objects.startable())

@@ -2,22 +2,54 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+import os
+from collections.abc import Generator, Iterator
+from contextlib import nullcontext
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.faults import report
+from tests.ledger import LEDGER
 from tests.services import Service, address_of
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The tests' own markers."""
+    config.addinivalue_line("markers", "fault(name, within=None): what is broken, and the seconds to recover in")
+
+
+@pytest.fixture(autouse=True)
+def account(request: pytest.FixtureRequest) -> Iterator[None]:
+    """What a test with the marker ``fault`` counts goes to that fault's account."""
+    marker = request.node.get_closest_marker("fault")
+    with LEDGER.opened(*marker.args, **marker.kwargs) if marker else nullcontext():
+        yield
 
 
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
     """Where services are required, a skipped test has failed."""
-    report = yield
-    if report.skipped and Service.POSTGRES.required:
-        report.outcome = "failed"
-        report.longrepr = f"{item.nodeid} was skipped although FLOWER_TEST_REQUIRE is set: {report.longrepr}"
-    return report
+    result = yield
+    if result.skipped and Service.POSTGRES.required:
+        result.outcome = "failed"
+        result.longrepr = f"{item.nodeid} was skipped although FLOWER_TEST_REQUIRE is set: {result.longrepr}"
+    return result
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
+    """Show what was counted, and write the page that FLOWER_TEST_REPORT names if no test failed."""
+    if not LEDGER.used:
+        return
+    terminalreporter.section("reliability")
+    for line in report.short(LEDGER):
+        terminalreporter.write_line(line)
+    if path := os.environ.get("FLOWER_TEST_REPORT"):
+        if exitstatus == pytest.ExitCode.OK:
+            Path(path).write_text(report.page(LEDGER), encoding="utf-8")
+        else:
+            terminalreporter.write_line(f"{path} was not written, because not all tests passed")
 
 
 def _url(service: Service) -> str:

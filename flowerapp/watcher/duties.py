@@ -6,6 +6,7 @@ Each duty takes a bounded number of rows at once, and one row that cannot be dea
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -14,7 +15,7 @@ from typing import Any, TypeVar
 from django.db import InterfaceError, OperationalError
 from django.db.models import Aggregate, Max, Min
 
-from flowerapp import conf, dispatch, engine, queues, signals
+from flowerapp import conf, dispatch, engine, identity, queues, signals
 from flowerapp.models import Event, Flow, Task, Worker
 from flowerapp.querysets import TaskQuerySet, batched
 from flowerapp.states import Status
@@ -77,9 +78,10 @@ class Resend:
     """Send again what was sent over ``RESEND_AFTER`` seconds ago and is in its queue no more.
 
     Two signs tell that a message is lost. A queue that holds fewer messages than silent tasks wait for it has lost
-    some: the oldest; the broker is asked first, so what is taken from the queue meanwhile is not missed. And a task
-    that was overtaken by one that was sent long after it, to the same queue and no more urgent, has lost its message.
-    A task must be suspected in two looks, so one that a worker has just taken is not.
+    some: the oldest. The broker is asked first, so what is taken from the queue meanwhile is not missed; and what the
+    living workers may just have taken is not missed either, unless the queue is empty. And a task that was overtaken
+    by one that was sent long after it, to the same queue and no more urgent, has lost its message. A task must be
+    suspected in two looks, so one that a worker has just taken is not.
     """
 
     def __init__(self) -> None:
@@ -99,6 +101,9 @@ class Resend:
         in_broker = queues.sizes(queues.waiting(silent))
         counts = queues.waiting(silent)
         missing = {name: counts[name] - in_broker.get(name, 0) for name in counts}
+        for name, taken in queues.capacity().items():
+            if in_broker.get(name):
+                missing[name] = missing.get(name, 0) - taken
         if max(missing.values(), default=0) <= 0:
             return
         oldest = silent.order_by("sent_ts", "pk").values_list("pk", "program", "queue")
@@ -154,17 +159,19 @@ def send_again(pks: Sequence[int]) -> int:
 
 
 class Rescue:
-    """Send tasks again whose worker is dead."""
+    """Send tasks again whose worker is dead; those of this worker, which lives, are its own to rescue."""
 
     def __init__(self) -> None:
         self.pages = Pages()
 
     def __call__(self) -> int:
         """One page; the number rescued."""
-        lease = conf.get().LEASE_SECONDS
-        living = list(Worker.objects.living(lease).values_list("pk", flat=True))
+        lease, begun = conf.get().LEASE_SECONDS, time.monotonic()
+        living = [identity.worker(), *Worker.objects.living(lease).values_list("pk", flat=True)]
         orphaned = Task.objects.orphaned(living, lease)
         found = self.pages.next(orphaned, "task_flow_id", "task_exec_seq", "worker")
+        if time.monotonic() - begun > lease / 2:  # the database hung, so nobody could give a sign of life
+            return 0
         return one_by_one(found, lambda row: rescue_one(row[1], row[2], row[3], "its worker is dead"))
 
 

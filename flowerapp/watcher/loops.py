@@ -113,9 +113,14 @@ class Voucher(Loop):
             self.announce()
 
     def hold(self) -> None:
-        """Tell that messages which wait in this worker are not lost."""
-        held = {request.id for request in _copy(worker_state.reserved_requests)}
-        held -= {request.id for request in _copy(worker_state.active_requests)}
+        """Tell that messages which wait in this worker are not lost, as long as all its processes are at work.
+
+        One that waits although a process is free has been forgotten by the pool.
+        """
+        active = {request.id for request in _copy(worker_state.active_requests)}
+        if len(active) < self.description.get("concurrency", 1):
+            return
+        held = {request.id for request in _copy(worker_state.reserved_requests)} - active
         old = Task.objects.silent(conf.get().RESEND_AFTER / 2)
         for place in filter(None, map(canvas.place_of, held)):
             old.one(*place).mark_sent()
@@ -167,8 +172,15 @@ class Watcher(Loop):
         if not self.do("lead", conf.get().LEADER_SECONDS / 4, self.take_lead):
             self._hold_rescue()
         elif self.leads:
-            for name, seconds, duty in self.duties:
-                self.do(name, seconds, duty)
+            self._lead()
+
+    def _lead(self) -> None:
+        for name, seconds, duty in self.duties:
+            begun = time.monotonic()
+            self.do(name, seconds, duty)
+            if time.monotonic() - begun > conf.get().LEASE_SECONDS / 2:
+                self._hold_rescue()
+                return
 
     def take_lead(self) -> None:
         """Take the lead if nobody has it, or keep it; never where the setting WATCHER is off."""

@@ -8,7 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.acceptance.live import Live
+from flowerapp.models import Flow, Task
+from tests.acceptance.live import Live, interventions
+from tests.ledger import LEDGER, NO_FAULT
 from tests.services import Site, site, sqlite_site, threads
 
 SITES: dict[str, tuple[str, tuple[int, ...]]] = {
@@ -45,14 +47,30 @@ def shared_site(request: pytest.FixtureRequest, django_db_blocker: Any) -> Itera
         yield made
 
 
+@contextmanager
+def faultless(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Nothing had to be mended in the flows that are begun in the block, unless the test itself breaks something."""
+    before = set(Flow.objects.values_list("pk", flat=True))
+    yield
+    if request.node.get_closest_marker("fault") is not None:
+        return
+    begun = list(Flow.objects.exclude(pk__in=before))
+    tasks = Task.objects.filter(task_flow__in=begun).count()
+    found = interventions(*begun)
+    with LEDGER.opened(NO_FAULT):
+        LEDGER.count(tasks=tasks, lost=0, doubled=0, interventions=len(found))
+    assert not found, f"{len(found)} interventions: {found[:10]}"
+
+
 @pytest.fixture
-def live(shared_site: Site, django_db_blocker: Any) -> Iterator[Live]:
+def live(request: pytest.FixtureRequest, shared_site: Site, django_db_blocker: Any) -> Iterator[Live]:
     """This test on the shared site."""
     with ExitStack() as stack:
         stack.enter_context(django_db_blocker.unblock())
         app = stack.enter_context(shared_site.entered())
         if shared_site.in_process:
             stack.enter_context(threads(app))
+        stack.enter_context(faultless(request))
         yield Live(shared_site)
 
 
@@ -64,5 +82,6 @@ def own(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator[Live
         site_named(name, request, django_db_blocker) as made,
         django_db_blocker.unblock(),
         made.entered(),
+        faultless(request),
     ):
         yield Live(made)

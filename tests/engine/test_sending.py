@@ -136,6 +136,19 @@ def test_what_a_queue_has_lost_is_sent_again_after_two_looks(runner: InlineRunne
     assert sorted(history) == [(1, "watcher"), (2, "watcher")]
 
 
+def test_what_living_workers_may_just_have_taken_is_not_missed(runner: InlineRunner, in_broker: dict[str, int]) -> None:
+    """Unless their queue is empty."""
+    Worker.objects.create(pk="w", name="w@here", pid=1, pool="prefork", concurrency=2, queues=["default"])
+    silent_flow(runner, 5)
+    in_broker["default"] = 3
+    resend = watcher.Resend()
+    assert [resend(), resend(), resend()] == [0, 0, 0]
+    in_broker["default"] = 2
+    assert [resend(), resend()] == [0, 1]
+    in_broker["default"] = 0
+    assert [resend(), resend()] == [0, 4]
+
+
 def test_what_was_just_sent_is_not_sent_again(runner: InlineRunner, in_broker: dict[str, int]) -> None:
     silent_flow(runner, 3, seconds=8)
     resend = watcher.Resend()

@@ -119,16 +119,18 @@ def test_what_the_worker_knows_of_is_not_rescued(
     assert status(flow, 1) is after
 
 
-def test_messages_that_wait_in_the_worker_are_not_lost(
-    runner: InlineRunner, parent: Voucher, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(("concurrency", "lost"), [(1, {2, 3}), (2, {1, 2, 3})])
+def test_messages_that_wait_in_a_busy_worker_are_not_lost(
+    runner: InlineRunner, parent: Voucher, monkeypatch: pytest.MonkeyPatch, concurrency: int, lost: set[int]
 ) -> None:
+    parent.description = {"concurrency": concurrency}
     flow = engine.register(define({1: [], 2: [], 3: []}))
     Task.objects.update(sent_ts=Now() - timedelta(seconds=60))
     requests = [SimpleNamespace(id=canvas.message_id(flow.pk, seq)) for seq in (1, 2)]
     monkeypatch.setattr(worker_state, "reserved_requests", requests)
     monkeypatch.setattr(worker_state, "active_requests", requests[1:])
     parent.hold()
-    assert set(Task.objects.silent(10).values_list("task_exec_seq", flat=True)) == {2, 3}
+    assert set(Task.objects.silent(10).values_list("task_exec_seq", flat=True)) == lost
 
 
 def test_a_link_that_could_not_be_published_is_sent(runner: InlineRunner) -> None:

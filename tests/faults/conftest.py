@@ -16,8 +16,16 @@ from tests.faults.support import count_successes
 from tests.services import Service, Site, fresh_database, fresh_redis
 
 if not os.environ.get("FLOWER_TEST_FAULTS"):
-    collect_ignore = ["test_messages.py", "test_postgres.py", "test_processes.py", "test_redis.py"]
-"""The long tests, about six minutes on two cores, run where FLOWER_TEST_FAULTS is set."""
+    collect_ignore = [
+        "test_backlog.py",
+        "test_messages.py",
+        "test_postgres.py",
+        "test_processes.py",
+        "test_random.py",
+        "test_redis.py",
+        "test_steps.py",
+    ]
+"""The long tests, about eight minutes on two cores, run where FLOWER_TEST_FAULTS is set."""
 
 Server = TypeVar("Server", RedisServer, PostgresServer)
 

@@ -9,7 +9,8 @@ import signal
 import socket
 import subprocess
 import tempfile
-from contextlib import closing
+from collections.abc import Iterable, Iterator
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +30,49 @@ def free_port() -> int:
         return int(listening.getsockname()[1])
 
 
-class RedisServer:
+class Breakable:
+    """How a server of a test's own may be away for a while."""
+
+    def start(self) -> None:
+        """Start it, and wait until it answers."""
+        raise NotImplementedError
+
+    def stop(self) -> None:
+        """End all its processes at once."""
+        raise NotImplementedError
+
+    def processes(self) -> Iterable[int]:
+        """Its processes, the one that starts others first."""
+        raise NotImplementedError
+
+    def hang(self) -> None:
+        """Stop all its processes where they are: whoever asks, or connects, waits for an answer."""
+        for pid in self.processes():
+            _signal(pid, signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Let its processes go on."""
+        for pid in tuple(self.processes()):
+            _signal(pid, signal.SIGCONT)
+
+    @contextmanager
+    def away(self, how: str) -> Iterator[None]:
+        """Within the block it refuses connections (``how`` is "refusing"), or hangs ("hanging")."""
+        refusing = how == "refusing"
+        (self.stop if refusing else self.hang)()
+        try:
+            yield
+        finally:
+            (self.start if refusing else self.resume)()
+
+
+def _signal(pid: int, number: signal.Signals) -> None:
+    """Send a signal to a process, if it has not just ended."""
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+class RedisServer(Breakable):
     """A Redis server without persistence: whatever ends it, it comes back empty."""
 
     def __init__(self) -> None:
@@ -65,20 +108,27 @@ class RedisServer:
         except RedisConnectionError:
             return False
 
-    def kill(self) -> None:
+    def processes(self) -> Iterable[int]:
+        """The one it has, if it runs."""
+        return [self.process.pid] if self.process is not None else []
+
+    def stop(self) -> None:
         """End it at once; all it held is lost."""
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(10)
             self.process = None
 
+    kill = stop
+    """What ends it is always a kill."""
+
     def close(self) -> None:
         """End it, and remove its files."""
-        self.kill()
+        self.stop()
         shutil.rmtree(self.directory, ignore_errors=True)
 
 
-class PostgresServer:
+class PostgresServer(Breakable):
     """A PostgreSQL cluster that is run by the user of that name where this process is root's."""
 
     def __init__(self) -> None:
@@ -108,6 +158,15 @@ class PostgresServer:
         """End all its processes at once."""
         self._call("pg_ctl", "-w", "-m", "immediate", "stop")
 
+    def processes(self) -> Iterable[int]:
+        """The postmaster, then its children as they are once it can make no more."""
+        postmaster = int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+        yield postmaster
+        listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
+        for pid, parent in (line.split() for line in listed.splitlines()):
+            if int(parent) == postmaster:
+                yield int(pid)
+
     @property
     def _options(self) -> str:
         return f"-p {self.port} -h {LOOPBACK} -k {self.directory} -c max_connections=50 -c shared_buffers=16MB"
@@ -115,6 +174,7 @@ class PostgresServer:
     def close(self) -> None:
         """End it, and remove its files."""
         try:
+            self.resume()
             self.stop()
         finally:
             shutil.rmtree(self.directory, ignore_errors=True)

@@ -7,8 +7,9 @@ import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
+from datetime import datetime
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from django.db import InterfaceError, OperationalError, connection
 
@@ -18,8 +19,12 @@ from flowerapp.states import SATISFIED, Status
 from flowerapp.watcher import DUTY
 from tests.acceptance.live import Live, define, describe, starts, task
 from tests.engine.support import check
+from tests.ledger import LEDGER
+from tests.probe.models import Effect, Start
 from tests.services import Site, WorkerProcess, until
 
+LONG = os.environ.get("FLOWER_TEST_FAULTS") == "long"
+"""Whether the tests may take an hour: more runs, longer outages."""
 CHILD_SECONDS = 5.0
 """A killed pool process: its task is started again within this."""
 WORKER_SECONDS = 30.0
@@ -28,6 +33,9 @@ LEADER_SECONDS = 15.0
 """A killed leader: another leads within this."""
 BROKER_SECONDS = 30.0
 """A broker that is back: every flow goes on within this."""
+
+INTERVENTIONS = ("resend", "rescue")
+"""Verbs of the history that say that the watcher had to step in."""
 
 _SUCCESSES = """
 CREATE TABLE probe_success (flow_id text, seq int, attempt int, run int, ts timestamptz DEFAULT clock_timestamp());
@@ -56,23 +64,43 @@ def successes(flow: Flow) -> list[tuple[int, int, Any]]:
 
 
 def assert_sound(*flows: Flow, ended: Status = Status.FINISH) -> None:
-    """Assert what must be true after any fault: each flow ended as it should, and nothing was lost or doubled."""
+    """Assert what must be true after any fault, and enter it in the ledger.
+
+    Each flow ended as it should, nothing was lost or doubled, and nothing is Running without a living worker.
+    """
     for flow in flows:
         flow.refresh_from_db()
-        assert flow.status is ended, describe(flow)
+    stuck = [flow for flow in flows if flow.status is not ended]
+    twice = {flow.pk: places for flow in flows if (places := _accepted_twice(flow))}
+    keys = [flow.pk for flow in flows]
+    LEDGER.count(
+        tasks=Task.objects.filter(task_flow_id__in=keys).count(),
+        lost=len(stuck),
+        doubled=sum(map(len, twice.values())),
+        interventions=Event.objects.filter(task_flow_id__in=keys, verb__in=INTERVENTIONS).count(),
+    )
+    assert not stuck, "\n".join(describe(flow) for flow in stuck)
+    assert not twice, f"accepted twice: {twice}"
+    for flow in flows:
         check(flow)
-        _assert_one_success_each(flow)
+        _assert_accepted(flow)
         _assert_order(flow)
     living = Worker.objects.living(conf.get().LEASE_SECONDS)
     forsaken = Task.objects.filter(exec_status=Status.RUNNING).exclude(worker__in=living.values("pk"))
     assert not forsaken.exists(), f"Running without a living worker: {list(forsaken)}"
 
 
-def _assert_one_success_each(flow: Flow) -> None:
+def _accepted_twice(flow: Flow) -> list[tuple[int, int]]:
+    """``(task_exec_seq, run)`` of the successes that were accepted more than once."""
     counts = Counter((seq, run) for seq, run, _ in successes(flow))
-    assert not (doubled := [place for place, count in counts.items() if count > 1]), f"accepted twice: {doubled}"
+    return [place for place, count in counts.items() if count > 1]
+
+
+def _assert_accepted(flow: Flow) -> None:
+    """Each finished task has an accepted success, and no start had the key of another run."""
+    accepted = {(seq, run) for seq, run, _ in successes(flow)}
     finished = set(flow.tasks.filter(exec_status=Status.FINISH).values_list("task_exec_seq", "run"))
-    assert finished <= set(counts), f"finished and never accepted: {finished - set(counts)}"
+    assert finished <= accepted, f"finished and never accepted: {finished - accepted}"
     runs = dict(flow.tasks.values_list("task_exec_seq", "run"))
     keys = {f"{flow.pk}:{seq}:{run}" for seq, last in runs.items() for run in range(1, last + 1)}
     assert not (odd := {each.key for each in starts(flow)} - keys), f"idempotency keys of no run: {odd}"
@@ -85,7 +113,8 @@ def _assert_order(flow: Flow) -> None:
     for start in starts(flow):
         for before in tasks[start.seq].depends_on:
             assert tasks[before].status in SATISFIED, f"task {start.seq} was started before {before} was satisfied"
-            assert satisfied[before] <= start.ts, f"task {start.seq} was started before {before} was satisfied"
+            when = satisfied.get(before, tasks[before].finished_ts)
+            assert when <= start.ts, f"task {start.seq} was started before {before} was satisfied"
 
 
 def gated(path: Path, edges: Mapping[int, Iterable[int]], *gates: int) -> Flow:
@@ -115,8 +144,10 @@ def timed(condition: Callable[[], Any], seconds: float, flow: Flow) -> float:
 
 
 def wait_starts(flow: Flow, seq: int, number: int, seconds: float) -> float:
-    """Wait until a task was started so many times; the seconds that it took."""
-    return timed(lambda: len(starts(flow, seq)) >= number, seconds, flow)
+    """Wait until a task was started so many times, and enter in the ledger how long it took."""
+    took = timed(lambda: len(starts(flow, seq)) >= number, 2 * seconds, flow)
+    LEDGER.recovered(took)
+    return took
 
 
 def wait_finished(live: Live, *flows: Flow, seconds: float) -> float:
@@ -172,3 +203,66 @@ def alive(site: Site) -> bool:
 def rescues(flow: Flow) -> int:
     """How often the flow's history says that a task was rescued."""
     return Event.objects.filter(task_flow_id=flow.pk, verb="rescue").count()
+
+
+# Recoveries and effects
+
+
+def database_clock() -> datetime:
+    """The time by the clock that also stamps the starts."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        return cast("datetime", cursor.fetchone()[0])
+
+
+def recovered(flow: Flow, seq: int, since: datetime, seconds: float) -> None:
+    """Wait until a task is started after ``since``, and enter in the ledger how long that took."""
+    again = Start.objects.filter(flow_id=flow.pk, seq=seq, ts__gt=since).order_by("ts")
+    start = until(again.first, 2 * seconds, what=lambda: f"task {seq} was not started again. {describe(flow)}")
+    LEDGER.recovered((start.ts - since).total_seconds())
+
+
+def assert_effects(*flows: Flow) -> None:
+    """Each accepted success of the program Effect had its effect once, and nothing else had one."""
+    for flow in flows:
+        programs = dict(flow.tasks.values_list("task_exec_seq", "program"))
+        accepted = sorted(
+            f"{flow.pk}:{seq}:{run}" for seq, run, _ in successes(flow) if programs[seq] == Effect.__name__
+        )
+        assert sorted(Effect.objects.filter(flow_id=flow.pk).values_list("key", flat=True)) == accepted
+
+
+# Recovery
+
+
+def wait_going(live: Live, *flows: Flow, seconds: float = BROKER_SECONDS) -> float:
+    """Wait until all that was ready has been started and each open flow has got on, and enter how long that took.
+
+    What is ready and open is looked at now, so call it when the server is back.
+    """
+    begun = time.monotonic()
+    keys = [flow.pk for flow in flows]
+
+    def look() -> tuple[list[int], dict[str, int]]:
+        ready = Task.objects.filter(task_flow_id__in=keys).startable().values_list("pk", flat=True)
+        left = Flow.objects.filter(pk__in=keys).open().values_list("pk", flat=True)
+        counts = finished_counts(*left)
+        return list(ready), {each: counts[each] for each in left}
+
+    ready, before = until(steady(look))
+
+    def going() -> bool:
+        after = finished_counts(*before)
+        got_on = all(after[each] > count for each, count in before.items())
+        return got_on and not Task.objects.filter(pk__in=ready).startable().exists()
+
+    until(steady(going), 2 * seconds, what=lambda: "\n".join(map(describe, flows[:3])) + live.news[-6000:])
+    took = time.monotonic() - begun
+    LEDGER.recovered(took)
+    return took
+
+
+def finished_counts(*keys: str) -> Counter[str]:
+    """``{task_flow_id: finished tasks}`` of these flows."""
+    done = Task.objects.filter(task_flow_id__in=keys, exec_status=Status.FINISH).order_by()
+    return Counter(done.values_list("task_flow_id", flat=True))

@@ -24,6 +24,7 @@ def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
     return name
 
 
+@pytest.mark.fault("a program runs into its time limit, or is unknown to the worker")
 def test_limits(live: Live, gate: Path, elsewhere: str) -> None:
     """Several flows at once, because they only wait."""
     live.site.start_all(4)

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -13,10 +15,19 @@ import pytest
 
 from flowerapp import engine
 from flowerapp.canvas import place_of
-from flowerapp.models import Flow
+from flowerapp.models import Event, Flow, Task
 from tests.acceptance.live import Live, define, start_counts
-from tests.faults.support import BROKER_SECONDS, assert_sound, wait_finished
+from tests.faults.support import (
+    BROKER_SECONDS,
+    assert_sound,
+    signal_group,
+    wait_finished,
+    wait_going,
+    wait_starts,
+)
 from tests.faults.test_redis import chain, forks
+from tests.ledger import LEDGER
+from tests.probe.models import Start
 from tests.services import ROOT, until
 
 REGISTER_AND_DIE = """
@@ -51,18 +62,28 @@ class Queues:
         """All messages of a queue."""
         return [message for key in self.keys(queue) for message in self.client.lrange(key, 0, -1)]
 
+    def length(self, queue: str = "default") -> int:
+        """Number of messages of a queue."""
+        return sum(self.client.llen(key) for key in self.keys(queue))
+
     def place(self, message: bytes) -> tuple[str, int]:
         """The task that a message is about."""
         found = place_of(json.loads(message)["headers"]["id"])
         assert found is not None
         return found
 
-    def lose(self, flow: Flow, seq: int) -> None:
-        """Delete the message about a task."""
-        for key in self.keys():
+    def places(self, queue: str = "default") -> list[tuple[str, int]]:
+        """The tasks that the messages of a queue are about."""
+        return [self.place(message) for message in self.messages(queue)]
+
+    def lose(self, flow_id: str, seq: int, queue: str = "default") -> int:
+        """Delete the message about a task; the number deleted."""
+        lost = 0
+        for key in self.keys(queue):
             for message in self.client.lrange(key, 0, -1):
-                if self.place(message) == (flow.pk, seq):
-                    self.client.lrem(key, 0, message)
+                if self.place(message) == (flow_id, seq):
+                    lost += self.client.lrem(key, 0, message)
+        return lost
 
     def double_in_reverse(self, queue: str = "default") -> int:
         """Put two copies of each message in reverse order; the number of copies."""
@@ -90,51 +111,81 @@ def queues(live: Live) -> Iterator[Queues]:
     made.close()
 
 
+@pytest.mark.fault("the registering process is killed between commit and send", within=BROKER_SECONDS)
 def test_the_registering_process_dies_between_commit_and_send(live: Live) -> None:
     live.site.start_all(2)
     name = define(forks(1, 3))
     command = [sys.executable, "-c", REGISTER_AND_DIE, name]
     died = subprocess.run(command, env={**os.environ, **live.site.environment}, cwd=ROOT, timeout=60)
-    assert died.returncode == -9
+    assert died.returncode == -signal.SIGKILL
     flow = Flow.objects.get(task_id=name)
+    wait_starts(flow, 1, 1, BROKER_SECONDS)
     wait_finished(live, flow, seconds=BROKER_SECONDS)
     assert_sound(flow)
     assert set(start_counts(flow).values()) == {1}
 
 
-def test_waiting_messages_come_twice_and_in_reverse(live: Live, queues: Queues) -> None:
-    name, other = define(forks(1, 6)), define(chain(25))
-    flows = [engine.register(each) for each in (name, other) for _ in range(10)]
+@pytest.mark.fault("every message comes twice and in reverse")
+def test_every_message_comes_twice_and_those_that_wait_in_reverse(live: Live, queues: Queues) -> None:
+    """Also those that the workers send; and in the middle of it all that wait are doubled and turned round again."""
+    live.site.environment["FLOWER_PROBE_TWICE"] = "1"
+    flows = [engine.register(define(edges)) for edges in (chain(60), forks(5, 8), forks(1, 60), forks(3, 40))]
     assert queues.double_in_reverse() == 2 * len(flows)
     live.site.start_all(2, 2)
+    turned = 0
+    for reached in (20, 80, 140):
+        until(lambda reached=reached: Start.objects.count() >= reached)  # type: ignore[misc] # a lambda in a loop
+        for worker in live.site.workers:
+            signal_group(worker, signal.SIGSTOP)
+        turned += queues.double_in_reverse()
+        for worker in live.site.workers:
+            signal_group(worker, signal.SIGCONT)
+    assert turned > 40
     live.finish(*flows)
     assert_sound(*flows)
     assert all(set(start_counts(flow).values()) == {1} for flow in flows)
     live.assert_faultless(*flows)
 
 
-def test_every_message_comes_twice(live: Live) -> None:
-    """Also those that the workers send."""
-    live.site.environment["FLOWER_PROBE_TWICE"] = "1"
-    live.site.start_all(2, 2)
-    flows = [engine.register(define(edges)) for edges in (chain(60), forks(5, 8), forks(1, 60))]
-    live.finish(*flows)
-    assert_sound(*flows)
-    assert all(set(start_counts(flow).values()) == {1} for flow in flows)
-    live.assert_faultless(*flows)
+@pytest.mark.fault("single messages of chains and chords are lost", within=BROKER_SECONDS)
+def test_each_message_of_a_chord_and_a_chains_next_are_lost_one_by_one(live: Live, queues: Queues) -> None:
+    """Each in a flow of its own: those of the header, the body's, and the second and a later one of a chain.
 
-
-def test_the_messages_of_a_chords_header_are_lost_one_by_one(live: Live, queues: Queues) -> None:
+    What is to be lost waits in a queue that nobody serves until it is gone.
+    """
     width = 4
-    edges = forks(1, width) | {width + 3: [width + 2]}
-    name = define(edges, {1: {"queue": "roots"}})
-    flows = [engine.register(name) for _ in range(width)]
-    live.site.start("-Q", "roots", "-c", "1").wait_ready()
-    until(lambda: len(queues.messages()) == width * len(flows))
-    for number, flow in enumerate(flows):
-        queues.lose(flow, 2 + number)
-    assert len(queues.messages()) == (width - 1) * len(flows)
+    fork_join = forks(1, width) | {width + 3: [width + 2]}
+    lost = [(fork_join, seq) for seq in range(2, width + 3)] + [(chain(6), 2), (chain(6), 5)]
+    flows = [engine.register(define(edges, {seq: {"queue": "late"}})) for edges, seq in lost]
     live.site.start("-Q", "default", "-c", "2").wait_ready()
+    places = {(flow.pk, seq) for flow, (_, seq) in zip(flows, lost, strict=True)}
+    until(lambda: set(queues.places("late")) == places, what=lambda: str(queues.places("late")))
+    assert [queues.lose(*place, "late") for place in places] == [1] * len(places)
+    live.site.start("-Q", "late", "-c", "1").wait_ready()
+    wait_going(live, *flows)
     wait_finished(live, *flows, seconds=BROKER_SECONDS)
     assert_sound(*flows)
-    assert all(start_counts(flow) == dict.fromkeys(edges, 1) for flow in flows)
+    assert all(start_counts(flow) == dict.fromkeys(edges, 1) for flow, (edges, _) in zip(flows, lost, strict=True))
+
+
+@pytest.mark.fault("a few messages are lost from a queue that is never empty", within=BROKER_SECONDS)
+def test_a_few_messages_are_lost_from_a_queue_that_is_never_empty(live: Live, queues: Queues) -> None:
+    """New tasks come as quickly as the old are done, so the queue always holds more messages than were lost."""
+    short, few = 40, 5
+    single = define({1: []}, {1: {"program": "EchoParamTimeSleep", "parameters": {"SLEEP_TIME_SECOND": 0.05}}})
+    flows = [engine.register(single) for _ in range(2 * short)]
+    assert sum(queues.lose(flow.pk, 1) for flow in flows[short : short + few]) == few
+    begun = time.monotonic()
+    waiting = Task.objects.filter(task_flow_id__in=[flow.pk for flow in flows[short : short + few]], attempt=0)
+    live.site.start_all(2)
+    lengths = []
+    while waiting.exists():
+        lengths.append(queues.length())
+        flows += [engine.register(single) for _ in range(short - lengths[-1])]
+        assert time.monotonic() - begun < 2 * BROKER_SECONDS, f"{waiting.count()} of {few} were not started"
+    LEDGER.recovered(time.monotonic() - begun)
+    assert min(lengths) > few
+    wait_finished(live, *flows, seconds=BROKER_SECONDS)
+    assert_sound(*flows)
+    resent = {event.task_flow_id for event in Event.objects.filter(verb="resend")}
+    assert resent == {flow.pk for flow in flows[short : short + few]}

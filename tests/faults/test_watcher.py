@@ -55,6 +55,30 @@ def test_nobody_is_taken_for_dead_when_the_machine_was_asleep(seconds: int, resc
 
 
 @pytest.mark.django_db(transaction=True)
+def test_nobody_is_taken_for_dead_when_a_duty_hung(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database stood still while one waited for it, and nobody could give a sign of life."""
+    looked: list[str] = []
+    ours = watching(looked)
+    clock = [1000.0]
+
+    def hang() -> int:
+        clock[0] += 20
+        return 0
+
+    monkeypatch.setattr(loops.time, "monotonic", lambda: clock[0])
+    ours.duties.insert(0, ("hang", 1000, hang))
+    ours.look()
+    assert looked == []
+    clock[0] += 3
+    ours.look()
+    assert ours.leads
+    assert looked == ["settle"]
+    clock[0] += 100
+    ours.look()
+    assert looked == ["settle", "rescue", "settle"]
+
+
+@pytest.mark.django_db(transaction=True)
 def test_a_loop_that_fails_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     looked: list[str] = []
     ours = watching(looked)

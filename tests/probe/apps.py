@@ -1,6 +1,7 @@
 """The app's configuration."""
 
 import os
+from pathlib import Path
 
 from django.apps import AppConfig
 
@@ -13,7 +14,7 @@ class ProbeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Measure or double messages where the tests ask for it."""
+        """Measure or double messages, or stop at a step of a task, where the tests ask for it."""
         if path := os.environ.get("FLOWER_PROBE_MESSAGES"):
             from tests.probe import measure
 
@@ -22,3 +23,7 @@ class ProbeConfig(AppConfig):
             from tests.probe import twice
 
             twice.install()
+        if path := os.environ.get("FLOWER_PROBE_CRASH"):
+            from tests.probe import crash
+
+            crash.install(Path(path))

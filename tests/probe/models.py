@@ -17,3 +17,14 @@ class Start(models.Model):
 
     def __str__(self) -> str:
         return f"{self.flow_id} {self.seq}"
+
+
+class Effect(models.Model):
+    """What a test program does to the world, at most once for each idempotency key."""
+
+    key = models.CharField(max_length=300, unique=True)
+    flow_id = models.CharField(max_length=256)
+    seq = models.IntegerField()
+
+    def __str__(self) -> str:
+        return self.key

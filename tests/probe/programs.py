@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ctypes
 import os
 import signal
 import time
@@ -124,3 +125,42 @@ def persist(ctx: Context) -> dict[str, Any]:
     """Leave a row, however often the database goes away, and read the input."""
     record(ctx)
     return {"seq": ctx.seq, "had": len(str(ctx.input))}
+
+
+@program("Effect")
+def effect(ctx: Context, after: list[int] | None = None, seconds: float = 0) -> dict[str, Any]:
+    """Leave a row, and have an effect in the middle of ``seconds``, once the tasks ``after`` have finished."""
+    record(ctx)
+    deadline = time.monotonic() + 60
+    while not _finished(ctx.flow_id, after or []):
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"tasks {after} did not finish")
+        time.sleep(0.05)
+    time.sleep(seconds / 2)
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO probe_effect (key, flow_id, seq) VALUES (%s, %s, %s) ON CONFLICT (key) DO NOTHING",
+            [ctx.idempotency_key, ctx.flow_id, ctx.seq],
+        )
+    time.sleep(seconds / 2)
+    return {"key": ctx.idempotency_key}
+
+
+def _finished(flow_id: str, seqs: list[int]) -> bool:
+    query = "SELECT count(*) FROM kr_task_stat WHERE task_flow_id = %s AND task_exec_seq = %s AND exec_status = 3"
+    with connection.cursor() as cursor:
+        for seq in seqs:
+            cursor.execute(query, [flow_id, seq])
+            if cursor.fetchone() != (1,):
+                return False
+    return True
+
+
+@program("HoldLock")
+def hold_lock(ctx: Context, seconds: float) -> dict[str, Any]:
+    """Leave a row, then let no other thread of this process run for ``seconds``."""
+    record(ctx)
+    left = int(seconds)
+    while left:
+        left = ctypes.PyDLL(None).sleep(left)
+    return {"held": seconds}
