@@ -36,7 +36,7 @@ from tests.ledger import LEDGER
 from tests.probe.models import Effect
 from tests.services import fresh_database, until
 
-BATCHES = 10 if LONG else 1
+BATCHES = 5 if LONG else 1
 TASKS = 2000
 """Tasks that a batch has at least; it goes on while there are faults to come."""
 OPEN_AT_ONCE = 60
