@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 from flowerapp import values
+from flowerapp.engine.state import change_state, get_state
 from flowerapp.models import Flow, Log, Task
 from flowerapp.querysets import Claim
 from flowerapp.querysets.steady import steady
@@ -18,12 +20,32 @@ READ_SECONDS = 30.0
 
 def input_of(flow_id: str, seq: int) -> Any:
     """Input of a task: the flow's if it waits for none, else what its satisfied dependencies returned."""
-    depends_on = Task.objects.one(flow_id, seq).values_list("depends_on", flat=True).get()
+    depends_on, merge = Task.objects.one(flow_id, seq).values_list("depends_on", "merge").get()
     if not depends_on:
         return Flow.objects.values_list("input", flat=True).get(pk=flow_id)
     before = Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=depends_on, exec_status__in=SATISFIED)
-    outputs = before.order_by("task_exec_seq").values_list("output", flat=True)
-    return values.merge([{} if output is None else output for output in outputs])
+    found = before.order_by("task_exec_seq").values_list("task_exec_seq", "output")
+    outputs = {each: {} if output is None else output for each, output in found}
+    return values.merge_objects(outputs) if merge else values.merge(list(outputs.values()))
+
+
+def output_of(flow_id: str, step: int | str) -> Any:
+    """Output of a satisfied task, by its ``task_seq``, its name, or its program where only one task has that.
+
+    Raises KeyError with a sentence if there is no such task, several, or it is not satisfied.
+    """
+    tasks = Task.objects.filter(task_flow_id=flow_id)
+    if isinstance(step, int):
+        found = list(tasks.filter(task_seq=step)[:2])
+    else:
+        found = list(tasks.filter(name=step)[:2]) or list(tasks.filter(program=step)[:2])
+    if not found:
+        raise KeyError(f"flow {flow_id} has no task {step!r}")
+    if len(found) > 1:
+        raise KeyError(f"several tasks of flow {flow_id} run {step!r}; name the step, or use its task_seq")
+    if found[0].status not in SATISFIED:
+        raise KeyError(f"task {step!r} of flow {flow_id} is {found[0].status.label}, so it has no output yet")
+    return found[0].output
 
 
 @dataclass(frozen=True)
@@ -78,12 +100,18 @@ class Context:
         mine = Task.objects.one(self.flow_id, self.seq).filter(exec_status=Status.RUNNING, attempt=self.attempt)
         return not mine.exists()
 
-    def output_of(self, seq: int) -> Any:
-        """Output of a satisfied task of the same flow, by its ``task_seq``; KeyError if there is none."""
-        found = Task.objects.filter(task_flow_id=self.flow_id, task_seq=seq, exec_status__in=SATISFIED).first()
-        if found is None:
-            raise KeyError(f"flow {self.flow_id} has no satisfied task with task_seq {seq}")
-        return found.output
+    def output_of(self, step: int | str) -> Any:
+        """Output of a satisfied task of the same flow, by ``task_seq``, name or program; KeyError if there is none."""
+        return steady(lambda: output_of(self.flow_id, step), READ_SECONDS)
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The object that the flow's programs share, as it is now; a copy."""
+        return steady(lambda: get_state(self.flow_id), READ_SECONDS)
+
+    def change_state(self, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any]:
+        """Change the shared object as ``engine.change_state`` does; what was stored."""
+        return change_state(self.flow_id, change)
 
     def log(self, message: str) -> None:
         """Write a line to the task's log."""

@@ -103,6 +103,12 @@ class IdempotencyConflictError(StateConflictError):
     code = "idempotency_conflict"
 
 
+class ContendedStateError(FlowerError):
+    """Others keep changing the shared state of the flow."""
+
+    code = "contended_state"
+
+
 class RetryTask(FlowerError):  # noqa: N818 - an instruction, like Celery's Retry, not a fault
     """The program asks to be started again."""
 

@@ -34,6 +34,10 @@ class Node:
     """Seconds before each retry; None takes the program's policy."""
     time_limit: int | None = None
     """Seconds; None takes the program's."""
+    name: str = ""
+    """What other steps call it; unique in its workflow, or empty."""
+    merge: bool = False
+    """Whether its input is one object made of the objects that several steps before it returned."""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,10 @@ class Plan:
         if len(self.nodes) > conf.get().MAX_TASKS:
             yield Problem(f"{len(self.nodes):,} steps; the limit is {conf.get().MAX_TASKS:,} (FLOWER['MAX_TASKS'])")
         seen: set[int] = set()
+        names: dict[str, int] = {}
         for node in self.nodes:
+            if node.name and names.setdefault(node.name, node.seq) != node.seq:
+                yield Problem(f"step {names[node.name]} is named {node.name!r} too; use another", node.seq, "name")
             if node.seq in seen:
                 yield Problem(f"task_seq {node.seq} is used twice; give each step its own", node.seq, "task_seq")
             seen.add(node.seq)
@@ -110,6 +117,8 @@ def node_problems(node: Node) -> Iterator[Problem]:
         yield Problem(f"time_limit {node.time_limit} is out of range; use seconds, 1 or more", node.seq, "time_limit")
     if len(node.queue) > 256 or _NOT_IN_NAMES.search(node.queue):
         yield Problem("queue has over 256 characters, a slash or a control character", node.seq, "queue")
+    if len(node.name) > 256 or _NOT_IN_NAMES.search(node.name):
+        yield Problem("name has over 256 characters, a slash or a control character", node.seq, "name")
     yield from program_problems(node)
 
 

@@ -73,8 +73,18 @@ class Context(Protocol):
     def cancelled(self) -> bool:
         """Whether the outcome of this attempt is no longer wanted; asks the database."""
 
-    def output_of(self, seq: int) -> Any:
-        """Output of a satisfied task of the same flow, by its ``task_seq``; KeyError if there is none."""
+    def output_of(self, step: int | str) -> Any:
+        """Output of a satisfied task of the same flow, by ``task_seq``, name or program; KeyError if there is none."""
+
+    @property
+    def state(self) -> dict[str, Any]:
+        """The object that the flow's programs share, as it is now; a copy."""
+
+    def change_state(self, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any]:
+        """Change the shared object: ``change`` gets a copy, and changes it or returns another; what was stored.
+
+        It is called again when somebody else was quicker.
+        """
 
     def log(self, message: str) -> None:
         """Write a line to the task's log."""

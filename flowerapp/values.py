@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from typing import Any
 
 from flowerapp import conf
@@ -113,6 +114,21 @@ def merge(outputs: list[Any]) -> Any:
     if len(kept) == 1:
         return kept[0]
     return kept or {}
+
+
+def merge_objects(outputs: Mapping[int, Any]) -> dict[str, Any]:
+    """One object made of the outputs of several tasks, by seq; of a key that several have, the last is taken.
+
+    Raises InvalidValueError naming the task whose output is no object.
+    """
+    merged: dict[str, Any] = {}
+    for seq, output in sorted(outputs.items()):
+        if not isinstance(output, dict):
+            raise InvalidValueError(
+                f"the output of task {seq} is no object, so it cannot be merged; return one, or turn merge off"
+            )
+        merged |= output
+    return merged
 
 
 def secret(key: str) -> bool:

@@ -104,7 +104,7 @@ class FlowAdmin(VerbAdmin):
     """Flows, read-only, with verbs."""
 
     verbs = FLOW_VERBS
-    list_display = ["state", "flow", "workflow", "failure", "progress", "priority", "registered", "took"]
+    list_display = ["status", "flow", "workflow", "failure", "progress", "priority", "registered", "took"]
     list_display_links = None
     list_filter = [StatusFilter, WorkflowFilter, ("registered_ts", admin.DateFieldListFilter)]
     search_fields = ["task_flow_id__startswith", "task_id__icontains"]
@@ -134,7 +134,7 @@ class FlowAdmin(VerbAdmin):
         return show.link(show.workflow_url(obj.task_id), obj.task_id)
 
     @admin.display(description="status", ordering="exec_status")
-    def state(self, obj: Flow) -> SafeString:
+    def status(self, obj: Flow) -> SafeString:
         """Badge."""
         return show.flow_badge(obj)
 

@@ -310,10 +310,10 @@ class StepInline(InlineBase):
             },
         ),
         (
-            "More: JSON parameters, queue, retries, time limit",
+            "More: JSON parameters, queue, retries, time limit, name, merge",
             {
                 "classes": ["collapse"],
-                "fields": ["parameters", ("queue", "max_retries", "retry_delay", "time_limit")],
+                "fields": ["parameters", ("queue", "max_retries", "retry_delay", "time_limit"), ("name", "merge")],
             },
         ),
     ]

@@ -62,6 +62,14 @@ class AnyField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
+class MaskedField(AnyField):
+    """Any JSON value, shown with the values of secret-looking keys masked."""
+
+    def to_representation(self, value: Any) -> Any:
+        """The value, masked."""
+        return values.masked(value)
+
+
 @extend_schema_field(OpenApiTypes.OBJECT)
 class ParametersField(serializers.Field[Any, Any, Any, Any]):
     """A JSON object of parameters; secrets show as ``••••``."""

@@ -78,12 +78,13 @@ class FlowSerializer(ModelSerializer):
 class FlowDetailSerializer(FlowSerializer):
     """A flow by itself."""
 
-    input = fields.AnyField(read_only=True)
+    input = fields.MaskedField(read_only=True)
+    state = fields.MaskedField(read_only=True, help_text="The object that its programs share.")
     tasks = serializers.SerializerMethodField(help_text="Number of tasks in each state.")
     unserved_queues = serializers.SerializerMethodField(help_text="Queues that its tasks wait in and nobody serves.")
 
     class Meta(FlowSerializer.Meta):
-        fields = [*FlowSerializer.Meta.fields, "input", "tasks", "unserved_queues"]
+        fields = [*FlowSerializer.Meta.fields, "input", "state", "tasks", "unserved_queues"]
         read_only_fields = fields
 
     def get_tasks(self, flow: Flow) -> dict[str, int]:
@@ -116,6 +117,7 @@ class TaskSerializer(ModelSerializer):
             "depends_on",
             "task_id",
             "task_seq",
+            "name",
             "program",
             "status",
             "exec_status",
@@ -129,6 +131,7 @@ class TaskSerializer(ModelSerializer):
             "max_retries",
             "retry_delay",
             "time_limit",
+            "merge",
             "pending",
             "attempt",
             "retries",

@@ -71,6 +71,7 @@ class StepSerializer(fields.StrictSerializer):
     """One step of a workflow."""
 
     task_seq = fields.StrictIntegerField()
+    name = fields.StrictTextField(default="", help_text="What ctx.output_of calls it; may be empty.")
     program = fields.StrictTextField()
     task_priority = fields.StrictIntegerField(default=0, help_text="−20 (first) to 19 (last).")
     parameters = fields.ParametersField(default=dict)
@@ -85,6 +86,7 @@ class StepSerializer(fields.StrictSerializer):
     max_retries = fields.StrictIntegerField(allow_null=True, default=None, help_text="3 means 4 starts.")
     retry_delay = fields.StrictIntegerField(allow_null=True, default=None, help_text="Seconds.")
     time_limit = fields.StrictIntegerField(allow_null=True, default=None, help_text="Seconds.")
+    merge = fields.StrictBooleanField(default=False, help_text="One object of those that the steps before it return.")
 
     class Meta:
         list_serializer_class = StepListSerializer

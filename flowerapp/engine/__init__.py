@@ -25,6 +25,7 @@ from flowerapp.engine.links import settle
 from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend, wake
 from flowerapp.engine.registering import plan_of, register, uuid7
 from flowerapp.engine.sending import hand_over, send, send_what_waits_for
+from flowerapp.engine.state import change_state, get_state
 
 __all__ = [
     "REFUSED",
@@ -32,11 +33,13 @@ __all__ = [
     "adopt",
     "cancel",
     "change",
+    "change_state",
     "define",
     "delete",
     "failed",
     "finished",
     "get_flow",
+    "get_state",
     "get_task",
     "hand_over",
     "look_again",

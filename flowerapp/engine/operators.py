@@ -185,6 +185,8 @@ def rerun(
 ) -> Flow:
     """Put tasks back to Wait and send the ready ones: the failed ones, ``from_seq`` and all after it, or all.
 
+    With all of them, the shared state is empty again.
+
     ``parameters`` are changed first, by ``task_exec_seq``; ``refresh`` takes the definition's present program,
     parameters and options for the tasks it resets. Raises UnknownFlowError, UnknownTaskError, InvalidPlanError, or
     StateConflictError if nothing failed, or a task in the affected set is Running (``details["running"]`` lists them).
@@ -203,6 +205,8 @@ def rerun(
             _change(flow, tasks, seq, parameters=changed, actor=actor, why=why)
         for task in reset:
             _must_fit(task.task_exec_seq, task, flow.task_id)
+        if all_tasks:
+            Flow.objects.forget_state(flow_id)
         how = {"all": True} if all_tasks else {"from": from_seq} if from_seq is not None else {"failed": True}
         told = {**how, "refresh": refresh, "tasks": moved, "seqs": sorted(affected)[:100]}
         Event.objects.record("rerun", flow_id, from_seq, actor=actor, reason=why, details=told)

@@ -135,6 +135,8 @@ def options_of(node: Node, flow_priority: int) -> dict[str, Any]:
         "max_retries": node.max_retries,
         "retry_delay": node.retry_delay,
         "time_limit": node.time_limit,
+        "name": node.name,
+        "merge": node.merge,
     }
 
 

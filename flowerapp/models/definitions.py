@@ -67,6 +67,16 @@ class TaskDefinition(models.Model):
     time_limit = models.PositiveIntegerField(
         null=True, blank=True, help_text="Seconds; it can only tighten the program's."
     )
+    name = models.CharField(
+        max_length=256,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What ctx.output_of calls it; may be empty.",
+    )
+    merge = models.BooleanField(
+        default=False, db_default=False, help_text="Make one object of the objects that the steps before it return."
+    )
 
     objects = DefinitionQuerySet.as_manager()
 
@@ -122,6 +132,8 @@ class TaskDefinition(models.Model):
             max_retries=self.max_retries,
             retry_delay=self.retry_delay,
             time_limit=self.time_limit,
+            name=self.name,
+            merge=self.merge,
         )
 
     def _check_columns(self) -> None:

@@ -31,6 +31,10 @@ class Flow(models.Model):
     task_priority = fields.priority_field(db_default=0)
     held = models.BooleanField(default=False, db_default=False, help_text="Suspended by a person; no task is started.")
     input = models.JSONField(default=dict, db_default=_empty(), blank=True)
+    state = models.JSONField(
+        default=dict, db_default=_empty(), blank=True, help_text="Object that its programs share and may change."
+    )
+    state_version = models.IntegerField(default=0, db_default=0, help_text="Changes of the shared state so far.")
     open_sinks = models.IntegerField(default=0, db_default=0, help_text="Last tasks that are not satisfied yet.")
     failed_seq = models.IntegerField(null=True, blank=True, help_text="The task that failed first.")
     registered_ts = models.DateTimeField(db_default=Now())
@@ -134,6 +138,8 @@ class Task(models.Model):
     max_retries = models.IntegerField(null=True, blank=True)
     retry_delay = models.IntegerField(null=True, blank=True)
     time_limit = models.IntegerField(null=True, blank=True)
+    name = models.CharField(max_length=256, blank=True, default="", db_default="")
+    merge = models.BooleanField(default=False, db_default=False)
 
     depends_on = models.JSONField(
         default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Seqs it depends on."

@@ -48,6 +48,16 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         """Remember the first task that failed."""
         return self.filter(pk=flow_id, failed_seq__isnull=True).update(failed_seq=seq)
 
+    def replace_state(self, flow_id: str, version: int, state: dict[str, Any]) -> int:
+        """Store the shared state, unless it is no longer that of ``version``."""
+        value = Value(state, models.JSONField())
+        return self.filter(pk=flow_id, state_version=version).update(state=value, state_version=F("state_version") + 1)
+
+    def forget_state(self, flow_id: str) -> int:
+        """Let the shared state be empty, as at the beginning."""
+        value = Value({}, models.JSONField())
+        return self.filter(pk=flow_id).update(state=value, state_version=F("state_version") + 1)
+
     def hold(self, flow_id: str) -> int:
         """Let no task of an open flow be started."""
         return (

@@ -49,6 +49,7 @@ def document(task_id: str) -> Document:
 def _step(row: TaskDefinition) -> Document:
     return {
         "task_seq": row.task_seq,
+        "name": row.name,
         "program": row.program,
         "task_priority": row.task_priority,
         "parameters": row.all_parameters,
@@ -56,6 +57,7 @@ def _step(row: TaskDefinition) -> Document:
         "queue": row.queue or None,
         "pool": None,
         **{name: getattr(row, name) for name in _OPTIONS},
+        "merge": row.merge,
     }
 
 
@@ -67,6 +69,8 @@ def _row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
         task_priority=step.get("task_priority") or 0,
         depends_on=step.get("depends_on"),
         queue=step.get("queue") or "",
+        name=step.get("name") or "",
+        merge=bool(step.get("merge")),
         **{name: step.get(name) for name in _OPTIONS},
     )
     row.set_parameters(step.get("parameters") or {})

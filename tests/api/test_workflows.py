@@ -17,6 +17,7 @@ pytestmark = pytest.mark.django_db
 
 STEP = {
     "task_seq": 1,
+    "name": "",
     "program": "Return",
     "task_priority": 0,
     "parameters": {},
@@ -26,6 +27,7 @@ STEP = {
     "max_retries": None,
     "retry_delay": None,
     "time_limit": None,
+    "merge": False,
 }
 DOCUMENT: dict[str, Any] = {
     "task_id": "etl",
@@ -35,7 +37,7 @@ DOCUMENT: dict[str, Any] = {
         STEP,
         STEP | {"task_seq": 3, "depends_on": [1], "queue": "transcoding", "parameters": {"value": {"deep": [1, None]}}},
         STEP | {"task_seq": 2, "depends_on": [], "task_priority": -7, "retry_delay": 1, "time_limit": 9},
-        STEP | {"task_seq": 9, "parameters": {"value": "x" * 2000}},
+        STEP | {"task_seq": 9, "name": "long", "merge": True, "parameters": {"value": "x" * 2000}},
     ],
 }
 

@@ -29,6 +29,7 @@ TASK_COLUMNS = (
     "depends_on",
     "task_id",
     "task_seq",
+    "name",
     "program",
     "exec_status",
     "error",
@@ -39,6 +40,7 @@ TASK_COLUMNS = (
     "max_retries",
     "retry_delay",
     "time_limit",
+    "merge",
     "pending",
     "attempt",
     "retries",
@@ -100,6 +102,7 @@ def task_document(task: Task) -> dict[str, Any]:
 def whole_document(flow: Flow) -> dict[str, Any]:
     """A flow with its tasks, history, logs, and the queues that it waits in and nobody serves."""
     return flow_document(flow) | {
+        "state": values.masked(flow.state),
         "tasks": [task_document(task) for task in flow.tasks.order_by("task_exec_seq")],
         "history": [_columns(event, EVENT_COLUMNS) for event in Event.objects.filter(task_flow=flow).order_by("id")],
         "logs": [_columns(line, LOG_COLUMNS) for line in Log.objects.filter(task_flow=flow).order_by("id")],
