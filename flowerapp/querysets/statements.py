@@ -52,7 +52,8 @@ WITH claimed AS (
            started_ts = STATEMENT_TIMESTAMP(), suspended_ts = NULL
       FROM kr_task_flow f
      WHERE t.task_flow_id = %(flow)s AND t.task_exec_seq = %(seq)s
-       AND t.exec_status = 0 AND t.pending = 0 AND NOT t.parked AND t.program <> ''
+       AND t.exec_status + t.pending = 0  -- both are 0; a sum, for the planner is to take the key and no partial index
+       AND NOT t.parked AND t.program <> ''
        AND (t.due_ts IS NULL OR t.due_ts <= STATEMENT_TIMESTAMP())
        AND f.task_flow_id = t.task_flow_id AND NOT f.held AND f.exec_status IN (0, 1, 2)
        AND NOT EXISTS (SELECT FROM kr_worker w
@@ -73,7 +74,7 @@ FINISH = """
 WITH done AS (
     UPDATE kr_task_stat
        SET exec_status = 3, output = %(output)s::jsonb, finished_ts = STATEMENT_TIMESTAMP(), error = '', traceback = ''
-     WHERE task_flow_id = %(flow)s AND task_exec_seq = %(seq)s AND exec_status = 1 AND attempt = %(attempt)s
+     WHERE task_flow_id = %(flow)s AND task_exec_seq = %(seq)s AND exec_status + 0 = 1 AND attempt = %(attempt)s
     RETURNING task_flow_id, dependents
 ), follower AS (
     SELECT t.id
