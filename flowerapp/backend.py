@@ -10,7 +10,6 @@ from typing import Any
 
 from celery import signature, states
 from celery.exceptions import TimeLimitExceeded
-from celery.worker import state as worker_state
 from django.db import InterfaceError, OperationalError, connection
 from django_celery_results.backends.database import DatabaseBackend
 
@@ -50,20 +49,28 @@ class Loss:
 
 
 _losses: deque[Loss] = deque()
-"""What could not be recorded yet, because the database was away."""
+"""What the parent was told of its pool and its keeper has not recorded yet."""
+os.register_at_fork(after_in_child=_losses.clear)
+
+
+def unrecorded() -> set[tuple[str, int]]:
+    """Flow and seq of the tasks whose process ended and whose end is still to be recorded."""
+    return {(loss.flow_id, loss.seq) for loss in list(_losses)}
 
 
 def record_lost() -> None:
-    """Record the ends of processes that are not recorded yet; raises while the database is away."""
+    """Record the ends of processes that are not recorded yet; raises while the database is away.
+
+    For one thread of the parent; its event loop should not wait for the database.
+    """
     while _losses:
-        loss = _losses.popleft()
         try:
-            loss.record()
+            _losses[0].record()
         except (OperationalError, InterfaceError):
-            _losses.appendleft(loss)
             raise
         except Exception:
-            logger.exception("could not record %s; the watcher will mend it", loss)
+            logger.exception("could not record %s; it will be rescued", _losses[0])
+        _losses.popleft()
 
 
 class FlowBackend(DatabaseBackend):  # type: ignore[misc] # the package has no types
@@ -99,24 +106,24 @@ class FlowBackend(DatabaseBackend):  # type: ignore[misc] # the package has no t
 
         Errors of programs don't come here; the engine has recorded them.
         """
-        if place := canvas.place_of(task_id):
-            _losses.append(Loss(*place, identity.worker(), _process_of(task_id), exc))
-            try:
-                record_lost()
-            except (OperationalError, InterfaceError) as error:
-                logger.warning("could not record the end of a process yet: %r", error)
-            finally:
-                connection.close()
+        if (place := canvas.place_of(task_id)) is None:
+            return
+        if not identity.is_parent():
+            Loss(*place, identity.worker(), os.getpid(), exc).record()
+            return
+        loss = Loss(*place, identity.worker(), getattr(request, "worker_pid", None), exc)
+        if not isinstance(exc, TimeLimitExceeded):
+            _losses.append(loss)
+            return
+        try:  # at once, because the process is killed next, and would call it an interruption
+            loss.record()
+        except (OperationalError, InterfaceError):
+            _losses.append(loss)
+        finally:
+            connection.close()
 
     def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, **_: Any) -> None:
         """A cancelled task's process was stopped; its row says so already."""
 
     def mark_as_retry(self, *_: Any, **__: Any) -> None:
         """Retries wait in the database."""
-
-
-def _process_of(task_id: str) -> int | None:
-    """The pool process that ran a message: this one, or, in the parent, the one it was given to, if still known."""
-    if not identity.is_parent():
-        return os.getpid()
-    return getattr(worker_state.requests.get(task_id), "worker_pid", None)

@@ -102,7 +102,8 @@ class Sender:
     """The engine's sender: publishes on the current Celery app.
 
     After a failure it does not ask the broker again for ``PAUSE`` seconds, so that one caller waits for a broker that
-    hangs, not each; what they register meanwhile is the watcher's to send.
+    hangs, not each; what they register meanwhile is the watcher's to send. A single queue that refuses its messages
+    is no reason to pause.
     """
 
     def __init__(self) -> None:
@@ -112,8 +113,9 @@ class Sender:
         """Publish messages over one connection."""
         try:
             send(messages)
-        except Exception:
-            self._away_until = time.monotonic() + PAUSE
+        except Exception as error:
+            if not isinstance(error.__cause__, app_or_default().connection_for_write().channel_errors):
+                self._away_until = time.monotonic() + PAUSE
             raise
 
     def connected(self) -> bool:

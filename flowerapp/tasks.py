@@ -26,6 +26,7 @@ class ProgramTask(Task):  # type: ignore[type-arg]
     ignore_result = True
     serializer = "json"
     track_started = False
+    Request = "flowerapp.watcher.life:ProgramRequest"
 
     _backend: Any = None
 

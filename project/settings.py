@@ -102,8 +102,8 @@ def _database() -> dict[str, Any]:
         database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=60)
         database["CONN_HEALTH_CHECKS"] = True
     if database["ENGINE"].endswith("postgresql"):
-        # A server that is cut off is noticed within half a minute, not when the system gives a connection up.
-        silence = {"keepalives_idle": 10, "keepalives_interval": 5, "keepalives_count": 3, "tcp_user_timeout": 25_000}
+        # A server that is cut off is noticed within a worker's lease, not when the system gives the connection up.
+        silence = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
         database["OPTIONS"] = {"connect_timeout": 10, **silence, **database.get("OPTIONS", {})}
     return database
 

@@ -35,33 +35,40 @@ def send(messages: Sequence[Message]) -> None:
         return
     first, rest = messages[:AT_ONCE], messages[AT_ONCE:]
     _mark_unsent(rest)
-    if _publish(first):
-        for flow_id in dict.fromkeys(message.flow_id for message in rest):
-            hand_over(flow_id)
+    _publish(first)
+    for flow_id in dict.fromkeys(message.flow_id for message in rest):
+        hand_over(flow_id)
 
 
 def hand_over(flow_id: str | None = None, *, most: int | None = None) -> int:
     """Send startable tasks that nobody has taken on to send, of one flow or of all; the number sent, about ``most``."""
     tasks = Task.objects.all() if flow_id is None else Task.objects.filter(task_flow_id=flow_id)
-    count = 0
-    if not dispatch.connected():
-        return count
-    while (most is None or count < most) and (messages := tasks.take_unsent(AT_ONCE)) and _publish(messages):
-        count += len(messages)
+    count, refusing = 0, set[str]()
+    while dispatch.connected() and (most is None or count < most):
+        messages = tasks.exclude(queue__in=refusing).take_unsent(AT_ONCE)
+        if not messages:
+            break
+        refusing |= _publish(messages)
+        count += sum(message.head.queue not in refusing for message in messages)
     return count
 
 
-def _publish(messages: Sequence[Message]) -> bool:
-    """Whether the broker took them; if not, they are marked."""
-    if dispatch.connected():
+def _publish(messages: Sequence[Message]) -> set[str]:
+    """Send what the broker takes, queue by queue, and mark the rest; the queues that it did not take."""
+    by_queue: dict[str, list[Message]] = {}
+    for message in messages:
+        by_queue.setdefault(message.head.queue, []).append(message)
+    refusing = set()
+    for queue, theirs in by_queue.items():
         try:
-            dispatch.send(messages)
+            if dispatch.connected():
+                dispatch.send(theirs)
+                continue
         except Exception:  # the rows are committed and the watcher will send them
-            logger.warning("could not send %d tasks; the watcher will", len(messages), exc_info=True)
-        else:
-            return True
-    _mark_unsent(messages)
-    return False
+            logger.warning("could not send %d tasks; the watcher will", len(theirs), exc_info=True)
+        _mark_unsent(theirs)
+        refusing.add(queue)
+    return refusing
 
 
 def _mark_unsent(messages: Sequence[Message]) -> None:
@@ -85,9 +92,11 @@ def send_released(flow_id: str) -> None:
 
 
 def _mark_and_send(flow_id: str, messages: Sequence[Message]) -> None:
-    if dispatch.connected():
-        for some in batched([message.head.seq for message in messages]):
-            Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=some).mark_sent()
+    sends = dispatch.connected()
+    for some in batched([message.head.seq for message in messages]):
+        chosen = Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=some)
+        chosen.mark_sent() if sends else chosen.mark_unsent()
+    if sends:
         send_on_commit(messages)
 
 

@@ -164,6 +164,11 @@ class Task(models.Model):
     parked = models.BooleanField(default=False, db_default=False)
     due_ts = models.DateTimeField(null=True, blank=True, help_text="Not started before this.")
     sent_ts = models.DateTimeField(null=True, blank=True, help_text="When a message for it was last sent.")
+    copied = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="An older message may be about too, so sent_ts is not the age of the one that is claimed.",
+    )
     output = models.JSONField(null=True, blank=True)
     error = models.TextField(blank=True, default="", db_default="")
     traceback = models.TextField(blank=True, default="", db_default="")

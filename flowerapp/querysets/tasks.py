@@ -241,6 +241,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
                 suspended_ts=None,
                 due_ts=None,
                 sent_ts=None,
+                copied=False,
                 parked=False,
                 retries=0,
                 rescues=0,
@@ -300,7 +301,8 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def mark_sent(self) -> int:
         """Remember that messages for these go out now; what was claimed meanwhile is left alone."""
-        return self.ready()._update_in_order(sent_ts=Now(), due_ts=None)
+        copied = Case(When(sent_ts__isnull=True, then="copied"), default=Value(value=True))
+        return self.ready()._update_in_order(sent_ts=Now(), due_ts=None, copied=copied)
 
     def mark_unsent(self) -> int:
         """Remember that messages for these did not go out."""

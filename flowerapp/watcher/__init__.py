@@ -5,12 +5,13 @@
 
 from flowerapp.watcher.duties import PAGE, Pages, Rescue, Resend, Settle, hand_over
 from flowerapp.watcher.life import install
-from flowerapp.watcher.loops import DUTY, REVIVAL, Voucher, Watcher
+from flowerapp.watcher.loops import DUTY, REVIVAL, Keeper, Voucher, Watcher
 
 __all__ = [
     "DUTY",
     "PAGE",
     "REVIVAL",
+    "Keeper",
     "Pages",
     "Rescue",
     "Resend",

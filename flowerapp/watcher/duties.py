@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError
-from django.db.models import Aggregate, Max, Min
+from django.db.models import Aggregate, Max, Min, Q
 
 from flowerapp import conf, dispatch, engine, identity, queues, signals
 from flowerapp.models import Event, Flow, Task, Worker
@@ -99,22 +99,20 @@ class Resend:
 
     def _missing(self, silent: TaskQuerySet) -> Iterator[int]:
         in_broker = queues.sizes(queues.waiting(silent))
-        counts = queues.waiting(silent)
-        missing = {name: counts[name] - in_broker.get(name, 0) for name in counts}
-        for name, taken in queues.capacity().items():
-            if in_broker.get(name):
-                missing[name] = missing.get(name, 0) - taken
-        if max(missing.values(), default=0) <= 0:
-            return
-        oldest = silent.order_by("sent_ts", "pk").values_list("pk", "program", "queue")
-        for pk, program, queue in oldest[: 5 * SUSPECTS]:
-            name = queues.queue_of(program, queue)
-            if missing.get(name, 0) > 0:
-                missing[name] -= 1
-                yield pk
+        missing = queues.waiting(silent)
+        missing.subtract(in_broker)
+        missing.subtract({name: taken for name, taken in queues.capacity().items() if in_broker.get(name)})
+        theirs: dict[str, Q] = {}
+        for row in silent.order_by().values("program", "queue").distinct():
+            name = queues.queue_of(row["program"], row["queue"])
+            theirs[name] = theirs.get(name, Q()) | Q(**row)
+        for name, rows in theirs.items():
+            if missing[name] > 0:
+                oldest = silent.filter(rows).order_by("sent_ts", "pk").values_list("pk", flat=True)
+                yield from oldest[: min(missing[name], SUSPECTS)]
 
     def _overtaken(self, silent: TaskQuerySet) -> Iterator[int]:
-        for place, sent in _places(Task.objects.filter(exec_status=Status.RUNNING), Max("sent_ts")):
+        for place, sent in _places(Task.objects.filter(exec_status=Status.RUNNING, copied=False), Max("sent_ts")):
             self.taken[place.queue, place.step] = max(sent, self.taken.get((place.queue, place.step), sent))
         margin = timedelta(seconds=conf.get().RESEND_AFTER)
         for place, oldest in _places(silent, Min("sent_ts")):
@@ -146,6 +144,8 @@ _PLACE = ("program", "queue", "task_priority")
 def send_again(pks: Sequence[int]) -> int:
     """Send these once more, and write it to the history."""
     count = 0
+    if not dispatch.connected():
+        return count
     for some in batched(pks):
         chosen = Task.objects.filter(pk__in=some)
         messages = chosen.startable().messages(alone=True)
@@ -177,8 +177,8 @@ class Rescue:
 
 def rescue_one(flow_id: str, seq: int, worker: str, reason: str) -> int:
     """Send one task again; 1 if it was still that worker's."""
-    before = Task.objects.one(flow_id, seq).filter(worker=worker, exec_status=Status.RUNNING)
-    if not before.exists():
+    running = Task.objects.one(flow_id, seq).filter(worker=worker, exec_status=Status.RUNNING)
+    if not running.exists():
         return 0
     outcome = engine.lost(flow_id, seq, reason, worker=worker)
     engine.send(outcome.released)

@@ -8,14 +8,32 @@ from collections.abc import Iterable
 from typing import Any
 
 from celery import signals
-from django.db import connection
+from celery.worker.request import Request
+from django.db import InterfaceError, OperationalError, connection
 
 from flowerapp import canvas, engine, identity, memory, tasks
-from flowerapp.watcher.loops import TICK, Loop, Voucher, Watcher
+from flowerapp.watcher.loops import TICK, Keeper, Loop, Voucher, Watcher
 
 logger = logging.getLogger(__name__)
 
 _loops: list[Loop] = []
+
+
+class ProgramRequest(Request):
+    """A program's message in the worker's parent; its backend is told which process ran it."""
+
+    def on_timeout(self, soft: Any, timeout: Any) -> None:
+        """It ran out of time."""
+        self._tell_process()
+        super().on_timeout(soft, timeout)
+
+    def on_failure(self, exc_info: Any, send_failed_event: bool = True, return_ok: bool = False) -> None:
+        """Its process was lost, or could not report."""
+        self._tell_process()
+        super().on_failure(exc_info, send_failed_event, return_ok)
+
+    def _tell_process(self) -> None:
+        self._context.worker_pid = self.worker_pid  # type: ignore[attr-defined] # missing in the types
 
 
 def describe(controller: Any) -> dict[str, Any]:
@@ -46,10 +64,14 @@ def on_worker_init(sender: Any, **_: Any) -> None:
 
 def on_worker_ready(sender: Any, **_: Any) -> None:
     """In the parent, before it consumes: announce the worker, and start its threads."""
-    voucher = Voucher(describe(sender.controller), pool=lambda: sender.pool)
-    voucher.announce()
-    connection.close()
-    _loops[:] = [voucher, Watcher()]
+    voucher = Voucher(describe(sender.controller))
+    try:
+        voucher.announce()
+    except (OperationalError, InterfaceError) as error:
+        logger.warning("the database is away (%r): the worker is announced when it is back", error)
+    finally:
+        connection.close()
+    _loops[:] = [voucher, Keeper(sender), Watcher()]
     for loop in _loops:
         loop.start()
     _look_after_children(sender)

@@ -1,7 +1,7 @@
-"""The two threads of a worker's parent process: one vouches for the worker, one leads when it is its turn.
+"""The threads of a worker's parent process: one vouches for it, one looks after its own tasks, one leads in its turn.
 
-They are apart so that a broker that hangs, which holds up the leader, does not silence the worker. In the parent a
-program that holds the interpreter lock of a pool process silences neither.
+They are apart so that a broker that hangs, or a lock in the database, holds up the others and does not silence the
+worker. In the parent a program that holds the interpreter lock of a pool process silences none.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 from celery.worker import state as worker_state
@@ -19,6 +19,7 @@ from django.db import close_old_connections, connection
 from flowerapp import backend, canvas, conf, identity
 from flowerapp.engine.links import database_now
 from flowerapp.models import Lease, Task, Worker
+from flowerapp.querysets import batched
 from flowerapp.states import Status
 from flowerapp.watcher.duties import PAGE, RESCUE, rescue_one, rota
 
@@ -55,8 +56,11 @@ class Loop(threading.Thread):
     def run(self) -> None:
         """Work until stopped."""
         while not self.stopping.wait(TICK):
-            close_old_connections()
-            self.look()
+            try:
+                close_old_connections()
+                self.look()
+            except Exception:
+                logger.exception("%s: a look failed", self.name)
         try:
             self.say_goodbye()
         except Exception:  # leases run out by themselves
@@ -87,20 +91,15 @@ class Loop(threading.Thread):
 
 
 class Voucher(Loop):
-    """Gives the worker's sign of life, and looks after the worker's own tasks."""
+    """Gives the worker's sign of life, and does nothing else that it would have to wait for."""
 
-    def __init__(self, description: dict[str, Any], pool: Callable[[], Any] = lambda: None) -> None:
+    def __init__(self, description: dict[str, Any]) -> None:
         super().__init__("voucher")
         self.description = description
-        self.pool = pool
 
     def look(self) -> None:
-        """Vouch; record, stop and rescue what is our own."""
-        if self.do("vouch", 2, self.vouch):
-            self.do("hold", conf.get().RESEND_AFTER / 4, self.hold)
-            self.do("record", 1, backend.record_lost)
-            self.do("stop cancelled", 1, self.stop_cancelled)
-            self.do("rescue own", 1, self.rescue_own)
+        """Vouch."""
+        self.do("vouch", 2, self.vouch)
 
     def announce(self) -> None:
         """Write the worker's row, before it claims anything."""
@@ -112,41 +111,77 @@ class Voucher(Loop):
         if not Worker.objects.seen(self.worker):
             self.announce()
 
+    def say_goodbye(self) -> None:
+        """Tell that this worker is gone."""
+        Worker.objects.stopped(self.worker)
+
+
+class Keeper(Loop):
+    """Looks after the worker's own tasks and messages."""
+
+    def __init__(self, consumer: Any = None) -> None:
+        super().__init__("keeper")
+        self.consumer = consumer
+        self._missed: set[tuple[str, int, int]] = set()
+
+    def look(self) -> None:
+        """Hold, record, stop and rescue what is our own."""
+        self.do("hold", conf.get().RESEND_AFTER / 4, self.hold)
+        self.do("record", 0, backend.record_lost)
+        self.do("stop cancelled", 1, self.stop_cancelled)
+        self.do("rescue own", 1, self.rescue_own)
+
     def hold(self) -> None:
-        """Tell that messages which wait in this worker are not lost, as long as all its processes are at work.
+        """Tell that messages which wait in this worker are not lost: for their rate limit, or for a free process.
 
         One that waits although a process is free has been forgotten by the pool.
         """
         active = {request.id for request in _copy(worker_state.active_requests)}
-        if len(active) < self.description.get("concurrency", 1):
-            return
-        held = {request.id for request in _copy(worker_state.reserved_requests)} - active
-        old = Task.objects.silent(conf.get().RESEND_AFTER / 2)
-        for place in filter(None, map(canvas.place_of, held)):
-            old.one(*place).mark_sent()
+        held = {request.id for request in self._limited()}
+        if len(active) >= self._processes():
+            held |= {request.id for request in _copy(worker_state.reserved_requests)} - active
+        places = sorted(filter(None, map(canvas.place_of, held)))
+        for some in batched(places):
+            flows, seqs = ({place[part] for place in some} for part in (0, 1))
+            silent = Task.objects.silent(conf.get().RESEND_AFTER / 2)
+            old = silent.filter(task_flow_id__in=flows, task_exec_seq__in=seqs)
+            rows = list(old.values_list("pk", "task_flow_id", "task_exec_seq"))
+            Task.objects.filter(pk__in=[pk for pk, *place in rows if tuple(place) in some]).mark_sent()
+
+    def _limited(self) -> Iterator[Any]:
+        for bucket in _copy(getattr(self.consumer, "task_buckets", {}).values()):
+            yield from (request for request, _ in _copy(bucket.contents if bucket else ()))
+
+    def _processes(self) -> int:
+        return getattr(getattr(self.consumer, "pool", None), "num_processes", None) or 1
 
     def stop_cancelled(self) -> None:
         """Tell the processes of cancelled tasks to stop."""
         requests = {request.id: request for request in _copy(worker_state.active_requests)}
         places = {celery_id: place for celery_id in requests if (place := canvas.place_of(celery_id))}
+        pool = getattr(self.consumer, "pool", None)
         for celery_id, (flow_id, seq) in places.items():
             pid = getattr(requests[celery_id], "worker_pid", None)
             cancelled = Task.objects.one(flow_id, seq).filter(worker=self.worker, pid=pid, exec_status=Status.IGNORE)
-            if pid not in (None, os.getpid()) and self.pool() is not None and cancelled.exists():
+            if pid not in (None, os.getpid()) and pool is not None and cancelled.exists():
                 logger.info("flow %s task %s was cancelled: stopping process %s", flow_id, seq, pid)
-                requests[celery_id].terminate(self.pool(), signal="TERM")
+                requests[celery_id].terminate(pool, signal="TERM")
 
     def rescue_own(self) -> None:
-        """Send tasks again that this worker claimed and no longer knows of: their process or its outcome was lost."""
-        known = {place for celery_id in _copy(worker_state.requests) if (place := canvas.place_of(celery_id))}
+        """Send tasks again that this worker claimed and no longer knows of: their process or its outcome was lost.
+
+        Celery forgets a task a moment before its end is recorded, so it must be missed in two looks.
+        """
         mine = Task.objects.orphaned([], GRACE).filter(worker=self.worker).order_by("pk")
-        for place in mine.values_list("task_flow_id", "task_exec_seq")[:PAGE]:
-            if place not in known:
-                rescue_one(*place, self.worker, "its process ended without an outcome")
+        running = list(mine.values_list("task_flow_id", "task_exec_seq", "attempt")[:PAGE])
+        known = {canvas.place_of(celery_id) for celery_id in _copy(worker_state.requests)} | backend.unrecorded()
+        before, self._missed = self._missed, {row for row in running if (row[0], row[1]) not in known}
+        for flow_id, seq, _ in sorted(before & self._missed):
+            rescue_one(flow_id, seq, self.worker, "its process ended without an outcome")
 
     def say_goodbye(self) -> None:
-        """Tell that this worker is gone."""
-        Worker.objects.stopped(self.worker)
+        """Record the last ends of processes."""
+        backend.record_lost()
 
 
 def _copy(requests: Iterable[Any]) -> list[Any]:
@@ -180,6 +215,7 @@ class Watcher(Loop):
             self.do(name, seconds, duty)
             if time.monotonic() - begun > conf.get().LEASE_SECONDS / 2:
                 self._hold_rescue()
+            if not self.leads or time.monotonic() - self.last["lead"] > conf.get().LEADER_SECONDS / 2:
                 return
 
     def take_lead(self) -> None:

@@ -173,11 +173,88 @@ def test_what_was_overtaken_is_sent_again(
     """Although its queue is never empty."""
     in_broker["default"] = 1000
     flow = silent_flow(runner, 2)
-    Task.objects.one(flow.pk, 2).update(**{"sent_ts": Now(), **columns})
+    Task.objects.one(flow.pk, 2).update(**{"sent_ts": Now(), "copied": False, **columns})
     assert Task.objects.claim(flow.pk, 2, "w", 1)
     resend = watcher.Resend()
     assert [resend(), resend()] == [0, count]
     assert sent(runner) == ({1: 1} if count else {})
+
+
+def test_a_copy_is_no_sign_that_others_were_overtaken(runner: InlineRunner, in_broker: dict[str, int]) -> None:
+    """An older message of the one that runs may have been the one that was taken."""
+    in_broker["default"] = 1000
+    flow = silent_flow(runner, 9)
+    Task.objects.one(flow.pk, 9).mark_sent()
+    assert Task.objects.claim(flow.pk, 9, "w", 1)
+    resend = watcher.Resend()
+    assert [resend(), resend()] == [0, 0]
+
+
+def test_suspend_and_resume_do_not_make_others_seem_overtaken(runner: InlineRunner, in_broker: dict[str, int]) -> None:
+    in_broker["default"] = 1000
+    first, second = silent_flow(runner, 3), silent_flow(runner, 3)
+    engine.suspend(first.pk)
+    engine.resume(first.pk)
+    runner.sent.clear()
+    assert Task.objects.claim(first.pk, 1, "w", 1)
+    resend = watcher.Resend()
+    assert [resend(), resend()] == [0, 0]
+    assert second.tasks.filter(attempt=0).count() == 3
+
+
+def test_a_queue_that_nobody_serves_hides_no_loss_in_another(
+    runner: InlineRunner, in_broker: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(duties, "SUSPECTS", 3)
+    flow = silent_flow(runner, 20)
+    Task.objects.filter(task_exec_seq__lte=19).update(queue="unserved")
+    in_broker.update(unserved=19, default=0)
+    resend = watcher.Resend()
+    assert [resend(), resend()] == [0, 1]
+    assert sent(runner) == {20: 1}
+    assert flow.history.get().task_exec_seq == 20
+
+
+def test_nothing_is_counted_while_the_broker_is_away(
+    runner: InlineRunner, in_broker: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    flow = silent_flow(runner, 2)
+    monkeypatch.setattr("flowerapp.dispatch.connected", lambda: False)
+    resend = watcher.Resend()
+    assert [resend(), resend()] == [0, 0]
+    assert not flow.history.exists()
+
+
+def test_a_queue_that_refuses_holds_up_no_other(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowerapp.engine.sending.AT_ONCE", 4)
+    asked: list[str] = []
+
+    def refuse(messages: Sequence[Message]) -> None:
+        asked.append(messages[0].head.queue)
+        if messages[0].head.queue == "mail":
+            raise OSError("PRECONDITION_FAILED")
+        runner(messages)
+
+    flow = engine.register(define({seq: [] for seq in range(1, 13)}))
+    Task.objects.filter(task_exec_seq__lte=8).update(queue="mail", task_priority=-20)
+    Task.objects.update(sent_ts=None)
+    runner.sent.clear()
+    monkeypatch.setattr("flowerapp.dispatch.send", refuse)
+    assert engine.hand_over() == 4
+    assert asked == ["mail", ""]
+    assert sent(runner) == dict.fromkeys(range(9, 13), 1)
+    assert unsent() == 8
+    assert flow.tasks.filter(sent_ts=None).count() == 8
+
+
+def test_resume_where_nothing_can_be_sent_is_handed_over(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    flow = engine.register(define({1: [], 2: []}))
+    engine.suspend(flow.pk)
+    with monkeypatch.context() as beside:
+        beside.setattr("flowerapp.dispatch.connected", lambda: False)
+        engine.resume(flow.pk)
+    assert unsent() == 2
+    assert watcher.hand_over() == 2
 
 
 def test_that_it_was_overtaken_is_remembered(runner: InlineRunner, in_broker: dict[str, int]) -> None:
