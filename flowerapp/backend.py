@@ -10,11 +10,12 @@ from typing import Any
 
 from celery import signature, states
 from celery.exceptions import TimeLimitExceeded
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 from django_celery_results.backends.database import DatabaseBackend
 
 from flowerapp import canvas, engine, identity
 from flowerapp.models import Task
+from flowerapp.querysets.steady import AWAY
 from flowerapp.states import Status
 
 logger = logging.getLogger(__name__)
@@ -66,7 +67,7 @@ def record_lost() -> None:
     while _losses:
         try:
             _losses[0].record()
-        except (OperationalError, InterfaceError):
+        except AWAY:
             raise
         except Exception:
             logger.exception("could not record %s; it will be rescued", _losses[0])
@@ -117,7 +118,7 @@ class FlowBackend(DatabaseBackend):  # type: ignore[misc] # the package has no t
             return
         try:  # at once, because the process is killed next, and would call it an interruption
             loss.record()
-        except (OperationalError, InterfaceError):
+        except AWAY:
             _losses.append(loss)
         finally:
             connection.close()

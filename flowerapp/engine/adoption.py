@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
 import random
 from dataclasses import replace
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import transaction
 
 from flowerapp import graph
 from flowerapp.engine.links import by_seq, database_now, store_links
@@ -15,9 +14,8 @@ from flowerapp.engine.registering import options_of
 from flowerapp.exceptions import InvalidPlanError
 from flowerapp.models import Event, Flow, Task, TaskDefinition
 from flowerapp.plan import Node, node_problems
+from flowerapp.querysets.steady import one_by_one
 from flowerapp.states import SATISFIED, Status
-
-logger = logging.getLogger(__name__)
 
 PAGE = 100
 """New flows, and flows that could not be adopted before, that one call looks at."""
@@ -25,21 +23,13 @@ PAGE = 100
 
 def adopt() -> int:
     """Take over rows that others put straight into ``kr_task_stat``; the number of rows adopted."""
-    count = 0
     flow_ids = Task.objects.inserted().order_by("task_flow_id").values_list("task_flow_id", flat=True).distinct()
     stuck = list(flow_ids.exclude(error=""))
     some = random.sample(stuck, min(PAGE, len(stuck)))
-    for flow_id in dict.fromkeys([*flow_ids.filter(error="")[:PAGE], *some]):
-        try:
-            with transaction.atomic():
-                count += _adopt(flow_id)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:
-            logger.exception("could not adopt the rows of flow %s", flow_id)
-    return count
+    return one_by_one(dict.fromkeys([*flow_ids.filter(error="")[:PAGE], *some]), _adopt)
 
 
+@transaction.atomic
 def _adopt(flow_id: str) -> int:
     tasks = Task.objects.for_update(flow_id)
     new = [task for task in tasks if not task.program]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
+logger = logging.getLogger(__name__)
+
+AWAY = (OperationalError, InterfaceError)
+"""What Django raises while the database is away."""
+
 Result = TypeVar("Result")
+Row = TypeVar("Row")
 
 
 def steady(statement: Callable[[], Result], patience: float = 0) -> Result:
@@ -17,9 +24,25 @@ def steady(statement: Callable[[], Result], patience: float = 0) -> Result:
     while True:
         try:
             return statement()
-        except (OperationalError, InterfaceError):
+        except AWAY:
             if connection.in_atomic_block or (pause and time.monotonic() > deadline):
                 raise
             connection.close()
             time.sleep(pause)
             pause = min(pause * 2 or 0.05, 2)
+
+
+def one_by_one(rows: Iterable[Row], mend: Callable[[Row], int]) -> int:
+    """Mend each row for itself: one that cannot be mended is logged and does not hold up the others.
+
+    Raises what the database raises while it is away.
+    """
+    count = 0
+    for row in rows:
+        try:
+            count += mend(row)
+        except AWAY:
+            raise
+        except Exception:
+            logger.exception("could not mend %s", row)
+    return count

@@ -7,17 +7,17 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, TypeVar
+from typing import Any
 
-from django.db import InterfaceError, OperationalError
 from django.db.models import Aggregate, Max, Min, Q
 
 from flowerapp import conf, dispatch, engine, identity, queues, signals
 from flowerapp.models import Event, Flow, Task, Worker
 from flowerapp.querysets import TaskQuerySet, batched
+from flowerapp.querysets.steady import one_by_one
 from flowerapp.states import Status
 
 logger = logging.getLogger(__name__)
@@ -30,8 +30,6 @@ SUSPECTS = 2000
 """Messages that are sent again at once."""
 FORGET_WORKERS = 86_400
 """Seconds after its last sign of life that a worker's row is kept."""
-
-Row = TypeVar("Row")
 
 
 class Pages:
@@ -52,19 +50,6 @@ def intervened(kind: str, flow_id: str, seq: int) -> None:
     """Log and count that a message or a worker was lost and the watcher stepped in."""
     logger.warning("intervention: %s of flow %s task %s", kind, flow_id, seq)
     signals.intervened.send(sender=None, kind=kind, flow_id=flow_id, seq=seq)
-
-
-def one_by_one(rows: Iterable[Row], mend: Callable[[Row], int]) -> int:
-    """Mend each row for itself: one that cannot be mended is logged and does not hold up the others."""
-    count = 0
-    for row in rows:
-        try:
-            count += mend(row)
-        except (OperationalError, InterfaceError):
-            raise
-        except Exception:
-            logger.exception("watcher: could not mend %s", row)
-    return count
 
 
 def hand_over() -> int:

@@ -9,9 +9,10 @@ from typing import Any
 
 from celery import signals
 from celery.worker.request import Request
-from django.db import InterfaceError, OperationalError, connection
+from django.db import connection
 
 from flowerapp import canvas, engine, identity, memory, tasks
+from flowerapp.querysets.steady import AWAY
 from flowerapp.watcher.loops import TICK, Keeper, Loop, Voucher, Watcher
 
 logger = logging.getLogger(__name__)
@@ -67,7 +68,7 @@ def on_worker_ready(sender: Any, **_: Any) -> None:
     voucher = Voucher(describe(sender.controller))
     try:
         voucher.announce()
-    except (OperationalError, InterfaceError) as error:
+    except AWAY as error:
         logger.warning("the database is away (%r): the worker is announced when it is back", error)
     finally:
         connection.close()

@@ -16,6 +16,7 @@ from flowerapp.dispatch import Message
 from flowerapp.engine import attempts
 from flowerapp.engine.sending import AT_ONCE
 from flowerapp.models import Event, Flow, Task, Worker
+from flowerapp.querysets.steady import one_by_one
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from flowerapp.watcher import duties
@@ -313,7 +314,7 @@ def test_a_database_that_is_away_ends_a_duty_at_once(runner: InlineRunner) -> No
         raise OperationalError(f"row {row}")
 
     with pytest.raises(OperationalError, match="row 1"):
-        duties.one_by_one([1, 2, 3], away)
+        one_by_one([1, 2, 3], away)
 
 
 # A worker that was stopped or asleep
