@@ -203,20 +203,17 @@ class Watcher(Loop):
         self._looked: Any = None
 
     def look(self) -> None:
-        """Do the leader's duties if it is our turn."""
-        if not self.do("lead", conf.get().LEADER_SECONDS / 4, self.take_lead):
-            self._hold_rescue()
-        elif self.leads:
-            self._lead()
-
-    def _lead(self) -> None:
+        """Do the leader's duties as long as it is our turn."""
         for name, seconds, duty in self.duties:
+            if not self.do("lead", conf.get().LEADER_SECONDS / 4, self.take_lead):
+                self.leads = False
+                self._hold_rescue()
+            if not self.leads:
+                return
             begun = time.monotonic()
             self.do(name, seconds, duty)
             if time.monotonic() - begun > conf.get().LEASE_SECONDS / 2:
                 self._hold_rescue()
-            if not self.leads or time.monotonic() - self.last["lead"] > conf.get().LEADER_SECONDS / 2:
-                return
 
     def take_lead(self) -> None:
         """Take the lead if nobody has it, or keep it; never where the setting WATCHER is off."""
@@ -227,7 +224,6 @@ class Watcher(Loop):
 
     def _hold_rescue(self) -> None:
         """Others may have been as silent as we were, so let them give a sign of life first."""
-        self.leads = False
         self.last[RESCUE] = time.monotonic() + REVIVAL
 
     def say_goodbye(self) -> None:
