@@ -27,6 +27,9 @@ from flowerapp.registry import Program
 PREFIX = "flowerapp."
 """A program's Celery task is named ``flowerapp.NAME``."""
 
+TELL = "flowerapp.tasks.tell"
+"""The Celery task that tells what happened in a flow."""
+
 PAUSE = 5.0
 """Seconds after a failure during which the broker is taken to be away."""
 
@@ -117,6 +120,14 @@ class Sender:
             if not isinstance(error.__cause__, app_or_default().connection_for_write().channel_errors):
                 self._away_until = time.monotonic() + PAUSE
             raise
+
+    def tell(self, flow_ids: Sequence[str]) -> None:
+        """Send a message for each flow of which something is to be told."""
+        if self.connected():
+            app = app_or_default()
+            with app.producer_or_acquire() as producer:
+                for flow_id in flow_ids:
+                    publish(app.signature(TELL, args=(flow_id,), immutable=True, serializer="json"), producer)
 
     def connected(self) -> bool:
         """False in a process beside a standalone server, whose broker is in that server, and after a failure."""

@@ -17,6 +17,8 @@ class Settings:
     """Largest input, parameters or output, in bytes of JSON."""
     MAX_TASKS: int = 200_000
     """Most steps a workflow may have."""
+    MAX_CHILDREN: int = 50_000
+    """Most children that a task may add."""
     CHAIN_LENGTH: int = 20
     """Most tasks in one Celery chain."""
     RESEND_AFTER: int = 10

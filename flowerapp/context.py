@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from flowerapp import values
+from flowerapp import conf, values
+from flowerapp.engine.children import Child
 from flowerapp.engine.state import change_state, get_state
+from flowerapp.exceptions import FlowerError, InvalidValueError
 from flowerapp.models import Flow, Log, Task
 from flowerapp.querysets import Claim
 from flowerapp.querysets.steady import steady
@@ -19,8 +21,11 @@ READ_SECONDS = 30.0
 
 
 def input_of(flow_id: str, seq: int) -> Any:
-    """Input of a task: the flow's if it waits for none, else what its satisfied dependencies returned."""
-    depends_on, merge = Task.objects.one(flow_id, seq).values_list("depends_on", "merge").get()
+    """Input of a task: a child's item, the flow's if it waits for none, else what those before it returned."""
+    columns = ("depends_on", "merge", "parent_seq", "item")
+    depends_on, merge, parent_seq, item = Task.objects.one(flow_id, seq).values_list(*columns).get()
+    if parent_seq is not None:
+        return item
     if not depends_on:
         return Flow.objects.values_list("input", flat=True).get(pk=flow_id)
     before = Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=depends_on, exec_status__in=SATISFIED)
@@ -34,7 +39,7 @@ def output_of(flow_id: str, step: int | str) -> Any:
 
     Raises KeyError with a sentence if there is no such task, several, or it is not satisfied.
     """
-    tasks = Task.objects.filter(task_flow_id=flow_id)
+    tasks = Task.objects.filter(task_flow_id=flow_id, parent_seq=None)
     if isinstance(step, int):
         found = list(tasks.filter(task_seq=step)[:2])
     else:
@@ -48,11 +53,32 @@ def output_of(flow_id: str, step: int | str) -> Any:
     return found[0].output
 
 
+def children_of(items: Iterable[Any], first: int = 0) -> list[Child]:
+    """The children for ``items``, or for pairs of id and item: one for each item, or for each id, with a list of items.
+
+    Raises InvalidValueError for what is not JSON, and for an id that is neither text nor a whole number.
+    """
+    given = list(items)
+    if not (given and all(isinstance(each, tuple) and len(each) == 2 for each in given)):
+        return [Child(index, values.check(item, f"item {index}")) for index, item in enumerate(given, start=first)]
+    groups: dict[tuple[type, Any], list[Any]] = {}
+    for child_id, item in given:
+        if type(child_id) not in (int, str):
+            raise InvalidValueError(f"{child_id!r} is no id of a child; use text or a whole number")
+        groups.setdefault((type(child_id), child_id), []).append(item)
+    return [
+        Child(values.check(child_id, "id of a child"), values.check(under, f"items of child {child_id!r}"))
+        for (_, child_id), under in groups.items()
+    ]
+
+
 @dataclass(frozen=True)
 class Context:
     """One attempt, as its program sees it; see ``registry.Context``."""
 
     claim: Claim
+    children: list[Child] = field(default_factory=list, repr=False)
+    """What the program has added so far."""
 
     @property
     def flow_id(self) -> str:
@@ -112,6 +138,25 @@ class Context:
     def change_state(self, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any]:
         """Change the shared object as ``engine.change_state`` does; what was stored."""
         return change_state(self.flow_id, change)
+
+    @cached_property
+    def child_id(self) -> Any:
+        """What a child's parent calls it; None for a step."""
+        return steady(lambda: Task.objects.one(self.flow_id, self.seq).values_list("child_id", flat=True).get())
+
+    def add_children(self, items: Iterable[Any]) -> None:
+        """Let the step's child program run for each of ``items``; see ``registry.Context``."""
+        if self.claim.parent_seq is not None:
+            raise FlowerError("a child cannot add children; let its parent add them all")
+        if not self.claim.child_program:
+            raise FlowerError(f"step {self.task_seq} of {self.task_id!r} has no child_program; set one to add children")
+        self.children.extend(children_of(items, len(self.children)))
+        most = conf.get().MAX_CHILDREN
+        if len(self.children) > most:
+            raise InvalidValueError(
+                f"{len(self.children):,} children; the limit is {most:,} (FLOWER['MAX_CHILDREN']). "
+                "Give each several items, as a list or under one id"
+            )
 
     def log(self, message: str) -> None:
         """Write a line to the task's log."""

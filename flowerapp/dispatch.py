@@ -68,6 +68,9 @@ class Sender(Protocol):
     def __call__(self, messages: Sequence[Message]) -> None:
         """Send them all, or raise."""
 
+    def tell(self, flow_ids: Sequence[str]) -> None:
+        """Let a worker tell what happened in these flows to those who listen."""
+
     def connected(self) -> bool:
         """Whether what is sent from this process can reach a worker."""
 
@@ -91,6 +94,12 @@ def send(messages: Sequence[Message]) -> None:
     """Hand ready tasks to the workers; call it after the commit that made them ready."""
     if _sender is not None and messages:
         _sender(messages)
+
+
+def tell(flow_ids: Sequence[str]) -> None:
+    """Let a worker tell what happened in these flows to those who listen."""
+    if _sender is not None and flow_ids:
+        _sender.tell(flow_ids)
 
 
 BROKER_STEPS = 10

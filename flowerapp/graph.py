@@ -124,14 +124,15 @@ class Run:
     """The task that the last of them meets its siblings in: the body of a Celery chord."""
 
 
-def runs(edges: Edges, longest: int) -> dict[int, Run]:
+def runs(edges: Edges, longest: int, alone: Collection[int] = ()) -> dict[int, Run]:
     """Cut a graph into linear runs of at most ``longest`` tasks, keyed by the first of each.
 
-    A join whose branches are linear and fork from the same task (or are all roots) is the body of a chord; it
-    travels alone. Every other task starts a run of its own.
+    Those that are to travel ``alone`` neither carry others nor are carried. A join whose branches are linear and fork
+    from the same task (or are all roots) is the body of a chord; it travels alone. Every other task starts a run of its
+    own.
     """
     after = followers(edges)
-    joins = _chord_joins(edges, after)
+    joins = {seq: join for seq, join in _chord_joins(edges, after).items() if not {seq, join} & set(alone)}
     bodies = set(joins.values())
     carried: set[int] = set()
     result: dict[int, Run] = {}
@@ -140,9 +141,9 @@ def runs(edges: Edges, longest: int) -> dict[int, Run]:
             continue
         then: list[int] = []
         last = seq
-        while seq not in bodies and len(then) + 1 < longest and last not in joins:
+        while seq not in bodies and seq not in alone and len(then) + 1 < longest and last not in joins:
             following = after[last]
-            if len(following) != 1 or len(edges[following[0]]) != 1:
+            if len(following) != 1 or len(edges[following[0]]) != 1 or following[0] in alone:
                 break
             last = following[0]
             then.append(last)

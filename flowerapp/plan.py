@@ -38,6 +38,14 @@ class Node:
     """What other steps call it; unique in its workflow, or empty."""
     merge: bool = False
     """Whether its input is one object made of the objects that several steps before it returned."""
+    pool: str = ""
+    """Pool whose slots its tasks share; empty for none."""
+    child_program: str = ""
+    """Program that runs for each child that the step adds; empty if it adds none."""
+    max_concurrency: int | None = None
+    """Children at once; None for as many as there are worker processes."""
+    exit_on_failed: bool = True
+    """Whether a failed child fails the step and stops its siblings, or is passed over."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +55,13 @@ class Plan:
     name: str
     """``task_id``."""
     nodes: tuple[Node, ...]
+    description: str = ""
+    max_active_flows: int | None = None
+    """Flows that may go on at once; None has no limit."""
+    unique: bool = False
+    """Whether registering answers with the flow that runs, if one does."""
+    entrance: int | None = None
+    """``task_seq`` to start at, unless a flow is registered with another."""
 
     @cached_property
     def edges(self) -> dict[int, tuple[int, ...]]:
@@ -70,6 +85,23 @@ class Plan:
             seen.add(node.seq)
             yield from node_problems(node)
         yield from self._edge_problems(seen)
+        yield from self._header_problems(seen)
+
+    def _header_problems(self, known: set[int]) -> Iterator[Problem]:
+        most = self.max_active_flows
+        if most is not None and not 1 <= most <= _LARGEST_SEQ:
+            yield Problem(f"max_active_flows {most} is out of range; use 1 or more", field="max_active_flows")
+        if self.entrance is not None and self.entrance not in known:
+            yield Problem(f"entrance {self.entrance} is not a step of {self.name!r}", field="entrance")
+
+    def seq_of(self, step: int | str) -> int:
+        """``task_seq`` of a step by its number or its name; raises InvalidPlanError."""
+        for node in self.nodes:
+            if step == node.seq or (node.name and step == node.name):
+                return node.seq
+        raise InvalidPlanError(
+            [Problem(f"entrance {step!r} is not a step of {self.name!r}", field="entrance")], self.name
+        )
 
     def _edge_problems(self, known: set[int]) -> Iterator[Problem]:
         missing = False
@@ -119,7 +151,26 @@ def node_problems(node: Node) -> Iterator[Problem]:
         yield Problem("queue has over 256 characters, a slash or a control character", node.seq, "queue")
     if len(node.name) > 256 or _NOT_IN_NAMES.search(node.name):
         yield Problem("name has over 256 characters, a slash or a control character", node.seq, "name")
+    if len(node.pool) > 256 or _NOT_IN_NAMES.search(node.pool):
+        yield Problem("pool has over 256 characters, a slash or a control character", node.seq, "pool")
+    most = node.max_concurrency
+    if most is not None and not 1 <= most <= _LARGEST_SEQ:
+        yield Problem(f"max_concurrency {most} is out of range; use 1 or more", node.seq, "max_concurrency")
     yield from program_problems(node)
+    if node.child_program:
+        yield from child_problems(node)
+
+
+def child_problems(node: Node) -> Iterator[Problem]:
+    """What is wrong with the program of a step's children: it is called with nothing but the context."""
+    try:
+        program = registry.get(node.child_program)
+    except UnknownProgramError as error:
+        yield Problem(str(error), node.seq, "child_program")
+        return
+    for key, message in program.parameter_problems({}):
+        sentence = f"parameter {key}: {message}; a child gets its item as ctx.input, so give it a default"
+        yield Problem(sentence, node.seq, "child_program")
 
 
 def priority_problems(priority: int) -> Iterator[str]:

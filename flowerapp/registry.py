@@ -86,6 +86,18 @@ class Context(Protocol):
         It is called again when somebody else was quicker.
         """
 
+    @property
+    def child_id(self) -> Any:
+        """What a child's parent calls it; None for a step."""
+
+    def add_children(self, items: Iterable[Any]) -> None:
+        """Let the step's child program run for each of ``items``, or for each id of the pairs ``(id, item)``.
+
+        A child's ``input`` is its item, or with ids the list of the items under its id. They are written when the
+        program has succeeded, and the output of the task is the list of theirs, in order. Raises FlowerError where
+        the step has no child program, and InvalidValueError beyond ``MAX_CHILDREN`` or for what is not JSON.
+        """
+
     def log(self, message: str) -> None:
         """Write a line to the task's log."""
 

@@ -35,6 +35,9 @@ CHOICES = [(status.value, status.label) for status in Status]
 OPEN = frozenset({Status.WAIT, Status.RUNNING, Status.SUSPEND})
 """Something can still happen to it."""
 
+ACTIVE = frozenset({Status.WAIT, Status.RUNNING})
+"""It goes on by itself."""
+
 SATISFIED = frozenset({Status.FINISH, Status.IGNORE})
 """Its followers may go on; ``finished_ts`` is set exactly in these."""
 
@@ -64,13 +67,18 @@ TRANSITIONS: dict[str, Transition] = {
     "wake": _verb(Status.WAIT, to=Status.WAIT),
     "settle": _verb(Status.WAIT, to=Status.FINISH),
     "fail": _verb(Status.RUNNING, to=Status.SUSPEND),
+    "pass_over": _verb(Status.RUNNING, to=Status.IGNORE),
+    "await_children": _verb(Status.RUNNING, to=Status.WAIT),
+    "give_up": _verb(Status.WAIT, to=Status.SUSPEND),
+    "reopen": _verb(Status.FINISH, Status.SUSPEND, Status.IGNORE, to=Status.WAIT),
     "rescue": _verb(Status.RUNNING, to=Status.WAIT),
     "skip": _verb(Status.WAIT, Status.SUSPEND, to=Status.IGNORE),
     "cancel": _verb(Status.WAIT, Status.RUNNING, Status.SUSPEND, to=Status.IGNORE),
     "change": _verb(Status.WAIT, Status.SUSPEND, to=None),
     "rerun": _verb(Status.FINISH, Status.SUSPEND, Status.IGNORE, to=Status.WAIT),
 }
-"""Verb → where a task may start and where it leads. ``wake`` and ``settle`` want a parked task."""
+"""Verb → where a task may start and where it leads. ``wake`` and ``settle`` want a parked task, ``give_up`` one that is
+parked for its children, ``reopen`` one that has some."""
 
 
 def allows(verb: str, status: int) -> bool:

@@ -51,6 +51,12 @@ def run(self: ProgramTask, flow_id: str, seq: int) -> None:
     canvas.follow(self.request, outcome.released)
 
 
+@shared_task(name=canvas.TELL, acks_late=True, ignore_result=True)
+def tell(flow_id: str) -> None:
+    """Tell what happened in a flow to those who listen."""
+    engine.tell(flow_id)
+
+
 def add(program: Program) -> None:
     """Make the Celery task of a program, in every app."""
     shared_task(  # type: ignore[no-untyped-call] # options in a dict

@@ -24,6 +24,11 @@ class InlineRunner:
         self.sent.extend(messages)
         self.waiting.extend(messages)
 
+    def tell(self, flow_ids: Sequence[str]) -> None:
+        """Tell at once."""
+        for flow_id in flow_ids:
+            engine.tell(flow_id)
+
     def connected(self) -> bool:
         """It reaches a worker: itself."""
         return True

@@ -5,6 +5,7 @@ Only this package opens transactions, and messages go out on commit. In the orde
 tasks, ``adoption`` takes over rows that others inserted.
 """
 
+from flowerapp.engine.admission import admit, admit_all, admit_flows
 from flowerapp.engine.adoption import adopt
 from flowerapp.engine.attempts import (
     REFUSED,
@@ -20,8 +21,9 @@ from flowerapp.engine.attempts import (
     use_end_notice,
     use_performer,
 )
-from flowerapp.engine.defining import define, undefine
-from flowerapp.engine.links import settle
+from flowerapp.engine.defining import define, may_change, undefine
+from flowerapp.engine.hooks import HookEvent, tell, tell_forgotten
+from flowerapp.engine.links import gather_all, settle
 from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend, wake
 from flowerapp.engine.registering import plan_of, register, uuid7
 from flowerapp.engine.sending import hand_over, send, send_what_waits_for
@@ -29,7 +31,11 @@ from flowerapp.engine.state import change_state, get_state
 
 __all__ = [
     "REFUSED",
+    "HookEvent",
     "Outcome",
+    "admit",
+    "admit_all",
+    "admit_flows",
     "adopt",
     "cancel",
     "change",
@@ -38,12 +44,14 @@ __all__ = [
     "delete",
     "failed",
     "finished",
+    "gather_all",
     "get_flow",
     "get_state",
     "get_task",
     "hand_over",
     "look_again",
     "lost",
+    "may_change",
     "perform",
     "plan_of",
     "refused",
@@ -56,6 +64,8 @@ __all__ = [
     "settle",
     "skip",
     "suspend",
+    "tell",
+    "tell_forgotten",
     "timed_out",
     "undefine",
     "use_end_notice",

@@ -9,7 +9,8 @@ from typing import Any
 from django.db import transaction
 
 from flowerapp import graph
-from flowerapp.engine.links import by_seq, database_now, store_links
+from flowerapp.engine.clock import database_now
+from flowerapp.engine.links import by_seq, store_links
 from flowerapp.engine.registering import options_of
 from flowerapp.exceptions import InvalidPlanError
 from flowerapp.models import Event, Flow, Task, TaskDefinition

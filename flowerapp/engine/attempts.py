@@ -13,13 +13,17 @@ from typing import Any
 
 from django.db import transaction
 
-from flowerapp import conf, identity, registry, values
+from flowerapp import conf, identity, registry, signals, values
 from flowerapp.context import Context
 from flowerapp.dispatch import Message
-from flowerapp.engine.links import settle
+from flowerapp.engine import children, hooks
+from flowerapp.engine.admission import admit
+from flowerapp.engine.links import follow_up
+from flowerapp.engine.sending import hand_over
 from flowerapp.exceptions import FlowerError, ParkTask, RetryTask, TimeLimitError
 from flowerapp.models import Event, Flow, Task, Worker
 from flowerapp.querysets import Claim, Finished
+from flowerapp.querysets.statements import CLAIMED, claim_of
 from flowerapp.querysets.steady import steady
 from flowerapp.states import Status
 
@@ -61,7 +65,29 @@ def run(flow_id: str, seq: int, worker: str) -> Outcome:
 
 
 def _claim(flow_id: str, seq: int, worker: str) -> Claim | None:
-    return steady(lambda: Task.objects.claim(flow_id, seq, worker, os.getpid()), PATIENCE)
+    if not (signals.wanted("start_flow") or signals.wanted("task_start")):
+        return steady(lambda: Task.objects.claim(flow_id, seq, worker, os.getpid()), PATIENCE)
+    claim, heard = steady(lambda: _claim_with_hooks(flow_id, seq, worker), PATIENCE)
+    if heard:
+        _tell(flow_id)
+    return claim
+
+
+@transaction.atomic
+def _claim_with_hooks(flow_id: str, seq: int, worker: str) -> tuple[Claim | None, bool]:
+    claim = Task.objects.claim(flow_id, seq, worker, os.getpid())
+    if claim is None:
+        return None, False
+    names = [*(["start_flow"] if claim.begins else []), "task_start"]
+    return claim, hooks.record(claim.task_id, flow_id, seq, names, attempt=claim.attempt)
+
+
+def _tell(flow_id: str) -> None:
+    """Tell what was written down; what goes wrong here is told later, and is no fault of the program."""
+    try:
+        hooks.tell(flow_id)
+    except Exception:
+        logger.exception("could not tell what happened in flow %s; a worker will", flow_id)
 
 
 def _overdue(worker: str) -> bool:
@@ -81,12 +107,41 @@ def _claim_when_seen(flow_id: str, seq: int, worker: str) -> Claim | None:
 
 
 def perform(claim: Claim) -> Outcome:
-    """Run the program of a claim in this process, and record the outcome."""
+    """Run the program of a claim in this process, record the outcome, and tell of it."""
+    context = Context(claim)
     try:
-        output = _call(claim)
+        output = _call(claim, context)
     except (Exception, SystemExit, CancelledError) as error:
-        return _interrupted(claim) if _told_to_end() else failed(claim, error)
-    return finished(claim, output)
+        if _told_to_end():
+            return _interrupted(claim)
+        outcome = failed(claim, error)
+    else:
+        outcome = _with_children(claim, context) if context.children else finished(claim, output)
+    if any(signals.wanted(hook, claim.task_id) for hook in signals.HOOKS):
+        _tell(claim.flow_id)
+    return outcome
+
+
+def _with_children(claim: Claim, context: Context) -> Outcome:
+    """The program has added children: they come first."""
+
+    def record() -> Finished | None:
+        with transaction.atomic():
+            added = children.add(claim, context.children)
+            if added is not None:
+                hooks.record(claim.task_id, claim.flow_id, claim.seq, ["task_over"], attempt=claim.attempt)
+            return added
+
+    try:
+        added = steady(record, PATIENCE)
+    except FlowerError as error:
+        return failed(claim, error)
+    if added is None:
+        logger.warning("late children of flow %s task %s attempt %s refused", claim.flow_id, claim.seq, claim.attempt)
+        return REFUSED
+    released = _after(claim, added).released
+    hand_over(claim.flow_id)
+    return Outcome(finished=False, released=released)
 
 
 def _interrupted(claim: Claim) -> Outcome:
@@ -117,18 +172,18 @@ def use_performer(performer: Callable[[Claim], Outcome]) -> None:
     _performer = performer
 
 
-def _call(claim: Claim) -> str:
+def _call(claim: Claim, context: Context) -> str:
     """Run the program; the JSON text of what it returned."""
-    output = registry.get(claim.program).call(claim.parameters, Context(claim))
+    output = registry.get(claim.program).call(claim.parameters, context)
     return values.dumps({} if output is None else output, f"output of program {claim.program}")
 
 
 def finished(claim: Claim, output: str) -> Outcome:
     """Record a success; a late one is refused."""
     place = claim.flow_id, claim.seq
-    done = steady(lambda: Task.objects.finish(*place, claim.attempt, output), PATIENCE)
+    done = steady(lambda: _finish(claim, output), PATIENCE)
     if done is not None:
-        return _after(claim.flow_id, done)
+        return _after(claim, done)
     if Task.objects.one(*place).filter(exec_status=Status.FINISH, attempt=claim.attempt).exists():
         # An earlier try was committed, and the connection broke before it could say so.
         return Outcome(finished=True, released=tuple(Task.objects.released_by(*place).messages(alone=True)))
@@ -136,10 +191,24 @@ def finished(claim: Claim, output: str) -> Outcome:
     return REFUSED
 
 
-def _after(flow_id: str, done: Finished) -> Outcome:
-    if done.may_be_stuck:
-        settle(flow_id)
-    return Outcome(finished=True, released=done.released)
+def _finish(claim: Claim, output: str) -> Finished | None:
+    child = claim.parent_seq is not None
+    if not any(signals.wanted(hook, claim.task_id) for hook in ("task_over", "task_all_over", "all_over")):
+        return Task.objects.finish(claim.flow_id, claim.seq, claim.attempt, output, child=child)
+    with transaction.atomic():
+        done = Task.objects.finish(claim.flow_id, claim.seq, claim.attempt, output, child=child)
+        if done is not None:
+            names = ["task_over", *([] if child else ["task_all_over"]), *(["all_over"] if done.ended else [])]
+            hooks.record(claim.task_id, claim.flow_id, claim.seq, names, attempt=claim.attempt)
+        return done
+
+
+def _after(claim: Claim, done: Finished) -> Outcome:
+    """What follows a success; its slot goes to the next."""
+    released = steady(lambda: follow_up(claim.flow_id, claim.task_id, done))
+    if claim.pool:
+        steady(lambda: admit({claim.pool}))
+    return Outcome(finished=True, released=released)
 
 
 def look_again(flow_id: str, seq: int) -> Outcome:
@@ -164,13 +233,11 @@ def failed(claim: Claim, error: BaseException, patience: float = PATIENCE) -> Ou
         return _parked(claim, error)
     text = values.text("".join(tracebacks.format_exception(error)))
     delay = _retry_delay(claim, error)
-    message = _message_of(error)
-    moved = steady(lambda: _record_error(claim, message, text, delay), patience)
-    if moved and delay is None:
-        settle(claim.flow_id)
-    elif not moved:
+    moved = steady(lambda: _record_error(claim, error, text, delay), patience)
+    if not moved:
         logger.warning("late error of flow %s task %s attempt %s refused", claim.flow_id, claim.seq, claim.attempt)
-    return REFUSED
+        return REFUSED
+    return Outcome(finished=False, released=_after(claim, moved).released)
 
 
 def _parked(claim: Claim, wish: ParkTask) -> Outcome:
@@ -192,6 +259,8 @@ def _parked(claim: Claim, wish: ParkTask) -> Outcome:
                 )
 
     steady(record, PATIENCE)
+    if claim.pool:
+        admit({claim.pool})
     return REFUSED
 
 
@@ -199,21 +268,50 @@ def _bounded(seconds: float) -> float:
     return min(max(0.0, seconds), LONGEST_DELAY)
 
 
-def _record_error(claim: Claim, message: str, text: str, delay: float | None) -> int:
+def _record_error(claim: Claim, error: BaseException, text: str, delay: float | None) -> Finished | None:
+    """Record an attempt's error, and what that led to; None if this attempt is no longer the one that runs."""
     place = claim.flow_id, claim.seq
+    message = _message_of(error)
+    names = ["task_timeout" if _ran_out_of_time(error) else "task_exit"]
+    facts: dict[str, Any] = {"attempt": claim.attempt, "worker": identity.worker(), "actor": "program"}
     with transaction.atomic():
         if delay is None:
-            moved = Task.objects.fail(*place, claim.attempt, message, text)
+            names.append("task_failed")
+            led_to = fail_for_good(*place, claim.attempt, claim.parent_seq, message, text)
         else:
-            moved = Task.objects.retry(*place, claim.attempt, delay, message, text)
-        if moved and delay is None:
-            Flow.objects.point_to_failure(*place)
-        if moved:
-            verb = "fail" if delay is None else "retry"
+            retried = Task.objects.retry(*place, claim.attempt, delay, message, text)
+            led_to = Finished() if retried else None
+        if led_to is not None:
             told = {} if delay is None else {"delay": round(delay, 3)}
-            facts: dict[str, Any] = {"attempt": claim.attempt, "worker": identity.worker(), "actor": "program"}
-            Event.objects.record(verb, *place, **facts, reason=message, details=told)
-    return moved
+            Event.objects.record("fail" if delay is None else "retry", *place, **facts, reason=message, details=told)
+            hooks.record(claim.task_id, *place, names, attempt=claim.attempt, error=message)
+    return led_to
+
+
+def fail_for_good(
+    flow_id: str, seq: int, attempt: int, parent_seq: int | None, error: str, text: str
+) -> Finished | None:
+    """Fail a task whose retries are spent; with a child, its parent too, or it is passed over. In a transaction.
+
+    None if this attempt is no longer the one that runs.
+    """
+    parent = None
+    if parent_seq is not None:
+        if not Task.objects.one(flow_id, parent_seq).values_list("exit_on_failed", flat=True).get():
+            return Task.objects.pass_over(flow_id, seq, attempt, error, text)
+        parent = Task.objects.family(flow_id, parent_seq)[-1]
+    if not Task.objects.fail(flow_id, seq, attempt, error, text):
+        return None
+    if parent is not None:
+        index = Task.objects.one(flow_id, seq).values_list("child_index", flat=True).get()
+        children.fail_parent(parent, f"child {index} (task {seq}) failed: {error}")
+    Flow.objects.point_to_failure(flow_id, seq)
+    return Finished(may_be_stuck=True)
+
+
+def _ran_out_of_time(error: BaseException) -> bool:
+    """Whether it was a limit that ended the attempt: ours, or Celery's soft one, which has no name here but its own."""
+    return isinstance(error, TimeLimitError) or type(error).__name__ == "SoftTimeLimitExceeded"
 
 
 def _message_of(error: BaseException) -> str:
@@ -259,25 +357,32 @@ def _lost(flow_id: str, seq: int, reason: str, worker: str, pid: int | None, cou
             return REFUSED
         if task.status is not Status.RUNNING:
             return Outcome(finished=False, released=tuple(Task.objects.released_by(flow_id, seq).messages(alone=True)))
-        given_up = counted and task.rescues >= conf.get().MAX_RESCUES
-        if given_up:
+        if counted and task.rescues >= conf.get().MAX_RESCUES:
             reason = f"{reason}; its worker was lost {task.rescues + 1} times, so it is not started again"
-            Task.objects.fail(flow_id, seq, task.attempt, reason, "")
-            Flow.objects.point_to_failure(flow_id, seq)
+            verb, names = "fail", ["task_exit", "task_failed"]
+            led_to = fail_for_good(flow_id, seq, task.attempt, task.parent_seq, reason, "") or Finished()
         else:
+            verb, names, led_to = "rescue", ["task_exit"], Finished()
             Task.objects.rescue(flow_id, seq, task.attempt, counted=counted)
-        verb = "fail" if given_up else "rescue"
         Event.objects.record(verb, flow_id, seq, attempt=task.attempt, worker=worker, actor="watcher", reason=reason)
-    if given_up:
-        settle(flow_id)
-    messages = Task.objects.filter(task_exec_seq=seq, task_flow_id=flow_id).startable().messages(alone=True)
-    return Outcome(finished=False, released=tuple(messages))
+        if hooks.record(task.task_id, flow_id, seq, names, attempt=task.attempt, error=reason):
+            hooks.have_told(flow_id)
+    released = list(follow_up(flow_id, task.task_id, led_to))
+    if task.pool:
+        admit({task.pool})
+    released += Task.objects.filter(task_exec_seq=seq, task_flow_id=flow_id).startable().messages(alone=True)
+    return Outcome(finished=False, released=tuple(released))
 
 
 def timed_out(flow_id: str, seq: int, seconds: float, *, worker: str, pid: int | None = None) -> Outcome:
     """The process that ran a task was killed at its time limit: retry or suspend it."""
     claim = steady(lambda: _running(flow_id, seq, worker, pid))
-    return failed(claim, TimeLimitError(f"timed out after {seconds:g} s"), patience=0) if claim else REFUSED
+    if claim is None:
+        return REFUSED
+    outcome = failed(claim, TimeLimitError(f"timed out after {seconds:g} s"), patience=0)
+    if signals.wanted("task_timeout", claim.task_id) or signals.wanted("task_failed", claim.task_id):
+        hooks.have_told(flow_id)
+    return outcome
 
 
 def refused(flow_id: str, seq: int, worker: str, reason: str) -> Outcome:
@@ -291,6 +396,4 @@ def _running(flow_id: str, seq: int, worker: str, pid: int | None) -> Claim | No
     task = Task.objects.one(flow_id, seq).filter(exec_status=Status.RUNNING, worker=worker).first()
     if task is None or (pid is not None and task.pid != pid):
         return None
-    names = ("task_id", "task_seq", "program", "parameters", "attempt", "retries", "run")
-    options = ("max_retries", "retry_delay", "time_limit")
-    return Claim(flow_id=flow_id, seq=seq, **{name: getattr(task, name) for name in names + options})
+    return claim_of(flow_id, seq, False, *[getattr(task, name) for name in CLAIMED])

@@ -2,34 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from django.db import transaction
 
-from flowerapp.exceptions import StateConflictError, UnknownWorkflowError
+from flowerapp.engine.registering import pool_problems
+from flowerapp.exceptions import InvalidPlanError, StateConflictError, UnknownWorkflowError
 from flowerapp.models import TaskDefinition, Workflow
 from flowerapp.plan import Plan
 
 
-def define(task_id: str, rows: Sequence[TaskDefinition], *, description: str = "", new: bool = False) -> Plan:
-    """Put ``rows`` in place of those that a workflow has; the checked plan. Flows that were registered keep theirs.
+def define(
+    task_id: str,
+    rows: Sequence[TaskDefinition],
+    header: Mapping[str, Any] | None = None,
+    *,
+    new: bool = False,
+    source: str = "",
+) -> Plan:
+    """Put ``rows`` and the settings of ``header`` in place of those that a workflow has; the checked plan.
 
-    ``new`` refuses a workflow that has rows. Raises InvalidPlanError, or StateConflictError where ``new`` meets one.
+    Flows that were registered keep theirs. ``header`` may have ``description``, ``max_active_flows``, ``unique`` and
+    ``entrance``; ``source`` names the Python class that defines the workflow. ``new`` refuses a workflow that has rows.
+    Raises InvalidPlanError, and StateConflictError where ``new`` meets a workflow, or others a class's.
     """
     nodes = []
     before: int | None = None
     for row in sorted(rows, key=lambda row: row.task_seq):
         nodes.append(row.node(before))
         before = row.task_seq
-    plan = Plan(task_id, tuple(nodes)).check()
+    plan = Plan(task_id, tuple(nodes), **(header or {})).check()
+    if problems := pool_problems(plan):
+        raise InvalidPlanError(problems, task_id)
     with transaction.atomic():
-        Workflow.objects.update_or_create(task_id=task_id, defaults={"description": description})
+        may_change(task_id, source)
+        settings = {name: getattr(plan, name) for name in ("description", "max_active_flows", "unique", "entrance")}
+        Workflow.objects.update_or_create(task_id=task_id, defaults={**settings, "source": source})
         present = TaskDefinition.objects.filter(task_id=task_id)
         if new and present.exists():
             raise StateConflictError(f"workflow {task_id!r} exists; replace it, or take another task_id")
         present.delete()
         TaskDefinition.objects.bulk_create(rows, batch_size=500)
     return plan
+
+
+def may_change(task_id: str, source: str = "") -> None:
+    """Raise StateConflictError if a Python class other than ``source`` defines the workflow."""
+    defined_by = Workflow.objects.filter(pk=task_id).values_list("source", flat=True).first()
+    if defined_by and defined_by != source:
+        raise StateConflictError(f"workflow {task_id!r} is defined by the class {defined_by}; change it there")
 
 
 def undefine(task_id: str) -> None:

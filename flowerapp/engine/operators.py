@@ -9,12 +9,15 @@ from django.db import transaction
 
 from flowerapp import graph, values
 from flowerapp.context import input_of
-from flowerapp.engine.links import by_seq, lock, settle, store_links
+from flowerapp.engine import children, hooks
+from flowerapp.engine.admission import admit, admit_flows
+from flowerapp.engine.links import by_seq, follow_up, lock, settle, store_links
 from flowerapp.engine.registering import options_of, plan_of
-from flowerapp.engine.sending import send_on_commit, send_ready, send_released
+from flowerapp.engine.sending import send, send_ready, send_released
 from flowerapp.exceptions import InvalidPlanError, StateConflictError, UnknownFlowError, UnknownTaskError
 from flowerapp.models import Event, Flow, Task
 from flowerapp.plan import Node, node_problems
+from flowerapp.querysets import Finished
 from flowerapp.states import SATISFIED, Status
 
 
@@ -43,7 +46,15 @@ def suspend(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
             flow.refresh_from_db()
             raise StateConflictError(f"flow {flow_id} is already {'held' if flow.held else flow.status.label}")
         Event.objects.record("suspend", flow_id, actor=actor, reason=why)
+    _free_places(flow)
     return get_flow(flow_id)
+
+
+def _free_places(flow: Flow) -> None:
+    """Let in who waits for what a flow does not use now."""
+    admit_flows(flow.task_id)
+    pools = Task.objects.filter(task_flow_id=flow.pk).exclude(pool="").order_by()
+    admit(set(pools.values_list("pool", flat=True).distinct()))
 
 
 def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
@@ -51,11 +62,13 @@ def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
     get_flow(flow_id)
     with transaction.atomic():
         flow, _ = lock(flow_id)
+        Task.objects.give_slots_back(flow_id)
         if not Flow.objects.release(flow_id):
             raise StateConflictError(_not_held(flow))
-        Flow.objects.settle(flow_id)
+        settle(flow_id)
         Event.objects.record("resume", flow_id, actor=actor, reason=why)
         send_ready(flow_id)
+    _free_places(flow)
     return get_flow(flow_id)
 
 
@@ -70,7 +83,8 @@ def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: st
 
     Raises UnknownTaskError, InvalidValueError, or StateConflictError if the task is not parked.
     """
-    get_task(flow_id, seq)
+    task_id = get_task(flow_id, seq).task_id
+    done: Finished | None = None
     ends_with = None if output is None else values.check(output, "output")
     with transaction.atomic():
         if output is None:
@@ -79,11 +93,14 @@ def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: st
         else:
             done = Task.objects.settle(flow_id, seq, ends_with)
             moved = done is not None
-            send_on_commit(done.released if done else ())
+            if done and done.ended and hooks.record(task_id, flow_id, None, ["all_over"]):
+                hooks.have_told(flow_id)
         if not moved:
             raise StateConflictError(f"task {seq} of flow {flow_id} is not parked")
         Event.objects.record("wake", flow_id, seq, actor=actor, reason=why)
     settle(flow_id)
+    if done is not None:
+        send(follow_up(flow_id, task_id, done))
     return get_flow(flow_id)
 
 
@@ -97,6 +114,7 @@ def cancel(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
         Task.objects.cancel(flow_id)
         Flow.objects.cancel(flow_id)
         Event.objects.record("cancel", flow_id, actor=actor, reason=why)
+    _free_places(flow)
     return get_flow(flow_id)
 
 
@@ -113,6 +131,10 @@ def skip(flow_id: str, seq: int, *, actor: str = "", why: str = "") -> Flow:
         if not Task.objects.skip(flow_id, seq, input_of(flow_id, seq)):
             raise StateConflictError(f"task {seq} of flow {flow_id} is {task.status.label}; skip takes Wait or Suspend")
         task.exec_status = Status.IGNORE
+        if task.children:
+            Task.objects.stop_children(flow_id, seq, f"stopped, because task {seq} was skipped")
+            tasks = Task.objects.for_update(flow_id)
+        children.revive(flow_id, tasks)
         Event.objects.record("skip", flow_id, seq, attempt=task.attempt, actor=actor, reason=why)
         store_links(flow, tasks)
     return get_flow(flow_id)
@@ -195,10 +217,12 @@ def rerun(
     with transaction.atomic():
         flow, tasks = lock(flow_id)
         affected = _affected(flow, tasks, from_seq, all_tasks=all_tasks)
+        again = set() if all_tasks else affected if from_seq is None else {from_seq}
+        tasks, affected = _with_children(flow, tasks, affected, again)
         reset = [task for task in tasks if task.task_exec_seq in affected]
         moved = Task.objects.rerun(flow_id, [task.task_exec_seq for task in reset if task.status is not Status.WAIT])
         for task in reset:
-            task.exec_status = Status.WAIT
+            task.exec_status, task.children, task.parked = Status.WAIT, 0, False
         if refresh:
             _refresh(flow, reset)
         for seq, changed in (parameters or {}).items():
@@ -232,8 +256,14 @@ def _affected(flow: Flow, tasks: Sequence[Task], from_seq: int | None, *, all_ta
         return failed_seqs
     if from_seq is not None and from_seq not in named:
         raise UnknownTaskError(f"flow {flow.pk} has no task {from_seq}")
-    edges = {seq: task.depends_on for seq, task in named.items()}
+    edges = {seq: [*task.depends_on] for seq, task in named.items()}
+    for task in tasks:
+        if task.parent_seq is not None:
+            edges[task.parent_seq].append(task.task_exec_seq)
     affected = set(named) if from_seq is None else graph.reach([from_seq], graph.followers(edges))
+    kept = named[from_seq].parent_seq if from_seq is not None else None
+    parents = affected - {kept}
+    affected |= {seq for seq, task in named.items() if task.parent_seq in parents}
     running = sorted(seq for seq in affected if named[seq].status is Status.RUNNING)
     if running:
         listed = ", ".join(map(str, running[:20]))
@@ -241,6 +271,26 @@ def _affected(flow: Flow, tasks: Sequence[Task], from_seq: int | None, *, all_ta
             f"tasks {listed} of flow {flow.pk} are Running; wait for them, or cancel the flow", running=running
         )
     return affected
+
+
+def _with_children(
+    flow: Flow, tasks: Sequence[Task], affected: set[int], again: set[int]
+) -> tuple[list[Task], set[int]]:
+    """What is left of a flow's tasks, and of the ``affected`` ones those that are reset.
+
+    A parent keeps its children, and waits for them, where some of them are what is started ``again``; those that were
+    stopped because of these run too. The children of other affected tasks are gone: their programs add them anew.
+    """
+    named = by_seq(tasks)
+    parents = {named[seq].parent_seq for seq in again}
+    waiting = {seq for seq in affected if seq in parents}
+    stopped = set(children.stopped_children(flow.pk, waiting))
+    gone = {seq for seq, task in named.items() if task.parent_seq in affected - waiting}
+    Task.objects.filter(task_flow_id=flow.pk, task_exec_seq__in=gone).delete()
+    Task.objects.reopen(flow.pk, waiting)
+    for seq in waiting:
+        named[seq].exec_status, named[seq].parked = Status.WAIT, True
+    return [task for task in tasks if task.task_exec_seq not in gone], (affected | stopped) - gone - waiting
 
 
 def _refresh(flow: Flow, tasks: Sequence[Task]) -> None:
@@ -251,6 +301,8 @@ def _refresh(flow: Flow, tasks: Sequence[Task]) -> None:
             if problems := list(node_problems(node)):
                 raise InvalidPlanError(problems, flow.task_id)
             options = options_of(node, flow.task_priority)
+            if task.parent_seq is not None:
+                options = {"program": node.child_program, "max_retries": node.max_retries}
             for name, value in options.items():
                 setattr(task, name, value)
             Task.objects.one(flow.pk, task.task_exec_seq).update(**options)

@@ -15,13 +15,15 @@ from django.db import IntegrityError, transaction
 
 from flowerapp import dispatch, graph, registry, values
 from flowerapp.dispatch import Message
-from flowerapp.engine.links import database_now, relink
+from flowerapp.engine.admission import admit, admit_flows
+from flowerapp.engine.clock import database_now
+from flowerapp.engine.links import relink
 from flowerapp.engine.sending import AT_ONCE, hand_over, send_on_commit
 from flowerapp.exceptions import IdempotencyConflictError, InvalidPlanError, Problem, UnknownWorkflowError
-from flowerapp.models import Flow, Task, TaskDefinition
+from flowerapp.models import Flow, Pool, Task, TaskDefinition, Workflow
 from flowerapp.models.flows import NO_DEPENDENCY
 from flowerapp.plan import Node, Plan, priority_problems
-from flowerapp.states import Status, clamp_priority
+from flowerapp.states import ACTIVE, Status, clamp_priority
 
 
 def plan_of(task_id: str) -> Plan:
@@ -38,21 +40,22 @@ def register(
     input: Any = None,
     priority: int = 0,
     parameters: Mapping[int, Mapping[str, Any]] | None = None,
-    entrance: int | None = None,
+    entrance: int | str | None = None,
     idempotency_key: str | None = None,
     actor: str = "",
 ) -> Flow:
     """Write a flow and its tasks from a workflow, send the ready ones on commit, and return the flow.
 
     ``input`` is JSON (None is ``{}``), ``priority`` is added to each task's, ``parameters`` are over those of the
-    definition by ``task_seq``, ``entrance`` is the ``task_seq`` to start at: only it and what follows it is run.
-    The same ``idempotency_key`` of the same actor returns the same flow.
+    definition by ``task_seq``, ``entrance`` is the ``task_seq`` or name of the step to start at: only it and what
+    follows it is run. The same ``idempotency_key`` of the same actor returns the same flow, and a unique workflow the
+    flow that runs; ``flow.created`` tells whether it is a new one.
     Raises UnknownWorkflowError, InvalidPlanError, InvalidValueError, IdempotencyConflictError.
     """
     plan = _with_overrides(plan_of(task_id), parameters or {}).check()
     problems = [Problem(message, field="priority") for message in priority_problems(priority)]
-    if entrance is not None and entrance not in plan.edges:
-        problems.append(Problem(f"entrance {entrance} is not a step of {task_id!r}", field="entrance"))
+    start = plan.entrance if entrance is None else plan.seq_of(entrance)
+    problems += pool_problems(plan)
     if idempotency_key is not None and (len(idempotency_key) > 256 or not values.storable(idempotency_key)):
         problems.append(Problem("Idempotency-Key is over 256 characters or not text", field="idempotency_key"))
     if problems:
@@ -64,22 +67,46 @@ def register(
         input=values.check({} if input is None else input, "input"),
         registered_by=actor,
         idempotency_key=idempotency_key,
+        limited=plan.unique or plan.max_active_flows is not None,
     )
+    flow.admitted = not flow.limited
     if idempotency_key is not None:
         given = values.check({str(k): dict(v) for k, v in (parameters or {}).items()}, "parameters")
         canonical = json.dumps([task_id, flow.input, priority, given, entrance], sort_keys=True)
         flow.request_hash = hashlib.sha256(canonical.encode()).hexdigest()
         if earlier := _earlier(flow):
             return earlier
-    tasks = _tasks_of(flow, plan, entrance)
+    if plan.unique and (running := _running(task_id)):
+        return running
+    tasks = _tasks_of(flow, plan, start)
     try:
         with transaction.atomic():
+            if plan.unique and Workflow.objects.limit(task_id) and (running := _running(task_id)):
+                return running
             _insert(flow, tasks)
     except IntegrityError:
         if earlier := _earlier(flow):
             return earlier
         raise
+    flow.created = True
     return flow
+
+
+def _running(task_id: str) -> Flow | None:
+    """The flow of a unique workflow that goes on, or waits for its turn to."""
+    return Flow.objects.filter(task_id=task_id, exec_status__in=ACTIVE).order_by("registered_ts").first()
+
+
+def pool_problems(plan: Plan) -> list[Problem]:
+    """Steps of a plan that name a pool which does not exist."""
+    named = {node.pool for node in plan.nodes if node.pool}
+    known = set(Pool.objects.filter(pk__in=named).values_list("pk", flat=True)) if named else set()
+    sentence = "there is no pool {!r}; make it first, in the admin or by POST /api/pools/"
+    return [
+        Problem(sentence.format(node.pool), node.seq, "pool")
+        for node in plan.nodes
+        if node.pool and node.pool not in known
+    ]
 
 
 def _with_overrides(plan: Plan, parameters: Mapping[int, Mapping[str, Any]]) -> Plan:
@@ -87,7 +114,7 @@ def _with_overrides(plan: Plan, parameters: Mapping[int, Mapping[str, Any]]) -> 
     if unknown:
         raise InvalidPlanError([Problem(f"no such step in {plan.name!r}", seq, "parameters") for seq in unknown])
     nodes = (replace(node, parameters={**node.parameters, **parameters.get(node.seq, {})}) for node in plan.nodes)
-    return Plan(plan.name, tuple(nodes))
+    return replace(plan, nodes=tuple(nodes))
 
 
 def _earlier(flow: Flow) -> Flow | None:
@@ -121,6 +148,7 @@ def _task_of(flow: Flow, seq: int, node: Node, depends_on: list[int]) -> Task:
         depends_on=depends_on,
         task_id=flow.task_id,
         task_seq=node.seq,
+        admitted=not node.pool,
         **options_of(node, flow.task_priority),
     )
 
@@ -137,6 +165,10 @@ def options_of(node: Node, flow_priority: int) -> dict[str, Any]:
         "time_limit": node.time_limit,
         "name": node.name,
         "merge": node.merge,
+        "pool": node.pool,
+        "child_program": node.child_program,
+        "max_concurrency": node.max_concurrency,
+        "exit_on_failed": node.exit_on_failed,
     }
 
 
@@ -154,7 +186,8 @@ def _pass_over(tasks: list[Task], edges: graph.Edges, entrance: int, flow_input:
 
 def _insert(flow: Flow, tasks: list[Task]) -> None:
     now = database_now()
-    ready = [task for task in tasks if task.status is Status.WAIT and task.pending == 0]
+    wanted = [task for task in tasks if task.status is Status.WAIT and task.pending == 0]
+    ready = [task for task in wanted if task.admitted and flow.admitted]
     taken = ready[: AT_ONCE if dispatch.connected() else 0]
     flow.registered_ts = now
     for task in tasks:
@@ -166,6 +199,10 @@ def _insert(flow: Flow, tasks: list[Task]) -> None:
     send_on_commit([Message.of(flow.pk, task.link, task.canvas) for task in taken])
     if len(ready) > len(taken) > 0:
         transaction.on_commit(lambda: hand_over(flow.pk), robust=True)
+    if not flow.admitted:
+        transaction.on_commit(lambda: admit_flows(flow.task_id), robust=True)
+    elif pools := {task.pool for task in wanted if task.pool}:
+        transaction.on_commit(lambda: admit(pools), robust=True)
 
 
 def uuid7() -> uuid.UUID:

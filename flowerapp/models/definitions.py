@@ -10,7 +10,7 @@ from django.db.models import Value
 from flowerapp.exceptions import InvalidPlanError, Problem
 from flowerapp.models import fields
 from flowerapp.plan import Node
-from flowerapp.querysets import DefinitionQuerySet
+from flowerapp.querysets import DefinitionQuerySet, PoolQuerySet, WorkflowQuerySet
 
 PAIRS = range(1, 6)
 """Numbers of the parameter pairs ``param1_key``, ``param1_value`` … ``param5_key``, ``param5_value``."""
@@ -22,10 +22,37 @@ class Workflow(models.Model):
 
     task_id = models.CharField(primary_key=True, max_length=256, help_text="Name of the workflow.")
     description = models.TextField(blank=True, default="", db_default="")
+    max_active_flows = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Flows that may go on at once; the others wait. Empty for no limit."
+    )
+    unique = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="One flow at a time: registering again answers with the one that runs.",
+    )
+    entrance = models.IntegerField(
+        null=True, blank=True, help_text="task_seq of the step to start at, unless a flow is registered with another."
+    )
+    source = models.CharField(
+        max_length=256,
+        blank=True,
+        default="",
+        db_default="",
+        editable=False,
+        help_text="Python class that defines it; empty where people do.",
+    )
+
+    objects = WorkflowQuerySet.as_manager()
 
     class Meta:
         db_table = "ms_workflow"
         ordering = ["task_id"]
+        constraints = [
+            models.CheckConstraint(
+                name="ms_workflow_max_active_flows",
+                condition=models.Q(max_active_flows__isnull=True) | models.Q(max_active_flows__gte=1),
+            )
+        ]
 
     def __str__(self) -> str:
         return self.task_id
@@ -78,6 +105,21 @@ class TaskDefinition(models.Model):
         default=False, db_default=False, help_text="Make one object of the objects that the steps before it return."
     )
 
+    pool = models.CharField(
+        max_length=256, blank=True, default="", db_default="", help_text="Pool whose slots it shares; empty for none."
+    )
+    child_program = models.CharField(
+        max_length=256, blank=True, default="", db_default="", help_text="Runs once for each child that the step adds."
+    )
+    max_concurrency = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Children at once; empty for as many as there are worker processes."
+    )
+    exit_on_failed = models.BooleanField(
+        default=True,
+        db_default=True,
+        help_text="Whether a failed child fails the step and stops its siblings, or is passed over.",
+    )
+
     objects = DefinitionQuerySet.as_manager()
 
     class Meta:
@@ -87,6 +129,10 @@ class TaskDefinition(models.Model):
             models.UniqueConstraint(name="ms_task_definition_key", fields=["task_id", "task_seq"]),
             fields.priority_check("ms_task_definition"),
             *fields.not_negative("ms_task_definition", "task_seq"),
+            models.CheckConstraint(
+                name="ms_task_definition_max_concurrency",
+                condition=models.Q(max_concurrency__isnull=True) | models.Q(max_concurrency__gte=1),
+            ),
         ]
 
     def __str__(self) -> str:
@@ -134,6 +180,10 @@ class TaskDefinition(models.Model):
             time_limit=self.time_limit,
             name=self.name,
             merge=self.merge,
+            pool=self.pool,
+            child_program=self.child_program,
+            max_concurrency=self.max_concurrency,
+            exit_on_failed=self.exit_on_failed,
         )
 
     def _check_columns(self) -> None:
@@ -146,3 +196,21 @@ class TaskDefinition(models.Model):
             wrong.append(Problem("parameters must be a JSON object", self.task_seq, "parameters"))
         if wrong:
             raise InvalidPlanError(wrong, self.task_id)
+
+
+class Pool(models.Model):
+    """A limit that steps of any workflows share: so many of their tasks run at once."""
+
+    name = models.CharField(primary_key=True, max_length=256)
+    slots = models.PositiveIntegerField(help_text="Tasks that may run at once; 0 lets none start.")
+    description = models.TextField(blank=True, default="", db_default="")
+
+    objects = PoolQuerySet.as_manager()
+
+    class Meta:
+        db_table = "ms_pool"
+        ordering = ["name"]
+        constraints = [*fields.not_negative("ms_pool", "slots")]
+
+    def __str__(self) -> str:
+        return self.name

@@ -6,13 +6,14 @@ import time
 from typing import Any
 
 from django.db import models
-from django.db.models import Q, Value
-from django.db.models.functions import Now
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce, Now
 
+from flowerapp import values
 from flowerapp.dispatch import Link
 from flowerapp.models import fields
-from flowerapp.querysets import EventQuerySet, FlowQuerySet, TaskQuerySet
-from flowerapp.states import OPEN, SATISFIED, Status
+from flowerapp.querysets import EventQuerySet, FlowQuerySet, HookQuerySet, TaskQuerySet
+from flowerapp.states import ACTIVE, OPEN, SATISFIED, Status
 
 NO_DEPENDENCY = -1
 """``depends_task_exec_seq`` of a task that waits for none."""
@@ -35,6 +36,15 @@ class Flow(models.Model):
         default=dict, db_default=_empty(), blank=True, help_text="Object that its programs share and may change."
     )
     state_version = models.IntegerField(default=0, db_default=0, help_text="Changes of the shared state so far.")
+    limited = models.BooleanField(
+        default=False, db_default=False, help_text="Its workflow bounds the flows that go on at once."
+    )
+    admitted = models.BooleanField(
+        default=True, db_default=True, help_text="Its tasks may be started, as far as that bound is concerned."
+    )
+    last_child_seq = models.IntegerField(
+        default=0, db_default=0, help_text="Largest seq ever given to a child; none is given twice."
+    )
     open_sinks = models.IntegerField(default=0, db_default=0, help_text="Last tasks that are not satisfied yet.")
     failed_seq = models.IntegerField(null=True, blank=True, help_text="The task that failed first.")
     registered_ts = models.DateTimeField(db_default=Now())
@@ -46,6 +56,9 @@ class Flow(models.Model):
     request_hash = models.CharField(max_length=64, blank=True, default="", db_default="")
 
     objects = FlowQuerySet.as_manager()
+
+    created = False
+    """Set by ``engine.register`` where it made the flow, and did not find one that answers the same request."""
 
     class Meta:
         db_table = "kr_task_flow"
@@ -67,6 +80,12 @@ class Flow(models.Model):
             models.Index(name="kr_task_flow_recent", fields=["-registered_ts", "-task_flow_id"]),
             models.Index(name="kr_task_flow_workflow", fields=["task_id", "-registered_ts"]),
             models.Index(name="kr_task_flow_open", fields=["exec_status"], condition=Q(exec_status__in=sorted(OPEN))),
+            models.Index(
+                name="kr_task_flow_waiting",
+                fields=["task_id", "task_priority"],
+                condition=Q(admitted=False, exec_status__in=sorted(OPEN)),
+            ),
+            models.Index(name="kr_task_flow_active", fields=["task_id"], condition=Q(exec_status__in=sorted(ACTIVE))),
         ]
 
     def __str__(self) -> str:
@@ -89,9 +108,19 @@ class Flow(models.Model):
             return None
         return self.tasks.filter(task_exec_seq=self.failed_seq).first()
 
+    @property
+    def output(self) -> Any:
+        """What its last steps returned: of one as it stands, of several as the input of a task after them would be."""
+        steps = self.tasks.filter(parent_seq=None)
+        edges = dict(steps.values_list("task_exec_seq", "depends_on"))
+        lasts = set(edges).difference(*edges.values())
+        found = steps.filter(task_exec_seq__in=lasts, exec_status__in=SATISFIED).order_by("task_exec_seq")
+        return values.merge([{} if each is None else each for each in found.values_list("output", flat=True)])
+
     def wait(self, timeout: float | None = None, poll: float = 0.1) -> Flow:
         """Wait until the flow has ended or cannot go on without a person, and return it with its present state.
 
+        Then ``flow.output`` and ``flow.state`` are its results, or ``flow.failed_task`` is what failed first.
         ``timeout`` and ``poll`` are seconds. Raises TimeoutError.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
@@ -140,6 +169,16 @@ class Task(models.Model):
     time_limit = models.IntegerField(null=True, blank=True)
     name = models.CharField(max_length=256, blank=True, default="", db_default="")
     merge = models.BooleanField(default=False, db_default=False)
+    pool = models.CharField(max_length=256, blank=True, default="", db_default="")
+    child_program = models.CharField(max_length=256, blank=True, default="", db_default="")
+    max_concurrency = models.IntegerField(null=True, blank=True)
+    exit_on_failed = models.BooleanField(default=True, db_default=True)
+
+    parent_seq = models.IntegerField(null=True, blank=True, help_text="The task that added it; empty for a step.")
+    child_index = models.IntegerField(null=True, blank=True, help_text="Its place among its siblings, from 0.")
+    child_id = models.JSONField(null=True, blank=True, help_text="What its parent calls it.")
+    item = models.JSONField(null=True, blank=True, help_text="Input of a child.")
+    children = models.IntegerField(default=0, db_default=0, help_text="Children that it has added.")
 
     depends_on = models.JSONField(
         default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Seqs it depends on."
@@ -151,6 +190,7 @@ class Task(models.Model):
         help_text="Seqs of open tasks that wait for it.",
     )
     pending = models.IntegerField(default=0, db_default=0, help_text="Dependencies that are not satisfied yet.")
+    admitted = models.BooleanField(default=True, db_default=True, help_text="It has a slot of its pool, or needs none.")
     canvas = models.JSONField(null=True, blank=True, help_text="What travels on its message beside it.")
 
     attempt = models.IntegerField(default=0, db_default=0, help_text="Starts so far; fences late outcomes.")
@@ -182,11 +222,31 @@ class Task(models.Model):
         constraints = [
             models.UniqueConstraint(name="kr_task_stat_key", fields=["task_flow", "task_exec_seq"]),
             *fields.status_checks("kr_task_stat"),
-            *fields.not_negative("kr_task_stat", "pending", "attempt", "retries", "rescues", "run"),
+            *fields.not_negative("kr_task_stat", "pending", "attempt", "retries", "rescues", "run", "children"),
         ]
         indexes = [
             models.Index(
-                name="kr_task_stat_ready", fields=["sent_ts"], condition=Q(exec_status=Status.WAIT, pending=0)
+                name="kr_task_stat_ready",
+                fields=["sent_ts"],
+                condition=Q(exec_status=Status.WAIT, pending=0, admitted=True),
+            ),
+            models.Index(
+                F("pool"),
+                F("task_priority"),
+                Coalesce("parent_seq", "task_exec_seq").desc(),
+                F("id"),
+                name="kr_task_stat_pool_waiting",
+                condition=Q(exec_status=Status.WAIT, pending=0, admitted=False),
+            ),
+            models.Index(
+                name="kr_task_stat_pool_held",
+                fields=["pool"],
+                condition=Q(exec_status__in=sorted(ACTIVE), admitted=True) & ~Q(pool=""),
+            ),
+            models.Index(
+                name="kr_task_stat_turn",
+                fields=["task_flow", "parent_seq", "child_index"],
+                condition=Q(exec_status=Status.WAIT, pending__gt=0, parent_seq__isnull=False),
             ),
             models.Index(name="kr_task_stat_running", fields=["started_ts"], condition=Q(exec_status=Status.RUNNING)),
             models.Index(name="kr_task_stat_due", fields=["due_ts"], condition=Q(due_ts__isnull=False)),
@@ -276,3 +336,36 @@ class Log(models.Model):
 
     def __str__(self) -> str:
         return self.message
+
+
+class Hook(models.Model):
+    """Something that happened and that code wants to hear of; deleted once it has been told."""
+
+    id: int
+    task_flow = models.ForeignKey(
+        Flow,
+        on_delete=models.CASCADE,
+        db_constraint=False,
+        db_index=False,
+        related_name="hooks",
+        db_column="task_flow_id",
+    )
+    task_exec_seq = models.IntegerField(null=True, blank=True, help_text="Empty for the flow as a whole.")
+    event = models.CharField(max_length=32)
+    ts = models.DateTimeField(db_default=Now())
+    attempt = models.IntegerField(null=True, blank=True)
+    error = models.TextField(blank=True, default="")
+    worker = models.CharField(max_length=64, blank=True, default="", help_text="Worker that tells it now.")
+    pid = models.IntegerField(null=True, blank=True)
+    taken_ts = models.DateTimeField(null=True, blank=True)
+
+    objects = HookQuerySet.as_manager()
+
+    class Meta:
+        db_table = "kr_hook"
+        ordering = ["id"]
+        indexes = [models.Index(name="kr_hook_flow", fields=["task_flow", "id"])]
+
+    def __str__(self) -> str:
+        task = f" task {self.task_exec_seq}" if self.task_exec_seq is not None else ""
+        return f"{self.task_flow_id}{task}: {self.event}"

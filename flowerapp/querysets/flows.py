@@ -9,11 +9,14 @@ from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
 
 from flowerapp.querysets.statements import ago, status_case
-from flowerapp.states import OPEN, SATISFIED, Status
+from flowerapp.states import ACTIVE, OPEN, SATISFIED, Status
 
 if TYPE_CHECKING:
     from flowerapp.models import Flow
 
+
+_ANEW = Case(When(limited=True, then=Value(value=False)), default=Value(value=True))
+"""``admitted`` of a flow that goes on later: one of a workflow with a limit has to wait for its turn again."""
 
 _GOING = Q(exec_status=Status.RUNNING) | Q(exec_status=Status.WAIT, pending=0)
 """Tasks that run, or wait for nothing but their turn or time."""
@@ -61,7 +64,9 @@ class FlowQuerySet(models.QuerySet["Flow"]):
     def hold(self, flow_id: str) -> int:
         """Let no task of an open flow be started."""
         return (
-            self.open().filter(pk=flow_id, held=False).update(held=True, exec_status=Status.SUSPEND, suspended_ts=Now())
+            self.open()
+            .filter(pk=flow_id, held=False)
+            .update(held=True, admitted=_ANEW, exec_status=Status.SUSPEND, suspended_ts=Now())
         )
 
     def release(self, flow_id: str) -> int:
@@ -81,31 +86,57 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         return self.filter(pk=flow_id).update(
             open_sinks=open_sinks,
             failed_seq=failed_seq,
+            admitted=Case(When(exec_status__in=sorted(SATISFIED), then=_ANEW), default="admitted"),
             exec_status=status_case(Q(exec_status__in=sorted(SATISFIED)), Status.RUNNING),
             finished_ts=None,
         )
 
-    def settle(self, flow_id: str) -> int:
-        """Bring an open flow's state in line with its tasks.
+    def settle(self, flow_id: str) -> Status | None:
+        """Bring an open flow's state in line with its tasks; the new state, None if it stays.
 
         Lock, then look in a second statement: what commits meanwhile settles after us. Call it in a transaction.
         """
         flow = self.for_update(flow_id)
         if flow is None or flow.ended:
-            return 0
+            return None
         tasks = flow.tasks.using(self.db)
         values: dict[str, Any]
         if not tasks.filter(exec_status__in=OPEN).exists():
             ended = {"held": False, "open_sinks": 0, "failed_seq": None}
             values = {"exec_status": Status.FINISH, "finished_ts": Now(), **ended}
         elif flow.held or not tasks.filter(_GOING).exists():
-            values = {"exec_status": Status.SUSPEND, "suspended_ts": Coalesce("suspended_ts", Now())}
+            values = {"exec_status": Status.SUSPEND, "suspended_ts": Coalesce("suspended_ts", Now()), "admitted": _ANEW}
         else:
             begun = Status.WAIT if flow.started_ts is None else Status.RUNNING
             values = {"exec_status": begun, "suspended_ts": None}
         if flow.exec_status == values["exec_status"]:
-            return 0
-        return self.open().filter(pk=flow_id).update(**values)
+            return None
+        self.open().filter(pk=flow_id).update(**values)
+        return Status(values["exec_status"])
+
+    def active(self, task_id: str) -> FlowQuerySet:
+        """Flows of a workflow that count against its limit."""
+        return self.filter(task_id=task_id, exec_status__in=ACTIVE, admitted=True, held=False)
+
+    def waiting(self) -> FlowQuerySet:
+        """Flows that wait until others of their workflow end, whose turn comes first leading."""
+        waiting = self.filter(exec_status__in=ACTIVE, admitted=False, held=False)
+        return waiting.order_by("task_priority", F("started_ts").asc(nulls_last=True), "registered_ts", "pk")
+
+    def admit(self, task_id: str, number: int | None) -> list[str]:
+        """Let up to ``number`` waiting flows of a workflow go on: their ids. The caller holds the workflow's lock."""
+        free = self.waiting().filter(task_id=task_id).select_for_update(skip_locked=True)
+        chosen = list(free.values_list("pk", flat=True)[:number])
+        self.model.objects.using(self.db).filter(pk__in=chosen).update(admitted=True)
+        return chosen
+
+    def next_child_seqs(self, flow_id: str, number: int) -> int:
+        """Set aside ``number`` seqs for children; the first. No seq is given twice. In a transaction."""
+        flow = self.select_for_update().get(pk=flow_id)
+        last = flow.tasks.using(self.db).aggregate(last=models.Max("task_exec_seq"))["last"] or 0
+        first = max(last, flow.last_child_seq) + 1
+        self.filter(pk=flow_id).update(last_child_seq=first + number - 1)
+        return int(first)
 
     def unsettled(self) -> FlowQuerySet:
         """Open flows that are not Suspend although nothing in them can go on."""

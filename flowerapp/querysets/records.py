@@ -6,7 +6,7 @@ from collections.abc import Iterable, Sequence
 from datetime import timedelta
 from typing import Any
 
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.functions import Now
 
@@ -83,3 +83,28 @@ class LeaseQuerySet(models.QuerySet[Any]):
     def give_up(self, name: str, holder: str) -> int:
         """Lay a duty down, so that another need not wait."""
         return self.filter(pk=name, holder=holder).update(expires_ts=Now())
+
+
+class HookQuerySet(models.QuerySet[Any]):
+    """What happened and is still to be told."""
+
+    def record(self, event: str, flow_id: str, seq: int | None = None, *, attempt: int | None, error: str = "") -> None:
+        """Write what happened, in the transaction that makes it."""
+        self.create(event=event, task_flow_id=flow_id, task_exec_seq=seq, attempt=attempt, error=error)
+
+    def take(self, flow_id: str, worker: str, pid: int) -> list[Any]:
+        """Take what nobody tells yet of a flow, the oldest first."""
+        with transaction.atomic(using=self.db):
+            free = self.select_for_update(skip_locked=True).filter(task_flow_id=flow_id, worker="").order_by("id")
+            taken = list(free)
+            self.filter(pk__in=[each.pk for each in taken]).update(worker=worker, pid=pid, taken_ts=Now())
+            return taken
+
+    def release(self) -> int:
+        """Let others tell these."""
+        return self.exclude(worker="").update(worker="", pid=None, taken_ts=None)
+
+    def forgotten(self, living: Sequence[str], seconds: float) -> HookQuerySet:
+        """What a worker took that is none of the living, or that it took over ``seconds`` ago."""
+        taken = self.exclude(worker="")
+        return taken.filter(~Q(worker__in=living) | Q(taken_ts__lt=ago(seconds)))

@@ -5,6 +5,8 @@ Their portable forms are ``TaskQuerySet._claim_portably`` and ``_finish_portably
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -33,15 +35,28 @@ class Claim:
     max_retries: int | None
     retry_delay: int | None
     time_limit: int | None
+    pool: str
+    parent_seq: int | None
+    child_program: str
+    begins: bool
+    """Whether the flow began with this claim."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finished:
-    """What a recorded success led to."""
+    """What a satisfied task led to."""
 
-    released: tuple[Message, ...]
+    released: tuple[Message, ...] = ()
     """Tasks that became ready by it; sent even while the flow is held, for it may be resumed at this moment."""
-    may_be_stuck: bool
+    pools: frozenset[str] = frozenset()
+    """Pools that tasks now wait for."""
+    parents: tuple[int, ...] = ()
+    """Seqs of tasks whose children have all ended."""
+    ended: bool = False
+    """It was the flow's last."""
+    limited: bool = False
+    """Another flow of the workflow may wait for the end of this one."""
+    may_be_stuck: bool = False
     """A task of the flow has failed and nothing was released: settle it."""
 
 
@@ -53,29 +68,33 @@ WITH claimed AS (
       FROM kr_task_flow f
      WHERE t.task_flow_id = %(flow)s AND t.task_exec_seq = %(seq)s
        AND t.exec_status + t.pending = 0  -- both are 0; a sum, for the planner is to take the key and no partial index
-       AND NOT t.parked AND t.program <> ''
+       AND NOT t.parked AND t.admitted AND t.program <> ''
        AND (t.due_ts IS NULL OR t.due_ts <= STATEMENT_TIMESTAMP())
-       AND f.task_flow_id = t.task_flow_id AND NOT f.held AND f.exec_status IN (0, 1, 2)
+       AND f.task_flow_id = t.task_flow_id AND NOT f.held AND f.admitted
+       AND f.exec_status IN (0, 1, 2)
        AND NOT EXISTS (SELECT FROM kr_worker w
                         WHERE w.id = %(worker)s AND w.seen_ts < STATEMENT_TIMESTAMP() - %(lease)s * INTERVAL '1 second')
     RETURNING t.task_flow_id, t.task_id, t.task_seq, t.program, t.parameters, t.attempt, t.retries, t.run,
-              t.max_retries, t.retry_delay, t.time_limit
+              t.max_retries, t.retry_delay, t.time_limit, t.pool, t.parent_seq, t.child_program
 ), begun AS (
     UPDATE kr_task_flow f
        SET exec_status = 1, started_ts = COALESCE(f.started_ts, STATEMENT_TIMESTAMP()), suspended_ts = NULL
       FROM claimed
      WHERE f.task_flow_id = %(flow)s AND f.exec_status IN (0, 2) AND NOT f.held
+    RETURNING f.started_ts = STATEMENT_TIMESTAMP() AS first
 )
-SELECT task_id, task_seq, program, parameters, attempt, retries, run, max_retries, retry_delay, time_limit FROM claimed
+SELECT task_id, task_seq, program, parameters, attempt, retries, run, max_retries, retry_delay, time_limit, pool,
+       parent_seq, child_program, EXISTS (SELECT FROM begun WHERE first)
+  FROM claimed
 """
 
 
-FINISH = """
+_FINISH = """
 WITH done AS (
     UPDATE kr_task_stat
        SET exec_status = 3, output = %(output)s::jsonb, finished_ts = STATEMENT_TIMESTAMP(), error = '', traceback = ''
      WHERE task_flow_id = %(flow)s AND task_exec_seq = %(seq)s AND exec_status + 0 = 1 AND attempt = %(attempt)s
-    RETURNING task_flow_id, dependents
+    RETURNING dependents, parent_seq
 ), follower AS (
     SELECT t.id
       FROM done
@@ -87,12 +106,13 @@ WITH done AS (
 ), told AS (
     UPDATE kr_task_stat t
        SET pending = t.pending - 1,
-           sent_ts = CASE WHEN t.pending = 1 THEN STATEMENT_TIMESTAMP() ELSE t.sent_ts END
+           sent_ts = CASE WHEN t.pending = 1 AND t.admitted AND NOT t.parked THEN STATEMENT_TIMESTAMP()
+                          ELSE t.sent_ts END
       FROM follower
      WHERE t.id = follower.id AND t.pending > 0
-    RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas,
-              t.pending = 0 AND t.exec_status = 0 AS ready
-), ended AS (
+    RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
+              t.parked, t.pending = 0 AND t.exec_status = 0 AS ready
+){turn}, ended AS (
     UPDATE kr_task_flow f
        SET open_sinks = f.open_sinks - 1,
            exec_status = CASE WHEN f.open_sinks = 1 THEN 3 ELSE f.exec_status END,
@@ -103,11 +123,27 @@ WITH done AS (
        AND f.exec_status IN (0, 1, 2)
     RETURNING f.exec_status
 )
-SELECT f.failed_seq IS NOT NULL AND NOT EXISTS (SELECT FROM ended WHERE exec_status = 3),
-       told.task_exec_seq, told.program, told.queue, told.task_priority, told.time_limit, told.canvas
-  FROM done JOIN kr_task_flow f ON f.task_flow_id = %(flow)s LEFT JOIN told ON told.ready
- ORDER BY told.task_exec_seq
+SELECT EXISTS (SELECT FROM ended WHERE exec_status = 3), f.limited, f.failed_seq, ready.task_exec_seq, ready.program,
+       ready.queue, ready.task_priority, ready.time_limit, ready.canvas, ready.admitted, ready.pool, ready.parked
+  FROM done JOIN kr_task_flow f ON f.task_flow_id = %(flow)s LEFT JOIN ({ready}) ready ON ready.ready
+ ORDER BY ready.task_exec_seq
 """
+
+_TURN = """, turn AS (
+    UPDATE kr_task_stat t
+       SET pending = 0, sent_ts = CASE WHEN t.admitted THEN STATEMENT_TIMESTAMP() END
+      FROM (SELECT c.id
+              FROM done JOIN kr_task_stat c ON c.task_flow_id = %(flow)s AND c.parent_seq = done.parent_seq
+             WHERE c.exec_status = 0 AND c.pending > 0
+             ORDER BY c.child_index LIMIT 1 FOR UPDATE OF c SKIP LOCKED) first
+     WHERE t.id = first.id
+    RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
+              t.parked, TRUE AS ready
+)"""
+
+FINISH = _FINISH.format(turn="", ready="SELECT * FROM told")
+FINISH_CHILD = _FINISH.format(turn=_TURN, ready="SELECT * FROM told UNION ALL SELECT * FROM turn")
+"""A child's end is its next sibling's turn too."""
 
 
 CLAIMED = (
@@ -121,12 +157,15 @@ CLAIMED = (
     "max_retries",
     "retry_delay",
     "time_limit",
+    "pool",
+    "parent_seq",
+    "child_program",
 )
 
 
-def claim_of(flow_id: str, seq: int, *columns: Any) -> Claim:
+def claim_of(flow_id: str, seq: int, begins: bool, *columns: Any) -> Claim:
     """A claim from the columns ``CLAIMED``."""
-    return Claim(flow_id=flow_id, seq=seq, **dict(zip(CLAIMED, columns, strict=True)))
+    return Claim(flow_id=flow_id, seq=seq, begins=begins, **dict(zip(CLAIMED, columns, strict=True)))
 
 
 def message_of(flow_id: str, *columns: Any) -> Message:
@@ -134,6 +173,28 @@ def message_of(flow_id: str, *columns: Any) -> Message:
     seq, program, queue, priority, time_limit, canvas = columns
     head = Link(seq=seq, program=program, queue=queue, priority=priority, time_limit=time_limit)
     return Message.of(flow_id, head, canvas)
+
+
+def finished_of(flow_id: str, rows: Sequence[Any]) -> Finished:
+    """What the rows of ``FINISH`` say: three columns of the flow, then those of each task that became ready."""
+    ended, limited, failed_seq = rows[0][:3]
+    released, pools, parents = [], set(), []
+    for seq, program, queue, priority, time_limit, canvas, admitted, pool, parked in (row[3:] for row in rows):
+        if parked:
+            parents.append(seq)
+        elif admitted:
+            canvas = json.loads(canvas) if isinstance(canvas, str) else canvas
+            released.append(message_of(flow_id, seq, program, queue, priority, time_limit, canvas))
+        elif pool:
+            pools.add(pool)
+    return Finished(
+        released=tuple(released),
+        pools=frozenset(pools),
+        parents=tuple(parents),
+        ended=ended,
+        limited=limited,
+        may_be_stuck=failed_seq is not None and not ended and not released,
+    )
 
 
 def ago(seconds: float) -> Any:

@@ -17,16 +17,31 @@ from flowerapp.querysets.statements import (
     CLAIM,
     CLAIMED,
     FINISH,
+    FINISH_CHILD,
     Claim,
     Finished,
     ago,
     claim_of,
+    finished_of,
     message_of,
 )
 from flowerapp.states import OPEN, SATISFIED, TRANSITIONS, Status
 
 if TYPE_CHECKING:
     from flowerapp.models import Task
+
+
+MESSAGE = ("task_exec_seq", "program", "queue", "task_priority", "time_limit", "canvas")
+"""Columns that a message is made of."""
+
+_STARTS = Q(task_flow__held=False, task_flow__admitted=True, task_flow__exec_status__in=OPEN)
+"""Tasks of flows that let theirs start."""
+
+IN_ORDER = ("task_flow_id", F("parent_seq").asc(nulls_last=True), "task_exec_seq")
+"""The one order in which tasks are locked: each before those that it releases, so children before their parents."""
+
+OWN_SLOT = Case(When(pool="", then=Value(value=True)), default=Value(value=False))
+"""``admitted`` of a task that has to ask its pool anew; one without a pool needs none."""
 
 
 class TaskQuerySet(models.QuerySet["Task"]):
@@ -37,8 +52,8 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(task_flow_id=flow_id, task_exec_seq=seq)
 
     def for_update(self, flow_id: str) -> list[Task]:
-        """All tasks of a flow by seq, locked where the database can."""
-        return list(self.select_for_update().filter(task_flow_id=flow_id).order_by("task_exec_seq"))
+        """All tasks of a flow, children first and then by seq, locked where the database can."""
+        return list(self.select_for_update().filter(task_flow_id=flow_id).order_by(*IN_ORDER))
 
     def _allowed(self, verb: str) -> TaskQuerySet:
         return self.filter(exec_status__in=TRANSITIONS[verb].source)
@@ -61,7 +76,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
             lease = conf.get().LEASE_SECONDS
             cursor.execute(CLAIM, {"worker": worker, "pid": pid, "flow": flow_id, "seq": seq, "lease": lease})
             row = cursor.fetchone()
-        return row and claim_of(flow_id, seq, *row[:3], json.loads(row[3]), *row[4:])
+        return row and claim_of(flow_id, seq, row[-1], *row[:3], json.loads(row[3]), *row[4:-1])
 
     def _claim_portably(self, flow_id: str, seq: int, worker: str, pid: int) -> Claim | None:
         with transaction.atomic(using=self.db):
@@ -71,7 +86,9 @@ class TaskQuerySet(models.QuerySet["Task"]):
                 self.one(flow_id, seq)
                 ._allowed("claim")
                 .ready()
-                .filter(Exists(flows.filter(pk=OuterRef("task_flow_id"), held=False, exec_status__in=OPEN)))
+                .filter(
+                    Exists(flows.filter(pk=OuterRef("task_flow_id"), held=False, admitted=True, exec_status__in=OPEN))
+                )
                 .exclude(Exists(self._given_up(worker)))
                 .update(
                     exec_status=Status.RUNNING,
@@ -85,10 +102,10 @@ class TaskQuerySet(models.QuerySet["Task"]):
             )
             if not moved:
                 return None
-            flows.filter(pk=flow_id, exec_status__in=[Status.WAIT, Status.SUSPEND], held=False).update(
-                exec_status=Status.RUNNING, started_ts=Coalesce("started_ts", Now()), suspended_ts=None
-            )
-            return claim_of(flow_id, seq, *self.one(flow_id, seq).values_list(*CLAIMED).get())
+            resting = flows.filter(pk=flow_id, exec_status__in=[Status.WAIT, Status.SUSPEND], held=False)
+            begins = resting.filter(started_ts=None).exists()
+            resting.update(exec_status=Status.RUNNING, started_ts=Coalesce("started_ts", Now()), suspended_ts=None)
+            return claim_of(flow_id, seq, begins, *self.one(flow_id, seq).values_list(*CLAIMED).get())
 
     def _given_up(self, worker: str) -> models.QuerySet[Any]:
         """The worker, if it has given no sign of life for so long that others take it for dead."""
@@ -96,23 +113,19 @@ class TaskQuerySet(models.QuerySet["Task"]):
         overdue: models.QuerySet[Any] = workers.overdue(conf.get().LEASE_SECONDS).filter(pk=worker)
         return overdue
 
-    def finish(self, flow_id: str, seq: int, attempt: int, output: str) -> Finished | None:
+    def finish(self, flow_id: str, seq: int, attempt: int, output: str, *, child: bool = False) -> Finished | None:
         """Record a success (``output`` is JSON text), tell the followers, and end the flow with its last sink.
 
-        None if this attempt is no longer the one that runs.
+        The end of a ``child`` is the turn of its next sibling. None if this attempt is no longer the one that runs.
         """
         connection = connections[self.db]
         if connection.vendor != "postgresql":
             return self._finish_portably(flow_id, seq, attempt, output)
         with connection.cursor() as cursor:
-            cursor.execute(FINISH, {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt})
+            statement = FINISH_CHILD if child else FINISH
+            cursor.execute(statement, {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt})
             rows = cursor.fetchall()
-        if not rows:
-            return None
-        released = tuple(
-            message_of(flow_id, *row[1:6], json.loads(row[6]) if row[6] else None) for row in rows if row[1] is not None
-        )
-        return Finished(released=released, may_be_stuck=rows[0][0] and not released)
+        return finished_of(flow_id, rows) if rows else None
 
     def _finish_portably(self, flow_id: str, seq: int, attempt: int, output: str) -> Finished | None:
         with transaction.atomic(using=self.db):
@@ -128,27 +141,42 @@ class TaskQuerySet(models.QuerySet["Task"]):
             return self.satisfied(flow_id, seq)
 
     def satisfied(self, flow_id: str, seq: int) -> Finished:
-        """Tell the followers of a task that was just finished or skipped, and end the flow with its last sink."""
-        task = self.one(flow_id, seq).select_related("task_flow").get()
-        waiting = self.filter(task_flow_id=flow_id, task_exec_seq__in=task.dependents, pending__gt=0)
+        """Tell the followers of a task that was just finished or passed over, and end the flow with its last sink."""
+        dependents, parent_seq = self.one(flow_id, seq).values_list("dependents", "parent_seq").get()
+        waiting = self.filter(task_flow_id=flow_id, task_exec_seq__in=dependents, pending__gt=0)
         told = list(waiting.select_for_update().order_by("task_exec_seq").values_list("pk", flat=True))
-        self.filter(pk__in=told).update(
-            sent_ts=Case(When(pending=1, then=Now()), default="sent_ts"), pending=F("pending") - 1
+        goes_out = When(pending=1, admitted=True, parked=False, then=Now())
+        self.filter(pk__in=told).update(sent_ts=Case(goes_out, default="sent_ts"), pending=F("pending") - 1)
+        if parent_seq is not None:
+            told += self.next_turns(flow_id, parent_seq)
+        flows: Any = self.model._meta.get_field("task_flow").related_model
+        of_flow = flows.objects.using(self.db).filter(pk=flow_id)
+        ended = bool(not dependents and of_flow.sink_satisfied(flow_id) and of_flow.get().ended)
+        return finished_of(
+            flow_id, self._found_ready(told, [ended, *of_flow.values_list("limited", "failed_seq").get()])
         )
+
+    def _found_ready(self, told: Collection[int], facts: list[Any]) -> list[tuple[Any, ...]]:
+        """The rows that ``FINISH`` answers with, for tasks that were told."""
         ready = self.filter(pk__in=told, pending=0, exec_status=Status.WAIT).order_by("task_exec_seq")
-        released = tuple(ready.messages())
-        if not task.dependents:
-            type(task.task_flow).objects.using(self.db).sink_satisfied(flow_id)
-            task.task_flow.refresh_from_db()
-        flow = task.task_flow
-        stuck = flow.failed_seq is not None and not flow.ended and not released
-        return Finished(released=released, may_be_stuck=stuck)
+        columns = (*MESSAGE, "admitted", "pool", "parked")
+        rows = [(*facts, *row) for row in ready.values_list(*columns)]
+        return rows or [(*facts, *[None] * len(columns))]
+
+    def next_turns(self, flow_id: str, parent_seq: int, number: int = 1) -> list[int]:
+        """Give the next children of a task their turn, but for those that others are just changing: their keys."""
+        waiting = self.filter(task_flow_id=flow_id, parent_seq=parent_seq, exec_status=Status.WAIT, pending__gt=0)
+        free = waiting.select_for_update(skip_locked=True).order_by("child_index")
+        chosen = list(free.values_list("pk", flat=True)[:number])
+        self.filter(pk__in=chosen).update(pending=0, sent_ts=Case(When(admitted=True, then=Now())))
+        return chosen
 
     def retry(self, flow_id: str, seq: int, attempt: int, delay: float, error: str, traceback: str) -> int:
         """Let this attempt be started again in ``delay`` seconds."""
         return self._attempt("retry", flow_id, seq, attempt).update(
             exec_status=Status.WAIT,
             due_ts=Now() + timedelta(seconds=delay),
+            admitted=OWN_SLOT,
             retries=F("retries") + 1,
             error=error,
             traceback=traceback,
@@ -159,12 +187,34 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """Let this attempt wait without a worker: for ``seconds``, or until it is woken."""
         due = None if seconds is None else Now() + timedelta(seconds=seconds)
         return self._attempt("park", flow_id, seq, attempt).update(
-            exec_status=Status.WAIT, parked=True, due_ts=due, sent_ts=None, error="", traceback=""
+            exec_status=Status.WAIT,
+            parked=True,
+            due_ts=due,
+            admitted=OWN_SLOT,
+            sent_ts=None,
+            error="",
+            traceback="",
+        )
+
+    def await_children(self, flow_id: str, seq: int, attempt: int, number: int, max_concurrency: int) -> int:
+        """Let a task whose program has added children wait for their ends, parked."""
+        return self._attempt("await_children", flow_id, seq, attempt).update(
+            exec_status=Status.WAIT,
+            parked=True,
+            pending=number,
+            children=number,
+            max_concurrency=max_concurrency,
+            admitted=OWN_SLOT,
+            sent_ts=None,
+            error="",
+            traceback="",
+            progress=None,
         )
 
     def wake(self) -> int:
         """Let parked tasks be started again; they are to be sent by the caller, or by the watcher."""
-        return self._allowed("wake").filter(parked=True)._update_in_order(parked=False, due_ts=None, sent_ts=None)
+        mine = self._allowed("wake").filter(parked=True, children=0)
+        return mine._update_in_order(parked=False, due_ts=None, sent_ts=None)
 
     def settle(self, flow_id: str, seq: int, output: Any) -> Finished | None:
         """End a parked task with ``output``, without another start; None if it is not parked. In a transaction."""
@@ -182,6 +232,13 @@ class TaskQuerySet(models.QuerySet["Task"]):
         )
         return self.satisfied(flow_id, seq) if moved else None
 
+    def pass_over(self, flow_id: str, seq: int, attempt: int, error: str, traceback: str) -> Finished | None:
+        """Record that a child failed and that its task goes on without it; None if this attempt no longer runs."""
+        moved = self._attempt("pass_over", flow_id, seq, attempt).update(
+            exec_status=Status.IGNORE, finished_ts=Now(), error=error, traceback=traceback
+        )
+        return self.satisfied(flow_id, seq) if moved else None
+
     def fail(self, flow_id: str, seq: int, attempt: int, error: str, traceback: str) -> int:
         """Suspend this attempt with its error."""
         return self._attempt("fail", flow_id, seq, attempt).update(
@@ -195,6 +252,40 @@ class TaskQuerySet(models.QuerySet["Task"]):
         """
         return self._attempt("rescue", flow_id, seq, attempt).update(
             exec_status=Status.WAIT, rescues=F("rescues") + int(counted), sent_ts=Now(), progress=None
+        )
+
+    # Children and their parents.
+
+    def family(self, flow_id: str, seq: int) -> list[Task]:
+        """The open children of a task and then the task itself, locked where the database can."""
+        own = Q(parent_seq=seq, exec_status__in=OPEN) | Q(task_exec_seq=seq)
+        return list(self.select_for_update().filter(own, task_flow_id=flow_id).order_by(*IN_ORDER))
+
+    def stop_children(self, flow_id: str, seq: int, error: str) -> int:
+        """End the children of a task that have not ended; the running ones are told to stop."""
+        children = (
+            self.filter(task_flow_id=flow_id, parent_seq=seq)._allowed("cancel").exclude(exec_status=Status.SUSPEND)
+        )
+        return children.update(exec_status=Status.IGNORE, finished_ts=Now(), due_ts=None, parked=False, error=error)
+
+    def give_up(self, flow_id: str, seq: int, error: str) -> int:
+        """Suspend a task that waits for its children, with the reason; what still counts are the failed ones."""
+        failed = self.filter(task_flow_id=flow_id, parent_seq=seq, exec_status__in=OPEN).count()
+        mine = self.one(flow_id, seq)._allowed("give_up").filter(children__gt=0, parked=True)
+        return mine.update(exec_status=Status.SUSPEND, suspended_ts=Now(), parked=False, pending=failed, error=error)
+
+    def reopen(self, flow_id: str, seqs: Collection[int]) -> int:
+        """Let tasks wait for their children once more; the caller writes their links anew."""
+        mine = self.filter(task_flow_id=flow_id, task_exec_seq__in=seqs, children__gt=0)._allowed("reopen")
+        return mine.update(
+            exec_status=Status.WAIT,
+            parked=True,
+            output=None,
+            error="",
+            traceback="",
+            finished_ts=None,
+            suspended_ts=None,
+            sent_ts=None,
         )
 
     # Operators' verbs; the caller holds the locks of ``for_update``.
@@ -243,6 +334,8 @@ class TaskQuerySet(models.QuerySet["Task"]):
                 sent_ts=None,
                 copied=False,
                 parked=False,
+                admitted=OWN_SLOT,
+                children=0,
                 retries=0,
                 rescues=0,
                 run=F("run") + 1,
@@ -254,11 +347,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def ready(self) -> TaskQuerySet:
         """Tasks that may be claimed as far as they themselves are concerned."""
         due = Q(due_ts__isnull=True) | Q(due_ts__lte=Now())
-        return self.filter(due, exec_status=Status.WAIT, pending=0, parked=False).exclude(program="")
+        return self.filter(due, exec_status=Status.WAIT, pending=0, admitted=True, parked=False).exclude(program="")
 
     def startable(self) -> TaskQuerySet:
         """Ready tasks of flows that are neither held nor ended."""
-        return self.ready().filter(task_flow__held=False, task_flow__exec_status__in=OPEN)
+        return self.ready().filter(_STARTS)
 
     def handed_over(self) -> TaskQuerySet:
         """Startable tasks that nobody sent yet: due retries, and rows of processes without a broker."""
@@ -266,7 +359,40 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def overslept(self) -> TaskQuerySet:
         """Parked tasks whose time has come."""
-        return self.filter(exec_status=Status.WAIT, parked=True, due_ts__lte=Now())
+        return self.filter(exec_status=Status.WAIT, parked=True, due_ts__lte=Now(), children=0)
+
+    def gatherable(self) -> TaskQuerySet:
+        """Tasks whose children have all ended, and nobody noticed yet."""
+        waiting = Q(exec_status=Status.WAIT, pending=0, parked=True, children__gt=0)
+        return self.filter(waiting, task_flow__exec_status__in=OPEN)
+
+    def waiting_for(self, pool: str | None = None) -> TaskQuerySet:
+        """Tasks that want nothing but a slot of a pool, or of any, whose turn comes first leading."""
+        due = Q(due_ts__isnull=True) | Q(due_ts__lte=Now())
+        waiting = self.filter(due, _STARTS, exec_status=Status.WAIT, pending=0, admitted=False, parked=False)
+        mine = waiting if pool is None else waiting.filter(pool=pool)
+        return mine.order_by("task_priority", Coalesce("parent_seq", "task_exec_seq").desc(), "pk")
+
+    def holding(self, pool: str) -> TaskQuerySet:
+        """Tasks that have a slot of a pool: they run, or are about to."""
+        about_to = Q(_STARTS, exec_status=Status.WAIT)
+        return self.filter(about_to | Q(exec_status=Status.RUNNING), pool=pool, admitted=True)
+
+    def admit(self, pool: str, number: int) -> list[Message]:
+        """Give up to ``number`` waiting tasks a slot each: their messages. The caller holds the pool's lock."""
+        free = self.waiting_for(pool).select_for_update(of=("self",), skip_locked=True)
+        chosen = list(free.values_list("pk", flat=True)[:number])
+        rows = self.model.objects.using(self.db).filter(pk__in=chosen).order_by("task_priority", "pk")
+        rows.update(admitted=True, sent_ts=Now(), due_ts=None)
+        return rows.messages(alone=True)
+
+    def give_slots_back(self, flow_id: str) -> int:
+        """Let the waiting tasks of a flow ask their pools anew."""
+        return (
+            self.filter(task_flow_id=flow_id, exec_status=Status.WAIT, admitted=True)
+            .exclude(pool="")
+            .update(admitted=False, sent_ts=None)
+        )
 
     def silent(self, seconds: float) -> TaskQuerySet:
         """Startable tasks that were sent over ``seconds`` ago."""
@@ -311,7 +437,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
     def _update_in_order(self, **values: Any) -> int:
         """Update under locks taken in the one order: a bare UPDATE of many rows takes them in any."""
         with transaction.atomic(using=self.db):
-            rows = self.select_for_update(of=("self",)).order_by("task_flow_id", "task_exec_seq")
+            rows = self.select_for_update(of=("self",)).order_by(*IN_ORDER)
             locked = list(rows.values_list("pk", flat=True))
             return self.model.objects.using(self.db).filter(pk__in=locked).update(**values)
 
@@ -321,6 +447,5 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def messages(self, *, alone: bool = False) -> list[Message]:
         """One message per task; ``alone`` leaves out what could travel with it, for messages that may be duplicates."""
-        columns = ("task_flow_id", "task_exec_seq", "program", "queue", "task_priority", "time_limit", "canvas")
-        rows = self.values_list(*columns)
+        rows = self.values_list("task_flow_id", *MESSAGE)
         return [message_of(*row[:6], None if alone else row[6]) for row in rows]

@@ -196,6 +196,9 @@ def rota() -> list[tuple[str, float, Callable[[], int]]]:
     """What the leader does, each with the seconds between."""
     return [
         ("hand over", 0.5, hand_over),
+        ("admit", 0.5, engine.admit_all),
+        ("gather", 2, engine.gather_all),
+        ("tell", 2, engine.tell_forgotten),
         ("adopt", 2, engine.adopt),
         (RESCUE, 2, Rescue()),
         ("resend", 2, Resend()),

@@ -17,7 +17,7 @@ from celery.worker import state as worker_state
 from django.db import close_old_connections, connection
 
 from flowerapp import backend, canvas, conf, identity
-from flowerapp.engine.links import database_now
+from flowerapp.engine.clock import database_now
 from flowerapp.models import Lease, Task, Worker
 from flowerapp.querysets import batched
 from flowerapp.states import Status

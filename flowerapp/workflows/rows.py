@@ -12,7 +12,8 @@ from flowerapp.plan import Plan
 
 Document = dict[str, Any]
 
-_OPTIONS = ("max_retries", "retry_delay", "time_limit")
+_OPTIONS = ("max_retries", "retry_delay", "time_limit", "max_concurrency")
+_HEADER = ("description", "max_active_flows", "unique", "entrance")
 
 
 def store(document: Mapping[str, Any], *, new: bool = False) -> Plan:
@@ -23,7 +24,8 @@ def store(document: Mapping[str, Any], *, new: bool = False) -> Plan:
     """
     rows = [_row(document["task_id"], step) for step in document["tasks"]]
     _keep_masked(rows)
-    return engine.define(document["task_id"], rows, description=document.get("description") or "", new=new)
+    header = {name: document[name] for name in _HEADER if document.get(name) is not None}
+    return engine.define(document["task_id"], rows, header, new=new)
 
 
 def known(task_id: str) -> None:
@@ -36,12 +38,12 @@ def known(task_id: str) -> None:
 def document(task_id: str) -> Document:
     """A stored workflow as the document that ``store`` takes; raises UnknownWorkflowError."""
     known(task_id)
-    header = Workflow.objects.filter(pk=task_id).first()
+    header = Workflow.objects.filter(pk=task_id).first() or Workflow(task_id=task_id)
     tasks = [_step(row) for row in TaskDefinition.objects.filter(task_id=task_id).order_by("task_seq")]
     return {
         "task_id": task_id,
-        "description": header.description if header else "",
-        "max_active_flows": None,
+        **{name: getattr(header, name) for name in _HEADER},
+        "source": header.source,
         "tasks": tasks,
     }
 
@@ -55,9 +57,11 @@ def _step(row: TaskDefinition) -> Document:
         "parameters": row.all_parameters,
         "depends_on": row.depends_on,
         "queue": row.queue or None,
-        "pool": None,
+        "pool": row.pool or None,
         **{name: getattr(row, name) for name in _OPTIONS},
         "merge": row.merge,
+        "child_program": row.child_program or None,
+        "exit_on_failed": row.exit_on_failed,
     }
 
 
@@ -71,6 +75,9 @@ def _row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
         queue=step.get("queue") or "",
         name=step.get("name") or "",
         merge=bool(step.get("merge")),
+        pool=step.get("pool") or "",
+        child_program=step.get("child_program") or "",
+        exit_on_failed=bool(step.get("exit_on_failed", True)),
         **{name: step.get(name) for name in _OPTIONS},
     )
     row.set_parameters(step.get("parameters") or {})

@@ -59,10 +59,14 @@ def check(flow: Flow) -> None:
         assert flow.open_sinks == 0
         assert not flow.held
         return
-    edges = {seq: each.depends_on for seq, each in tasks.items()}
+    edges = {seq: [*each.depends_on] for seq, each in tasks.items()}
+    for seq, each in tasks.items():
+        if each.parent_seq is not None:
+            edges[each.parent_seq].append(seq)
     links = graph.links(edges, is_open)
     for seq in is_open:
-        assert tasks[seq].pending == links.pending[seq], f"pending of task {seq}"
+        waits_for_turn = tasks[seq].parent_seq is not None and tasks[seq].pending == 1
+        assert tasks[seq].pending == links.pending[seq] or waits_for_turn, f"pending of task {seq}"
         assert tasks[seq].dependents == links.dependents[seq], f"dependents of task {seq}"
         if tasks[seq].pending:
             assert tasks[seq].sent_ts is None, f"task {seq} waits, so nothing was sent for it"
@@ -73,6 +77,13 @@ def check(flow: Flow) -> None:
     assert is_open, f"{flow.status.label} with nothing open"
     assert flow.open_sinks == links.sinks
     assert flow.status is expected_status(flow, list(tasks.values()))
+    for parent_seq in {each.parent_seq for each in tasks.values() if each.parent_seq is not None}:
+        family = [each for each in tasks.values() if each.parent_seq == parent_seq and each.status in OPEN]
+        going = [each for each in family if not each.failed and each.pending == 0]
+        waiting = [each for each in family if each.pending]
+        at_once = tasks[parent_seq].max_concurrency or 0
+        assert len(going) <= at_once, f"{len(going)} children of task {parent_seq} at once"
+        assert not waiting or len(going) == at_once, f"children of task {parent_seq} wait for no reason"
     failures = {seq for seq, each in tasks.items() if each.failed}
     assert flow.failed_seq in failures if failures else flow.failed_seq is None
 

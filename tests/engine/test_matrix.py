@@ -25,21 +25,28 @@ METHODS: dict[str, Verb] = {
     "park": lambda flow: Task.objects.park(flow, 1, 1, 5),
     "wake": lambda flow: Task.objects.one(flow, 1).wake(),
     "settle": lambda flow: Task.objects.settle(flow, 1, {"event": 1}),
+    "pass_over": lambda flow: Task.objects.pass_over(flow, 1, 1, "error", "traceback"),
+    "await_children": lambda flow: Task.objects.await_children(flow, 1, 1, 3, 2),
+    "give_up": lambda flow: Task.objects.give_up(flow, 1, "error"),
+    "reopen": lambda flow: Task.objects.reopen(flow, [1]),
     "rescue": lambda flow: Task.objects.rescue(flow, 1, 1),
     "skip": lambda flow: Task.objects.skip(flow, 1, {}),
     "cancel": lambda flow: Task.objects.cancel(flow),
     "change": lambda flow: Task.objects.change(flow, 1, task_priority=7),
     "rerun": lambda flow: Task.objects.rerun(flow, [1]),
 }
-PARKED = {"wake", "settle"}
+PARKED = {"wake", "settle", "give_up"}
 """Verbs that want a parked task."""
+PARENTS = {"give_up": 3, "reopen": 3}
+"""Verbs that want a task with children, and how many it has."""
 
 
-def task_in(status: Status, *, parked: bool = False) -> Flow:
+def task_in(status: Status, *, parked: bool = False, children: int = 0) -> Flow:
     """A flow whose one task was put into a state."""
     flow = engine.register(define({1: []}))
     ended = Now() if status in SATISFIED else None
-    Task.objects.filter(task_flow=flow).update(exec_status=status, attempt=1, finished_ts=ended, parked=parked)
+    columns = {"attempt": 1, "finished_ts": ended, "parked": parked, "children": children}
+    Task.objects.filter(task_flow=flow).update(exec_status=status, **columns)
     return flow
 
 
@@ -54,7 +61,7 @@ def test_the_table_names_every_method() -> None:
 @pytest.mark.parametrize("verb", METHODS)
 @pytest.mark.parametrize("status", Status)
 def test_verb_from_state(verb: str, status: Status) -> None:
-    flow = task_in(status, parked=verb in PARKED)
+    flow = task_in(status, parked=verb in PARKED, children=PARENTS.get(verb, 0))
     before = row(flow)
     moved = METHODS[verb](flow.pk)
     after = row(flow)
@@ -67,7 +74,7 @@ def test_verb_from_state(verb: str, status: Status) -> None:
         assert after == before
 
 
-@pytest.mark.parametrize("verb", ["finish", "retry", "park", "fail", "rescue"])
+@pytest.mark.parametrize("verb", ["finish", "retry", "park", "fail", "rescue", "pass_over", "await_children"])
 @pytest.mark.parametrize("attempt", [0, 2])
 def test_an_outcome_of_another_attempt_moves_nothing(verb: str, attempt: int) -> None:
     flow = task_in(Status.RUNNING)

@@ -164,3 +164,29 @@ def hold_lock(ctx: Context, seconds: float) -> dict[str, Any]:
     while left:
         left = ctypes.PyDLL(None).sleep(left)
     return {"held": seconds}
+
+
+@program("Split")
+def split(ctx: Context, items: list[Any], by_id: bool = False, then: str = "") -> dict[str, Any]:
+    """Leave a row, add children for ``items`` (pairs with ``by_id``), and raise ``then`` at the first start."""
+    record(ctx)
+    ctx.add_children([(each[0], each[1]) for each in items] if by_id else items)
+    if then and ctx.attempt == 1:
+        raise ListedError(then)
+    return {"ignored": True}
+
+
+@program("Sum")
+def add_up(ctx: Context) -> Any:
+    """Leave a row, and return the sum of the item; an item "bad" fails."""
+    record(ctx)
+    if "bad" in ctx.input:
+        raise ListedError(f"child {ctx.child_id} is bad")
+    return sum(ctx.input)
+
+
+@program("Item")
+def give_item(ctx: Context) -> Any:
+    """Leave a row, and return the id and the item."""
+    record(ctx)
+    return [ctx.child_id, ctx.input]
