@@ -41,6 +41,12 @@ class UnknownTaskError(NotFoundError):
     code = "unknown_task"
 
 
+class UnknownPoolError(NotFoundError):
+    """There is no such pool."""
+
+    code = "unknown_pool"
+
+
 class UnknownProgramError(NotFoundError):
     """No program of that name is registered."""
 

@@ -21,18 +21,20 @@ from flowerapp.engine.attempts import (
     use_end_notice,
     use_performer,
 )
-from flowerapp.engine.defining import define, may_change, undefine
+from flowerapp.engine.defining import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.hooks import HookEvent, tell, tell_forgotten
 from flowerapp.engine.links import gather_all, settle
 from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend, wake
 from flowerapp.engine.registering import plan_of, register, uuid7
 from flowerapp.engine.sending import hand_over, send, send_what_waits_for
 from flowerapp.engine.state import change_state, get_state
+from flowerapp.engine.waiting import PoolUse, get_pool, why_wait
 
 __all__ = [
     "REFUSED",
     "HookEvent",
     "Outcome",
+    "PoolUse",
     "admit",
     "admit_all",
     "admit_flows",
@@ -42,10 +44,12 @@ __all__ = [
     "change_state",
     "define",
     "delete",
+    "delete_pool",
     "failed",
     "finished",
     "gather_all",
     "get_flow",
+    "get_pool",
     "get_state",
     "get_task",
     "hand_over",
@@ -61,6 +65,7 @@ __all__ = [
     "run",
     "send",
     "send_what_waits_for",
+    "set_pool",
     "settle",
     "skip",
     "suspend",
@@ -72,4 +77,5 @@ __all__ = [
     "use_performer",
     "uuid7",
     "wake",
+    "why_wait",
 ]

@@ -7,10 +7,18 @@ from typing import Any
 
 from django.db import transaction
 
+from flowerapp.engine.admission import admit
 from flowerapp.engine.registering import pool_problems
-from flowerapp.exceptions import InvalidPlanError, StateConflictError, UnknownWorkflowError
-from flowerapp.models import TaskDefinition, Workflow
-from flowerapp.plan import Plan
+from flowerapp.exceptions import (
+    InvalidPlanError,
+    Problem,
+    StateConflictError,
+    UnknownPoolError,
+    UnknownWorkflowError,
+)
+from flowerapp.models import Pool, Task, TaskDefinition, Workflow
+from flowerapp.plan import Plan, name_problems
+from flowerapp.states import OPEN
 
 
 def define(
@@ -54,9 +62,41 @@ def may_change(task_id: str, source: str = "") -> None:
         raise StateConflictError(f"workflow {task_id!r} is defined by the class {defined_by}; change it there")
 
 
-def undefine(task_id: str) -> None:
-    """Delete a workflow's rows and header; its flows stay. Raises UnknownWorkflowError."""
+def set_pool(name: str, slots: int, description: str = "", *, new: bool = False) -> Pool:
+    """Make a pool, or change its slots: tasks that find room are let in at once. 0 slots let none start.
+
+    Raises InvalidPlanError for a name or number that cannot be, StateConflictError where ``new`` meets a pool.
+    """
+    problems = [Problem(message, field="name") for message in name_problems(name, "name")]
+    if not 0 <= slots < 2**31:
+        problems.append(Problem(f"slots {slots} is out of range; use 0 or more", field="slots"))
+    if problems:
+        raise InvalidPlanError(problems)
     with transaction.atomic():
+        if new and Pool.objects.filter(pk=name).exists():
+            raise StateConflictError(f"pool {name!r} exists; change it, or take another name")
+        pool, _ = Pool.objects.update_or_create(name=name, defaults={"slots": slots, "description": description})
+    admit({name})
+    return pool
+
+
+def delete_pool(name: str) -> None:
+    """Delete a pool that no step and no open task names; raises UnknownPoolError, StateConflictError."""
+    with transaction.atomic():
+        if not Pool.objects.select_for_update().filter(pk=name).exists():
+            raise UnknownPoolError(f"there is no pool {name!r}")
+        steps = TaskDefinition.objects.filter(pool=name).values_list("task_id", flat=True).distinct()
+        if named := list(steps[:5]):
+            raise StateConflictError(f"pool {name!r} is named by steps of {', '.join(named)}; change them first")
+        if Task.objects.filter(pool=name, exec_status__in=OPEN).exists():
+            raise StateConflictError(f"tasks that have not ended name pool {name!r}; let them end first")
+        Pool.objects.filter(pk=name).delete()
+
+
+def undefine(task_id: str) -> None:
+    """Delete a workflow's rows and header; its flows stay. Raises UnknownWorkflowError, StateConflictError."""
+    with transaction.atomic():
+        may_change(task_id)
         headers = Workflow.objects.filter(pk=task_id).delete()[0]
         if not TaskDefinition.objects.filter(task_id=task_id).delete()[0] and not headers:
             raise UnknownWorkflowError(f"there is no workflow {task_id!r}")
