@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from django.db import transaction
 
-from flowerapp.engine.sending import hand_over, send_on_commit
+from flowerapp.engine.sending import send_on_commit, send_released
 from flowerapp.models import Flow, Pool, Task, Workflow
 
 
@@ -41,7 +41,8 @@ def admit_flows(task_id: str) -> int:
     for flow_id in admitted:
         pools = Task.objects.waiting_for().filter(task_flow_id=flow_id)
         admit(set(pools.order_by().values_list("pool", flat=True)))
-        hand_over(flow_id)
+        with transaction.atomic():
+            send_released(flow_id)
     return len(admitted)
 
 

@@ -13,7 +13,7 @@ from flowerapp.engine import children, hooks
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.links import by_seq, follow_up, lock, settle, store_links
 from flowerapp.engine.registering import options_of, plan_of
-from flowerapp.engine.sending import send, send_ready, send_released
+from flowerapp.engine.sending import send, send_released
 from flowerapp.exceptions import InvalidPlanError, StateConflictError, UnknownFlowError, UnknownTaskError
 from flowerapp.models import Event, Flow, Task
 from flowerapp.plan import Node, node_problems
@@ -62,12 +62,12 @@ def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
     get_flow(flow_id)
     with transaction.atomic():
         flow, _ = lock(flow_id)
-        Task.objects.give_slots_back(flow_id)
+        Task.objects.ask_anew(flow_id)
         if not Flow.objects.release(flow_id):
             raise StateConflictError(_not_held(flow))
         settle(flow_id)
         Event.objects.record("resume", flow_id, actor=actor, reason=why)
-        send_ready(flow_id)
+        send_released(flow_id)
     _free_places(flow)
     return get_flow(flow_id)
 

@@ -80,11 +80,6 @@ def _mark_unsent(messages: Sequence[Message]) -> None:
             Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=some).mark_unsent()
 
 
-def send_ready(flow_id: str) -> None:
-    """Send all startable tasks of a flow on commit, whether or not they were sent before."""
-    _mark_and_send(flow_id, Task.objects.filter(task_flow_id=flow_id).startable().messages(alone=True))
-
-
 def send_released(flow_id: str) -> None:
     """Send the startable tasks of a flow that no message was sent for yet, on commit."""
     unsent = Task.objects.filter(task_flow_id=flow_id, sent_ts__isnull=True)

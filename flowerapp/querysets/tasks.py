@@ -386,12 +386,16 @@ class TaskQuerySet(models.QuerySet["Task"]):
         rows.update(admitted=True, sent_ts=Now(), due_ts=None)
         return rows.messages(alone=True)
 
-    def give_slots_back(self, flow_id: str) -> int:
-        """Let the waiting tasks of a flow ask their pools anew."""
+    def ask_anew(self, flow_id: str) -> int:
+        """Let the ready tasks of a flow be sent anew, those of pools once they have a slot again."""
         return (
-            self.filter(task_flow_id=flow_id, exec_status=Status.WAIT, admitted=True)
-            .exclude(pool="")
-            .update(admitted=False, sent_ts=None)
+            self.filter(task_flow_id=flow_id)
+            .ready()
+            ._update_in_order(
+                admitted=OWN_SLOT,
+                sent_ts=None,
+                copied=Case(When(sent_ts=None, then="copied"), default=Value(value=True)),
+            )
         )
 
     def silent(self, seconds: float) -> TaskQuerySet:

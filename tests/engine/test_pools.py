@@ -1,0 +1,374 @@
+"""Pools, and the flows of a workflow that go on at once: who is let in, and when."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from flowerapp import engine
+from flowerapp.exceptions import InvalidPlanError, ParkTask, StateConflictError
+from flowerapp.models import Flow, Pool, Task, TaskDefinition, Workflow
+from flowerapp.querysets import Claim
+from flowerapp.states import Status
+from flowerapp.testing import InlineRunner
+from tests.engine.support import check, define, status, task
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+WAIT, RUNNING, SUSPEND, FINISH, IGNORE = Status
+
+
+@pytest.fixture(autouse=True)
+def pool(request: pytest.FixtureRequest) -> Pool:
+    """A pool of two slots."""
+    request.getfixturevalue("transactional_db")
+    return engine.set_pool("gpu", 2)
+
+
+def pooled(program: str = "Noop", **columns: Any) -> str:
+    """A workflow of one step in the pool."""
+    return define({1: []}, program, pool="gpu", **columns)
+
+
+def claim(flow: Flow, seq: int = 1) -> Claim | None:
+    """Try to start a task."""
+    return Task.objects.claim(flow.pk, seq, "w", 1)
+
+
+def started(flow: Flow, seq: int = 1) -> Claim:
+    """Start a task that may be started."""
+    found = claim(flow, seq)
+    assert found
+    return found
+
+
+def admitted(*flows: Flow) -> list[bool]:
+    """Whose first task has a slot, or had one when it ended."""
+    return [task(flow, 1).admitted for flow in flows]
+
+
+def sent(runner: InlineRunner) -> list[tuple[str, int]]:
+    """What was sent, in order."""
+    return [(message.flow_id, message.head.seq) for message in runner.sent]
+
+
+def test_no_more_than_the_slots_are_let_in_and_an_end_lets_in_the_next(runner: InlineRunner) -> None:
+    name = pooled()
+    flows = [engine.register(name) for _ in range(4)]
+    assert admitted(*flows) == [True, True, False, False]
+    assert sent(runner) == [(flow.pk, 1) for flow in flows[:2]]
+    assert claim(flows[2]) is None
+    engine.finished(started(flows[1]), "{}")
+    assert admitted(*flows) == [True, True, True, False]
+    assert sent(runner)[-1] == (flows[2].pk, 1)
+    runner.run()
+    assert [status(flow) for flow in flows] == [FINISH] * 4
+
+
+def test_the_turn_goes_by_priority_then_the_flow_furthest_ahead_then_age(runner: InlineRunner) -> None:
+    engine.set_pool("gpu", 0)
+    late = define({1: [], 2: [1]}, "Noop")
+    TaskDefinition.objects.filter(task_id=late, task_seq=2).update(pool="gpu")
+    name = pooled()
+    old, young = engine.register(name), engine.register(name)
+    ahead = engine.register(late)
+    runner.run()
+    urgent = engine.register(name, priority=-5)
+    runner.sent.clear()
+    for _ in range(4):
+        engine.set_pool("gpu", 1)
+        runner.run(1)
+    assert sent(runner) == [(urgent.pk, 1), (ahead.pk, 2), (old.pk, 1), (young.pk, 1)]
+
+
+def fail(flow: Flow) -> None:
+    engine.failed(started(flow), ValueError("broken"))
+
+
+def retry(flow: Flow) -> None:
+    Task.objects.filter(task_flow=flow).update(max_retries=3, retry_delay=100)
+    engine.failed(started(flow), ValueError("broken"))
+
+
+def park(flow: Flow) -> None:
+    engine.failed(started(flow), ParkTask("until woken"))
+
+
+def lose_for_good(flow: Flow) -> None:
+    Task.objects.filter(task_flow=flow).update(rescues=3)
+    started(flow)
+    engine.lost(flow.pk, 1, "gone", worker="w")
+
+
+FREEING: dict[str, Callable[[Flow], object]] = {
+    "finish": lambda flow: engine.finished(started(flow), "{}"),
+    "fail": fail,
+    "retry": retry,
+    "park": park,
+    "lost for good": lose_for_good,
+    "skip": lambda flow: engine.skip(flow.pk, 1),
+    "cancel": lambda flow: engine.cancel(flow.pk),
+    "hold": lambda flow: engine.suspend(flow.pk),
+}
+
+
+@pytest.mark.parametrize("how", FREEING)
+def test_whatever_frees_a_slot_lets_in_the_next_at_once(runner: InlineRunner, how: str) -> None:
+    name = pooled()
+    flows = [engine.register(name) for _ in range(3)]
+    FREEING[how](flows[0])
+    assert task(flows[2], 1).admitted
+    assert sent(runner)[-1] == (flows[2].pk, 1)
+    assert Task.objects.holding("gpu").count() == 2
+    check(flows[0])
+
+
+def test_a_rescued_task_keeps_its_slot(runner: InlineRunner) -> None:
+    name = pooled()
+    flows = [engine.register(name) for _ in range(3)]
+    started(flows[0])
+    outcome = engine.lost(flows[0].pk, 1, "gone", worker="w")
+    assert [message.flow_id for message in outcome.released] == [flows[0].pk]
+    assert admitted(*flows) == [True, True, False]
+
+
+def test_a_retried_task_waits_for_a_slot_again(runner: InlineRunner) -> None:
+    engine.set_pool("gpu", 1)
+    flow = engine.register(pooled("FailWhile", max_retries=1, retry_delay=0, parameters={"path": __file__}))
+    other = engine.register(pooled())
+    runner.run()
+    assert [status(flow), status(other)] == [SUSPEND, FINISH]
+    assert task(flow, 1).attempt == 2
+
+
+def test_a_resumed_flow_waits_for_its_turn(runner: InlineRunner) -> None:
+    name = pooled()
+    flows = [engine.register(name) for _ in range(3)]
+    engine.suspend(flows[0].pk)
+    engine.resume(flows[0].pk)
+    assert admitted(*flows) == [False, True, True]
+    runner.run()
+    assert [status(flow) for flow in flows] == [FINISH] * 3
+
+
+def test_a_rerun_waits_for_its_turn(runner: InlineRunner) -> None:
+    engine.set_pool("gpu", 1)
+    flow = engine.register(pooled())
+    runner.run()
+    other = engine.register(pooled())
+    engine.rerun(flow.pk, all_tasks=True)
+    assert admitted(flow, other) == [False, True]
+    runner.run()
+    assert [status(flow), status(other)] == [FINISH, FINISH]
+
+
+def test_slots_may_be_changed_while_tasks_wait(runner: InlineRunner) -> None:
+    engine.set_pool("gpu", 0)
+    name = pooled()
+    flows = [engine.register(name) for _ in range(5)]
+    assert not any(admitted(*flows))
+    engine.set_pool("gpu", 3)
+    assert admitted(*flows) == [True] * 3 + [False] * 2
+    engine.set_pool("gpu", 1)
+    engine.finished(started(flows[0]), "{}")
+    assert admitted(*flows) == [True] * 3 + [False] * 2
+    runner.run()
+    assert [status(flow) for flow in flows] == [FINISH] * 5
+
+
+def test_a_fork_into_a_pool_and_a_join_behind_it(runner: InlineRunner) -> None:
+    name = define({1: [], **{n: [1] for n in range(2, 8)}, 8: list(range(2, 8)), 9: [8]}, "Noop")
+    TaskDefinition.objects.filter(task_id=name, task_seq__in=[*range(2, 8), 9]).update(pool="gpu")
+    flow = engine.register(name)
+    while runner.step():
+        assert Task.objects.holding("gpu").count() <= 2
+        check(flow)
+    assert status(flow) is FINISH
+    assert len(runner.sent) == 9
+
+
+def test_children_share_the_pool_of_their_step(runner: InlineRunner) -> None:
+    name = pooled("Split", child_program="Sum", max_concurrency=5, parameters={"items": [[n] for n in range(6)]})
+    flow = engine.register(name)
+    while runner.step():
+        assert Task.objects.holding("gpu").count() <= 2
+        check(flow)
+    assert engine.get_flow(flow.pk).output == [0, 1, 2, 3, 4, 5]
+
+
+def test_what_nobody_let_in_the_leader_does(runner: InlineRunner) -> None:
+    name = pooled()
+    flows = [engine.register(name) for _ in range(3)]
+    assert Task.objects.finish(flows[0].pk, 1, started(flows[0]).attempt, "{}")
+    assert not task(flows[2], 1).admitted
+    assert engine.admit_all() == 1
+    assert task(flows[2], 1).admitted
+
+
+def test_a_pool_has_to_exist(runner: InlineRunner) -> None:
+    with pytest.raises(InvalidPlanError, match="there is no pool 'disk'"):
+        engine.register(define({1: []}, "Noop", pool="disk"))
+    name = pooled()
+    with pytest.raises(StateConflictError, match="is named by steps"):
+        engine.delete_pool("gpu")
+    flow = engine.register(name)
+    TaskDefinition.objects.all().delete()
+    with pytest.raises(StateConflictError, match="have not ended"):
+        engine.delete_pool("gpu")
+    runner.run()
+    engine.delete_pool("gpu")
+    assert status(flow) is FINISH
+
+
+@pytest.mark.parametrize(("name", "slots"), [("", 1), ("a/b", 1), ("x" * 300, 1), ("x", -1), ("x", 2**31)])
+def test_a_pool_needs_a_name_and_a_number(name: str, slots: int) -> None:
+    with pytest.raises(InvalidPlanError):
+        engine.set_pool(name, slots)
+
+
+def test_why_tasks_wait(runner: InlineRunner) -> None:
+    name = pooled()
+    flows = [engine.register(name) for _ in range(4)]
+    waiting = task(flows[2], 1)
+    assert engine.why_wait([task(flows[0], 1), waiting]) == {
+        waiting.pk: "for a slot of pool gpu: 2 of 2 are taken, and 2 tasks wait"
+    }
+    engine.suspend(flows[3].pk)
+    held = task(flows[3], 1)
+    assert engine.why_wait([held]) == {held.pk: "its flow is held; resume it"}
+    use = engine.PoolUse(engine.get_pool("gpu"))
+    assert [each.task_flow_id for each in use.holders] == [flow.pk for flow in flows[:2]]
+    assert [each.task_flow_id for each in use.waiters] == [flows[2].pk]
+
+
+# Flows of one workflow at once.
+
+
+def limited(most: int | None = 2, *, unique: bool = False, program: str = "Noop") -> str:
+    """A workflow of two steps whose flows are bounded."""
+    name = define({1: [], 2: [1]}, program)
+    Workflow.objects.create(task_id=name, max_active_flows=most, unique=unique)
+    return name
+
+
+def test_only_so_many_flows_of_a_workflow_go_on(runner: InlineRunner) -> None:
+    name = limited()
+    flows = [engine.register(name, priority=-5 if number == 4 else 0) for number in range(5)]
+    assert [engine.get_flow(flow.pk).admitted for flow in flows] == [True, True, False, False, False]
+    assert sent(runner) == [(flow.pk, 1) for flow in flows[:2]]
+    assert claim(flows[2]) is None
+    waiting = task(flows[2], 1)
+    assert engine.why_wait([waiting])[waiting.pk] == f"for its flow's turn: 2 flows of {name} go on, and 2 may"
+    order: list[str] = []
+    while runner.step():
+        order += [flow.pk for flow in flows if status(flow) is FINISH and flow.pk not in order]
+        assert Flow.objects.active(name).count() <= 2
+    assert [status(flow) for flow in flows] == [FINISH] * 5
+    assert order.index(flows[4].pk) < order.index(flows[2].pk)
+
+
+FLOW_ENDS: dict[str, Callable[[Flow], object]] = {
+    "cancel": lambda flow: engine.cancel(flow.pk),
+    "hold": lambda flow: engine.suspend(flow.pk),
+    "fail": fail,
+    "skip": lambda flow: [engine.skip(flow.pk, seq) for seq in (1, 2)],
+}
+
+
+@pytest.mark.parametrize("how", FLOW_ENDS)
+def test_a_flow_that_cannot_go_on_gives_its_place_to_the_next(runner: InlineRunner, how: str) -> None:
+    name = limited(1)
+    first, second = engine.register(name), engine.register(name)
+    FLOW_ENDS[how](first)
+    assert engine.get_flow(second.pk).admitted
+    if how == "hold":
+        engine.resume(first.pk)
+    if how == "fail":
+        engine.rerun(first.pk)
+    if how in ("hold", "fail"):
+        assert not engine.get_flow(first.pk).admitted
+        assert claim(first) is None
+        runner.run()
+        assert [status(first), status(second)] == [FINISH, FINISH]
+
+
+def test_a_limit_that_is_raised_lets_flows_in(runner: InlineRunner) -> None:
+    name = limited(1)
+    flows = [engine.register(name) for _ in range(3)]
+    Workflow.objects.filter(pk=name).update(max_active_flows=None)
+    assert engine.admit_all() == 2
+    runner.run()
+    assert [status(flow) for flow in flows] == [FINISH] * 3
+
+
+def test_a_unique_workflow_answers_with_the_flow_that_runs(runner: InlineRunner) -> None:
+    name = limited(None, unique=True)
+    first = engine.register(name)
+    assert first.created
+    runner.step()
+    second = engine.register(name, input={"other": 1})
+    assert (second.pk, second.created, second.status) == (first.pk, False, RUNNING)
+    assert second.started_ts is not None
+    runner.run()
+    third = engine.register(name)
+    assert third.created
+    assert third.pk != first.pk
+    fail(third)
+    fourth = engine.register(name)
+    assert fourth.created, "a failed flow does not run"
+    engine.rerun(third.pk)
+    runner.run()
+    assert {status(flow) for flow in (first, third, fourth)} == {FINISH}
+
+
+def in_threads(number: int, work: Callable[[int], object]) -> None:
+    """Call ``work`` in several threads at once; raises what one of them raised."""
+    errors: list[BaseException] = []
+    barrier = threading.Barrier(number)
+
+    def run(index: int) -> None:
+        try:
+            barrier.wait()
+            work(index)
+        except BaseException as error:
+            errors.append(error)
+        finally:
+            connection.close()
+
+    threads = [threading.Thread(target=run, args=[index]) for index in range(number)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    if errors:
+        raise errors[0]
+
+
+def test_slots_are_never_given_twice_at_once(runner: InlineRunner) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer")
+    name = pooled()
+    flows: list[Flow] = []
+    in_threads(8, lambda _: flows.extend(engine.register(name) for _ in range(5)))
+    assert Task.objects.holding("gpu").count() == 2
+    for _ in range(25):
+        holders = list(Task.objects.holding("gpu").values_list("task_flow_id", flat=True))
+        claims = [Task.objects.claim(flow_id, 1, "w", 1) for flow_id in holders]
+        ready = [each for each in claims if each]
+        in_threads(len(ready) or 1, lambda index, ready=ready: ready and engine.finished(ready[index], "{}"))
+        assert Task.objects.holding("gpu").count() <= 2
+    assert {status(flow) for flow in flows} == {FINISH}
+
+
+def test_a_unique_workflow_is_registered_once_by_many_at_once(runner: InlineRunner) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite has one writer")
+    name = limited(None, unique=True)
+    flows: list[Flow] = []
+    in_threads(8, lambda _: flows.append(engine.register(name)))
+    assert len({flow.pk for flow in flows}) == 1
+    assert sum(flow.created for flow in flows) == 1
