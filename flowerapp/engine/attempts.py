@@ -352,6 +352,7 @@ def lost(flow_id: str, seq: int, reason: str, *, worker: str, pid: int | None = 
 
 def _lost(flow_id: str, seq: int, reason: str, worker: str, pid: int | None, counted: bool) -> Outcome:
     with transaction.atomic():
+        hooks.give_back(flow_id, worker, pid)
         task = Task.objects.select_for_update().filter(worker=worker).one(flow_id, seq).first()
         if task is None or (pid is not None and task.pid != pid):
             return REFUSED

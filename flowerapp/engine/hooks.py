@@ -111,6 +111,13 @@ def _tell_one(hook: Hook, task_id: str) -> None:
         Hook.objects.filter(pk=hook.pk).delete()
 
 
+def give_back(flow_id: str, worker: str, pid: int | None) -> None:
+    """A process is gone: let a worker tell what it had taken of a flow. In a transaction."""
+    taken = Hook.objects.filter(task_flow_id=flow_id, worker=worker)
+    if (taken if pid is None else taken.filter(pid=pid)).release():
+        have_told(flow_id)
+
+
 def have_told(flow_id: str) -> None:
     """On commit, let a worker tell what was written down of a flow."""
     transaction.on_commit(lambda: dispatch.tell([flow_id]), robust=True)
