@@ -190,3 +190,9 @@ def give_item(ctx: Context) -> Any:
     """Leave a row, and return the id and the item."""
     record(ctx)
     return [ctx.child_id, ctx.input]
+
+
+@program("Spread")
+def spread(ctx: Context, number: int) -> None:
+    """Add so many children."""
+    ctx.add_children(range(number))
