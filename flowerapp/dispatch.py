@@ -6,7 +6,7 @@ The canvas fills it when the app is ready, the testing module with an inline run
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
 from flowerapp import states
@@ -53,6 +53,14 @@ class Message:
             then=tuple(Link(**each) for each in canvas.get("then", ())),
             join=Link(**join) if join else None,
         )
+
+    def sooner(self) -> Message:
+        """The same, a step of the broker's more urgent."""
+        return replace(self, head=replace(self.head, priority=states.clamp_priority(self.head.priority - STEP)))
+
+
+STEP = 4
+"""Nice values that share one of the broker's steps of priority."""
 
 
 def canvas_of(then: Sequence[Link], join: Link | None) -> dict[str, Any] | None:
@@ -107,5 +115,5 @@ BROKER_STEPS = 10
 
 def broker_step(priority: int, *, highest_first: bool) -> int:
     """The broker's priority, 0…9, for a nice value; Redis takes 0 first, RabbitMQ 9 first (``highest_first``)."""
-    step = (states.clamp_priority(priority) - states.HIGHEST_PRIORITY) * BROKER_STEPS // 40
+    step = (states.clamp_priority(priority) - states.HIGHEST_PRIORITY) // STEP
     return BROKER_STEPS - 1 - step if highest_first else step

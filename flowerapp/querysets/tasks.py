@@ -379,12 +379,15 @@ class TaskQuerySet(models.QuerySet["Task"]):
         return self.filter(about_to | Q(exec_status=Status.RUNNING), pool=pool, admitted=True)
 
     def admit(self, pool: str, number: int) -> list[Message]:
-        """Give up to ``number`` waiting tasks a slot each: their messages. The caller holds the pool's lock."""
+        """Give up to ``number`` waiting tasks a slot each: their messages. The caller holds the pool's lock.
+
+        They go ahead of tasks that are about as urgent, so that no slot waits behind those in a queue.
+        """
         free = self.waiting_for(pool).select_for_update(of=("self",), skip_locked=True)
         chosen = list(free.values_list("pk", flat=True)[:number])
         rows = self.model.objects.using(self.db).filter(pk__in=chosen).order_by("task_priority", "pk")
         rows.update(admitted=True, sent_ts=Now(), due_ts=None)
-        return rows.messages(alone=True)
+        return [message.sooner() for message in rows.messages(alone=True)]
 
     def ask_anew(self, flow_id: str) -> int:
         """Let the ready tasks of a flow be sent anew, those of pools once they have a slot again."""

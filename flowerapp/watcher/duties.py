@@ -97,7 +97,8 @@ class Resend:
                 yield from oldest[: min(missing[name], SUSPECTS)]
 
     def _overtaken(self, silent: TaskQuerySet) -> Iterator[int]:
-        for place, sent in _places(Task.objects.filter(exec_status=Status.RUNNING, copied=False), Max("sent_ts")):
+        running = Task.objects.filter(exec_status=Status.RUNNING, copied=False, pool="")  # those of pools went ahead
+        for place, sent in _places(running, Max("sent_ts")):
             self.taken[place.queue, place.step] = max(sent, self.taken.get((place.queue, place.step), sent))
         margin = timedelta(seconds=conf.get().RESEND_AFTER)
         for place, oldest in _places(silent, Min("sent_ts")):

@@ -196,3 +196,9 @@ def give_item(ctx: Context) -> Any:
 def spread(ctx: Context, number: int) -> None:
     """Add so many children."""
     ctx.add_children(range(number))
+
+
+@program("Nap")
+def nap(seconds: float) -> None:
+    """Sleep."""
+    time.sleep(seconds)
