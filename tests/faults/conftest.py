@@ -18,6 +18,7 @@ from tests.services import Service, Site, fresh_database, fresh_redis
 if not os.environ.get("FLOWER_TEST_FAULTS"):
     collect_ignore = [
         "test_backlog.py",
+        "test_flow_control.py",
         "test_messages.py",
         "test_postgres.py",
         "test_processes.py",

@@ -1,0 +1,73 @@
+"""Children and pools while workers are killed: nothing is lost, no limit is exceeded, no slot leaks."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from flowerapp import engine
+from flowerapp.models import Flow, Task
+from flowerapp.states import Status
+from tests.acceptance import occupancy
+from tests.acceptance.live import Live, define
+from tests.faults.support import LONG, WORKER_SECONDS, assert_sound, kill_worker, wait_finished
+from tests.ledger import LEDGER
+from tests.services import until
+
+CHILDREN = 10_000 if LONG else 3_000
+FLOWS = 200
+SLOTS = 3
+IDLE_SECONDS = 0.5
+
+
+def done(flow: Flow) -> int:
+    """Tasks of a flow that have finished."""
+    return flow.tasks.filter(exec_status=Status.FINISH).count()
+
+
+@pytest.mark.fault("a worker is killed among thousands of children", within=WORKER_SECONDS)
+def test_a_worker_is_killed_among_thousands_of_children(live: Live) -> None:
+    occupancy.record()
+    live.site.start_all(2, 2)
+    steps = {1: {"child_program": "Noop", "max_concurrency": 10, "parameters": {"number": CHILDREN}}}
+    flow = engine.register(define({1: [], 2: [1]}, {**steps, 2: {"program": "Noop"}}, program="Spread"))
+    until(lambda: done(flow) > CHILDREN // 3, 120)
+    kill_worker(live.site.workers[0])
+    at = done(flow)
+    wait_finished(live, flow, seconds=300)
+    assert at < CHILDREN
+    assert_sound(flow)
+    assert len(engine.get_task(flow.pk, 1).output) == CHILDREN
+    assert occupancy.most(occupancy.of_children(flow.pk)) <= 10
+
+
+@pytest.mark.fault("workers are killed under a pool", within=WORKER_SECONDS)
+def test_workers_are_killed_under_a_pool(live: Live) -> None:
+    """Six processes in three workers, of which two are killed at random moments and replaced."""
+    chance = random.Random(7)  # noqa: S311 - the same moments each time
+    engine.set_pool("shared", SLOTS)
+    occupancy.record()
+    live.site.start_all(2, 2, 2)
+    nap = {"program": "Nap", "pool": "shared", "parameters": {"seconds": 0.1}}
+    names = [define({1: [], 2: [1]}, {2: nap}, program="Noop") for _ in range(4)]
+    flows = [engine.register(names[number % 4]) for number in range(FLOWS)]
+    pooled = Task.objects.filter(pool="shared", exec_status=Status.FINISH)
+    for part in (1, 2):
+        until(lambda part=part: pooled.count() >= part * FLOWS // 4 + chance.randrange(10), 120)
+        victim = chance.choice(live.site.workers)
+        kill_worker(victim)
+        live.site.stop(victim)
+        live.site.start_all(2)
+    wait_finished(live, *flows, seconds=180)
+    assert_sound(*flows)
+    moments = occupancy.of_pool("shared")
+    assert occupancy.most(moments) <= SLOTS
+    assert Task.objects.holding("shared").count() == 0
+    LEDGER.recovered(occupancy.longest_idle(moments, 1))
+    assert occupancy.longest_idle(moments, 1) < WORKER_SECONDS
+    quiet = [engine.register(names[number % 4]) for number in range(40)]
+    wait_finished(live, *quiet, seconds=60)
+    after = occupancy.of_pool("shared")[len(moments) :]
+    assert occupancy.most(after) == SLOTS
+    assert occupancy.longest_idle(after, SLOTS) <= IDLE_SECONDS
