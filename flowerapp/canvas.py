@@ -23,6 +23,7 @@ from flowerapp import conf, dispatch, engine, memory, registry
 from flowerapp.dispatch import Link, Message
 from flowerapp.exceptions import FlowerError, RetryTask
 from flowerapp.registry import Program
+from flowerapp.states import HIGHEST_PRIORITY
 
 PREFIX = "flowerapp."
 """A program's Celery task is named ``flowerapp.NAME``."""
@@ -125,9 +126,11 @@ class Sender:
         """Send a message for each flow of which something is to be told."""
         if self.connected():
             app = app_or_default()
+            urgent = _priority(app, HIGHEST_PRIORITY)
             with app.producer_or_acquire() as producer:
                 for flow_id in flow_ids:
-                    publish(app.signature(TELL, args=(flow_id,), immutable=True, serializer="json"), producer)
+                    step = app.signature(TELL, args=(flow_id,), immutable=True, serializer="json", priority=urgent)
+                    publish(step, producer)
 
     def connected(self) -> bool:
         """False in a process beside a standalone server, whose broker is in that server, and after a failure."""

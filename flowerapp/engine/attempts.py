@@ -114,10 +114,10 @@ def perform(claim: Claim) -> Outcome:
     except (Exception, SystemExit, CancelledError) as error:
         if _told_to_end():
             return _interrupted(claim)
-        outcome = failed(claim, error)
+        outcome = _failed(claim, error, PATIENCE)
     else:
         outcome = _with_children(claim, context) if context.children else finished(claim, output)
-    if any(signals.wanted(hook, claim.task_id) for hook in signals.HOOKS):
+    if _hears(claim, *signals.HOOKS):
         _tell(claim.flow_id)
     return outcome
 
@@ -135,7 +135,7 @@ def _with_children(claim: Claim, context: Context) -> Outcome:
     try:
         added = steady(record, PATIENCE)
     except FlowerError as error:
-        return failed(claim, error)
+        return _failed(claim, error, PATIENCE)
     if added is None:
         logger.warning("late children of flow %s task %s attempt %s refused", claim.flow_id, claim.seq, claim.attempt)
         return REFUSED
@@ -193,7 +193,7 @@ def finished(claim: Claim, output: str) -> Outcome:
 
 def _finish(claim: Claim, output: str) -> Finished | None:
     child = claim.parent_seq is not None
-    if not any(signals.wanted(hook, claim.task_id) for hook in ("task_over", "task_all_over", "all_over")):
+    if not _hears(claim, "task_over", "task_all_over", "all_over"):
         return Task.objects.finish(claim.flow_id, claim.seq, claim.attempt, output, child=child)
     with transaction.atomic():
         done = Task.objects.finish(claim.flow_id, claim.seq, claim.attempt, output, child=child)
@@ -227,8 +227,19 @@ def look_again(flow_id: str, seq: int) -> Outcome:
 def failed(claim: Claim, error: BaseException, patience: float = PATIENCE) -> Outcome:
     """Record that an attempt ended by an error: a retry if the program's policy has one left, else a failure.
 
-    ``patience`` is the seconds to go on trying while the database is away.
+    ``patience`` is the seconds to go on trying while the database is away. For processes that do not run programs.
     """
+    outcome = _failed(claim, error, patience)
+    if _hears(claim, "task_exit", "task_timeout", "task_failed"):
+        hooks.have_told(claim.flow_id)
+    return outcome
+
+
+def _hears(claim: Claim, *names: str) -> bool:
+    return any(signals.wanted(name, claim.task_id) for name in names)
+
+
+def _failed(claim: Claim, error: BaseException, patience: float) -> Outcome:
     if isinstance(error, ParkTask):
         return _parked(claim, error)
     text = values.text("".join(tracebacks.format_exception(error)))
@@ -380,10 +391,7 @@ def timed_out(flow_id: str, seq: int, seconds: float, *, worker: str, pid: int |
     claim = steady(lambda: _running(flow_id, seq, worker, pid))
     if claim is None:
         return REFUSED
-    outcome = failed(claim, TimeLimitError(f"timed out after {seconds:g} s"), patience=0)
-    if signals.wanted("task_timeout", claim.task_id) or signals.wanted("task_failed", claim.task_id):
-        hooks.have_told(flow_id)
-    return outcome
+    return failed(claim, TimeLimitError(f"timed out after {seconds:g} s"), patience=0)
 
 
 def refused(flow_id: str, seq: int, worker: str, reason: str) -> Outcome:

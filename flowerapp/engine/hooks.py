@@ -127,8 +127,7 @@ def tell_forgotten() -> int:
     """Let a worker tell what its teller did not: for the leader; the number of flows."""
     living = [identity.worker(), *Worker.objects.living(conf.get().LEASE_SECONDS).values_list("pk", flat=True)]
     Hook.objects.forgotten(living, LONGEST).release()
-    untold = Hook.objects.filter(worker="").order_by("task_flow_id")
-    flow_ids = list(untold.values_list("task_flow_id", flat=True).distinct()[:100])
+    flow_ids = Hook.objects.untold(conf.get().RESEND_AFTER)
     if dispatch.connected():
         dispatch.tell(flow_ids)
     return len(flow_ids)

@@ -25,7 +25,7 @@ class Migration(migrations.Migration):
                 ('error', models.TextField(blank=True, default='')),
                 ('worker', models.CharField(blank=True, default='', help_text='Worker that tells it now.', max_length=64)),
                 ('pid', models.IntegerField(blank=True, null=True)),
-                ('taken_ts', models.DateTimeField(blank=True, null=True)),
+                ('taken_ts', models.DateTimeField(blank=True, help_text='When it took this, or somebody was asked to.', null=True)),
             ],
             options={
                 'db_table': 'kr_hook',

@@ -357,7 +357,7 @@ class Hook(models.Model):
     error = models.TextField(blank=True, default="")
     worker = models.CharField(max_length=64, blank=True, default="", help_text="Worker that tells it now.")
     pid = models.IntegerField(null=True, blank=True)
-    taken_ts = models.DateTimeField(null=True, blank=True)
+    taken_ts = models.DateTimeField(null=True, blank=True, help_text="When it took this, or somebody was asked to.")
 
     objects = HookQuerySet.as_manager()
 

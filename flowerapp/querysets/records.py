@@ -104,6 +104,13 @@ class HookQuerySet(models.QuerySet[Any]):
         """Let others tell these."""
         return self.exclude(worker="").update(worker="", pid=None, taken_ts=None)
 
+    def untold(self, seconds: float, most: int = 100) -> list[str]:
+        """Ids of flows of which something is to be told that nobody was asked to tell within ``seconds``."""
+        waiting = self.filter(Q(taken_ts=None) | Q(taken_ts__lt=ago(seconds)), worker="")
+        flow_ids = list(waiting.order_by("task_flow_id").values_list("task_flow_id", flat=True).distinct()[:most])
+        self.filter(task_flow_id__in=flow_ids, worker="").update(taken_ts=Now())
+        return flow_ids
+
     def forgotten(self, living: Sequence[str], seconds: float) -> HookQuerySet:
         """What a worker took that is none of the living, or that it took over ``seconds`` ago."""
         taken = self.exclude(worker="")
