@@ -13,7 +13,7 @@ from django.db.models.functions import Now
 
 from flowerapp import engine
 from flowerapp.exceptions import StateConflictError
-from flowerapp.models import Flow, Task
+from flowerapp.models import Event, Flow, Task, TaskDefinition
 from flowerapp.querysets import Claim
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -190,3 +190,71 @@ def test_fifty_registers_with_one_key_make_one_flow(runner: InlineRunner) -> Non
     assert len({flow.pk for flow in flows}) == 1
     assert Flow.objects.count() == 1
     assert len(runner.sent) == 1
+
+
+# Children
+
+
+def families(runner: InlineRunner, at_once: int, number: int = 8) -> Iterator[tuple[Flow, list[Claim]]]:
+    """Flows whose first step has children, of which so many run."""
+    name = define({1: [], 2: [1]})
+    TaskDefinition.objects.filter(task_id=name, task_seq=1).update(
+        program="Split",
+        child_program="Item",
+        max_concurrency=at_once,
+        parameters={"items": [[n] for n in range(number)]},
+    )
+    for _ in range(ROUNDS):
+        runner.waiting.clear()
+        flow = engine.register(name)
+        runner.step()
+        yield flow, [claim(flow, seq) for seq in range(3, 3 + at_once)]
+
+
+def ending(each: Claim) -> Callable[[], Any]:
+    return lambda: engine.finished(each, "{}")
+
+
+def test_children_that_end_together_give_each_turn_once(runner: InlineRunner) -> None:
+    for flow, claims in families(runner, 4):
+        outcomes = together(*map(ending, claims))
+        released = sorted(message.head.seq for outcome in outcomes for message in outcome.released)
+        assert released == [7, 8, 9, 10]
+        check(flow)
+
+
+def test_the_last_children_finish_their_parent_once(runner: InlineRunner) -> None:
+    for flow, claims in families(runner, 8):
+        outcomes = together(*map(ending, claims))
+        assert [message.head.seq for outcome in outcomes for message in outcome.released] == [2]
+        assert status(flow, 1) is Status.FINISH
+        check(flow)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "skip child", "skip parent", "rerun child", "rerun all", "fail", "gather"])
+def test_children_end_against_another_verb(runner: InlineRunner, verb: str) -> None:
+    for flow, claims in families(runner, 4):
+        others: dict[str, Callable[[], Any]] = {
+            "cancel": lambda flow=flow: engine.cancel(flow.pk),  # type: ignore[misc]
+            "skip child": lambda flow=flow: engine.skip(flow.pk, 9),  # type: ignore[misc]
+            "skip parent": lambda flow=flow: engine.skip(flow.pk, 1),  # type: ignore[misc]
+            "rerun child": lambda flow=flow: engine.rerun(flow.pk, from_seq=3),  # type: ignore[misc]
+            "rerun all": lambda flow=flow: engine.rerun(flow.pk, all_tasks=True),  # type: ignore[misc]
+            "fail": lambda claims=claims: engine.failed(claims[3], ValueError("no")),  # type: ignore[misc]
+            "gather": lambda flow=flow: engine.gather_all(flow.pk),  # type: ignore[misc]
+        }
+        together(*map(ending, claims[:3]), others[verb])
+        engine.settle(flow.pk)
+        check(flow)
+        if verb == "fail":
+            assert status(flow) is Status.SUSPEND
+            engine.rerun(flow.pk)
+            check(flow)
+
+
+def test_children_that_fail_together_fail_their_parent_once(runner: InlineRunner) -> None:
+    for flow, claims in families(runner, 4):
+        together(*[lambda each=each: engine.failed(each, ValueError("no")) for each in claims])  # type: ignore[misc]
+        assert list(statuses(flow).values()).count(Status.SUSPEND) == 2
+        check(flow)
+        assert Event.objects.filter(task_flow=flow, verb="fail").count() == 2
