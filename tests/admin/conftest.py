@@ -15,6 +15,7 @@ from flowerapp.models import Flow, TaskDefinition
 from flowerapp.testing import InlineRunner, inline
 
 Steps = Callable[..., None]
+Split = Callable[..., None]
 Staff = Callable[..., Client]
 
 
@@ -53,6 +54,17 @@ def staff(db: None) -> Staff:
         return client
 
     return make
+
+
+@pytest.fixture
+def split(steps: Steps) -> Split:
+    """Write a workflow whose first step adds a child for each item, and whose second returns what it gets."""
+
+    def write(task_id: str, items: list[Any], **columns: Any) -> None:
+        first = {"program": "Split", "child_program": "Sum", "parameters": {"items": items}, "max_concurrency": 2}
+        steps(task_id, first | columns, {"program": "Echo"})
+
+    return write
 
 
 @pytest.fixture

@@ -11,7 +11,9 @@ from django.test import Client
 from django.urls import reverse
 
 from flowerapp import engine
+from flowerapp.admin import WorkflowAdmin
 from flowerapp.models import Flow, TaskDefinition, Workflow
+from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from tests.admin.conftest import Staff, Steps
 
@@ -19,7 +21,14 @@ pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:flowerapp_workflow_changelist")
 ADD = reverse("admin:flowerapp_workflow_add")
-EMPTY = {"task_seq": "", "program": "", "task_priority": "0", "depends_on": "", "parameters": ""}
+EMPTY = {
+    "task_seq": "",
+    "program": "",
+    "task_priority": "0",
+    "depends_on": "",
+    "parameters": "",
+    "exit_on_failed": "on",
+}
 
 
 def page_of(name: str) -> str:
@@ -123,6 +132,11 @@ GOOD = {"task_seq": "1", "program": "Noop"}
         ([{**GOOD, "queue": "a/b"}], 0, "queue", "slash"),
         ([{**GOOD, "time_limit": "0"}], 0, "time_limit", "out of range"),
         ([{**GOOD, "max_retries": "-1"}], 0, "max_retries", ""),
+        ([{**GOOD, "pool": "dry"}], 0, "pool", "there is no pool"),
+        ([{**GOOD, "child_program": "Nop"}], 0, "child_program", "did you mean Noop"),
+        ([{**GOOD, "child_program": "FailUntil"}], 0, "child_program", "ctx.input"),
+        ([{**GOOD, "max_concurrency": "0"}], 0, "max_concurrency", "greater than or equal to 1"),
+        ([{**GOOD, "max_concurrency": "99999999999"}], 0, "max_concurrency", "2147483647"),
     ],
 )
 def test_each_error_stands_at_its_row_and_nothing_is_written(
@@ -135,6 +149,94 @@ def test_each_error_stands_at_its_row_and_nothing_is_written(
     assert "Please correct the error" in answer.text
     assert not Workflow.objects.exists()
     assert not TaskDefinition.objects.exists()
+
+
+@pytest.mark.parametrize(
+    ("header", "field", "sentence"),
+    [
+        ({"max_active_flows": "0"}, "max_active_flows", "greater than or equal to 1"),
+        ({"max_active_flows": "99999999999"}, "max_active_flows", "2147483647"),
+        ({"entrance": "3"}, "entrance", "entrance 3 is not a step"),
+        ({"entrance": "first"}, "entrance", "whole number"),
+    ],
+)
+def test_each_error_of_the_header_stands_at_its_field(
+    admin_client: Client, header: dict[str, str], field: str, sentence: str
+) -> None:
+    answer = admin_client.post(ADD, form(GOOD, task_id="wrong", **header))
+    found = errors(answer)
+    assert set(found) == {"header"}
+    assert sentence in str(found["header"][field])
+    assert "Please correct the error" in answer.text
+    assert not Workflow.objects.exists()
+    assert not TaskDefinition.objects.exists()
+
+
+def test_limits_pools_and_children_are_edited(admin_client: Client) -> None:
+    engine.set_pool("tape", 2)
+    row = {"program": "Split", "child_program": "Sum", "max_concurrency": "3", "pool": "tape"}
+    rows = [
+        {**row, "task_seq": "1", "parameters": '{"items": [[1]]}', "exit_on_failed": ""},
+        {"task_seq": "2", "program": "Noop"},
+    ]
+    header = {"max_active_flows": "4", "unique": "on", "entrance": "2"}
+    answer = admin_client.post(ADD, form(*rows, task_id="made", **header))
+    assert answer.status_code == 302, errors(answer)
+    plan = engine.plan_of("made")
+    assert (plan.max_active_flows, plan.unique, plan.entrance) == (4, True, 2)
+    first, second = plan.nodes
+    assert (first.child_program, first.max_concurrency, first.exit_on_failed, first.pool) == ("Sum", 3, False, "tape")
+    assert (second.child_program, second.max_concurrency, second.exit_on_failed, second.pool) == ("", None, True, "")
+    page = admin_client.get(page_of("made")).text
+    assert '<option value="tape" selected>tape (2 slots)</option>' in page
+    assert '<option value="Sum" selected>' in page
+
+
+def test_stored_pool_and_child_program_that_are_gone_are_shown(admin_client: Client, steps: Steps) -> None:
+    steps("old", {"pool": "dry", "child_program": "Gone"})
+    page = admin_client.get(page_of("old")).text
+    assert "dry (does not exist)" in page
+    assert "Gone (not registered)" in page
+
+
+def test_a_higher_limit_lets_waiting_flows_go_on(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
+    steps("narrow", {})
+    Workflow.objects.create(task_id="narrow", max_active_flows=1)
+    flows = [engine.register("narrow") for _ in range(3)]
+    existing = list(TaskDefinition.objects.filter(task_id="narrow"))
+    answer = admin_client.post(page_of("narrow"), form(GOOD, existing=existing, max_active_flows="2"))
+    assert answer.status_code == 302, errors(answer)
+    assert [engine.get_flow(flow.pk).admitted for flow in flows] == [True, True, False]
+
+
+def test_a_workflow_of_a_class_is_shown_and_says_where_to_change_it(admin_client: Client, steps: Steps) -> None:
+    steps("coded", {}, {"pool": "dry", "child_program": "Sum", "max_concurrency": 7})
+    Workflow.objects.create(task_id="coded", source="shop.flows.Coded")
+    page = admin_client.get(page_of("coded")).text
+    assert "defined by <code>shop.flows.Coded</code>; change it there" in page
+    assert "steps-TOTAL_FORMS" not in page
+    assert 'name="_save"' not in page
+    assert "Sum, 7 at once" in page
+    assert admin_client.post(page_of("coded"), form(GOOD)).status_code == 403
+    delete = reverse("admin:flowerapp_workflow_delete", args=["coded"])
+    assert delete not in page
+    for answer in (admin_client.get(delete, follow=True), admin_client.post(delete, {"post": "yes"}, follow=True)):
+        assert "defined by the class shop.flows.Coded; change it there" in answer.text
+    assert len(rows_of("coded")) == 2
+
+
+def test_a_class_that_comes_while_the_form_is_open_wins(
+    admin_client: Client, steps: Steps, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    steps("coded", {})
+    Workflow.objects.create(task_id="coded", source="shop.flows.Coded")
+    monkeypatch.setattr(WorkflowAdmin, "has_change_permission", lambda *_: True)
+    existing = list(TaskDefinition.objects.filter(task_id="coded"))
+    row = {"task_seq": "1", "program": "Echo"}
+    answer = admin_client.post(page_of("coded"), form(row, existing=existing, description="mine"), follow=True)
+    assert "change it there" in answer.text
+    assert rows_of("coded") == [(1, "Noop", None)]
+    assert Workflow.objects.get(pk="coded").source == "shop.flows.Coded"
 
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 257, "a\tb"])
@@ -250,6 +352,10 @@ def test_more_steps_than_a_form_can_hold_are_listed(admin_client: Client, steps:
     answer = admin_client.post(page_of("large"), {"description": "kept"})
     assert answer.status_code == 302
     assert len(rows_of("large")) == 20
+    answer = admin_client.post(page_of("large"), {"description": "lost", "entrance": "21"})
+    assert "21 is not a step" in str(answer.context["adminform"].form.errors["entrance"])
+    assert admin_client.post(page_of("large"), {"description": "kept", "entrance": "20"}).status_code == 302
+    assert Workflow.objects.get(pk="large").entrance == 20
     assert Workflow.objects.get(pk="large").description == "kept"
 
 
@@ -315,6 +421,42 @@ def test_register_refuses(admin_client: Client, steps: Steps, data: dict[str, st
     assert answer.status_code == 200
     assert set(answer.context["form"].errors) == {field}
     assert not Flow.objects.exists()
+
+
+def test_register_of_a_unique_workflow_leads_to_the_flow_that_runs(
+    admin_client: Client, runner: InlineRunner, steps: Steps
+) -> None:
+    steps("alone", {}, {})
+    Workflow.objects.create(task_id="alone", unique=True)
+    flow = engine.register("alone")
+    url = reverse("admin:flowerapp_workflow_register", args=["alone"])
+    assert "One goes on at a time" in admin_client.get(url).text
+
+    answer = admin_client.post(url, {"priority": "0"}, follow=True)
+    assert answer.redirect_chain[-1][0] == reverse("admin:flowerapp_flow_change", args=[flow.pk])
+    assert "already registered since" in answer.text
+
+    runner.step()
+    answer = admin_client.post(url, {"priority": "0"}, follow=True)
+    assert "already running since" in answer.text
+    assert Flow.objects.count() == 1
+
+    runner.run()
+    assert "Registered: flow" in admin_client.post(url, {"priority": "0"}, follow=True).text
+    assert Flow.objects.count() == 2
+
+
+def test_register_says_where_the_workflow_starts(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
+    steps("late", {}, {}, {})
+    Workflow.objects.create(task_id="late", entrance=2, max_active_flows=5)
+    url = reverse("admin:flowerapp_workflow_register", args=["late"])
+    page = admin_client.get(url).text
+    assert "step 2, as the workflow says" in page
+    assert "At most 5 go on at once" in page
+    for entrance, passed_over in (("", 1), ("1", 0), ("3", 2)):
+        admin_client.post(url, {"priority": "0", "entrance": entrance})
+        flow = Flow.objects.order_by("-registered_ts", "-pk")[0]
+        assert flow.tasks.filter(exec_status=Status.IGNORE).count() == passed_over
 
 
 def test_register_of_a_broken_workflow_names_the_step(admin_client: Client, steps: Steps) -> None:

@@ -17,7 +17,7 @@ from flowerapp.models import Flow
 Make = Callable[..., str]
 pytestmark = pytest.mark.django_db
 
-READS = ["/api/workflows/", "/api/flows/", "/api/programs/", "/api/workers/", "/api/queues/"]
+READS = ["/api/workflows/", "/api/flows/", "/api/programs/", "/api/workers/", "/api/queues/", "/api/pools/"]
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_health_is_open(anonymous: APIClient) -> None:
 def test_permission_per_verb(client_with: Callable[..., APIClient], workflow: Make) -> None:
     workflow("etl", {"program": "Return"})
     flow = engine.register("etl")
-    reader = client_with("view_flow", "view_taskdefinition", username="reader")
+    reader = client_with("view_flow", "view_taskdefinition", "view_pool", username="reader")
     starter = client_with("register_flow", username="starter")
     operator = client_with("operate_flow", username="operator")
     for path in READS:

@@ -11,7 +11,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from flowerapp import engine
-from flowerapp.models import Event, Flow, TaskDefinition, Workflow
+from flowerapp.models import Event, Flow, Pool, TaskDefinition, Workflow
 
 pytestmark = pytest.mark.django_db
 
@@ -40,6 +40,7 @@ NOT_JSON: dict[str, Any] = {
 def targets(api: APIClient, workflow: Callable[..., str]) -> list[tuple[str, str]]:
     """Method and path of everything that takes a body."""
     workflow("etl", {"program": "Return"}, {"program": "Return"})
+    engine.set_pool("gpu", 1)
     flow = engine.register("etl")
     verbs = [("POST", f"/api/flows/{flow.pk}/{verb}/") for verb in ("suspend", "resume", "cancel", "rerun")]
     return [
@@ -47,6 +48,8 @@ def targets(api: APIClient, workflow: Callable[..., str]) -> list[tuple[str, str
         ("POST", "/register/etl"),
         ("POST", "/api/workflows/"),
         ("PUT", "/api/workflows/etl/"),
+        ("POST", "/api/pools/"),
+        ("PUT", "/api/pools/gpu/"),
         ("PATCH", f"/api/flows/{flow.pk}/tasks/1/"),
         ("POST", f"/api/flows/{flow.pk}/tasks/1/skip/"),
         *verbs,
@@ -54,7 +57,7 @@ def targets(api: APIClient, workflow: Callable[..., str]) -> list[tuple[str, str
 
 
 def counts() -> list[int]:
-    return [model.objects.count() for model in (Flow, Event, TaskDefinition, Workflow)]
+    return [model.objects.count() for model in (Flow, Event, TaskDefinition, Workflow, Pool)]
 
 
 @pytest.mark.parametrize("name", NOT_JSON)
@@ -83,6 +86,7 @@ def odd(dice: random.Random, depth: int = 0) -> Any:
 KEYS = [
     *("taskId", "task_id", "tasks", "task_seq", "program", "parameters", "depends_on", "queue", "pool", "input"),
     *("priority", "entrance", "from", "all", "failed", "refresh", "why", "description", "max_retries", "time_limit"),
+    *("name", "slots", "unique", "child_program", "max_concurrency", "exit_on_failed", "source"),
     *("task_priority", "retry_delay", "max_active_flows", "1", "2", "value", "SLEEP_TIME_SECOND", "", "é", "9" * 12),
 ]
 FRAMES: list[Callable[[Any], Any]] = [
@@ -98,6 +102,12 @@ FRAMES: list[Callable[[Any], Any]] = [
     lambda value: {"parameters": {"value": value}},
     lambda value: {"parameters": {"1": {"value": value}}, "all": True},
     lambda value: {"queue": value},
+    lambda value: {"name": value, "slots": 1},
+    lambda value: {"slots": value},
+    lambda value: {"taskId": "etl", "entrance": value},
+    lambda value: {"task_id": "new", "entrance": value, "unique": value, "tasks": [{"task_seq": 1, "program": "Echo"}]},
+    lambda value: {"task_id": "new", "tasks": [{"task_seq": 1, "program": "Split", "child_program": value}]},
+    lambda value: {"task_id": "new", "tasks": [{"task_seq": 1, "program": "Echo", "pool": value}]},
 ]
 
 
@@ -112,6 +122,7 @@ def test_odd_bodies(api: APIClient, targets: list[tuple[str, str]], seed: int) -
             assert answer.status_code < 500, (method, path, body[:500], answer.content[:500])
             api.get("/api/workflows/new/")
             api.get("/api/flows/")
+            api.get("/api/pools/")
 
 
 @pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5000, '{"a":' * 50_000, "NaN", "1e999"])

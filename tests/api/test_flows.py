@@ -235,7 +235,7 @@ def test_pages_of_tasks(api: APIClient, workflow: Make, django_assert_max_num_qu
     seen = []
     url = f"/api/flows/{flow.pk}/tasks/"
     while url:
-        with django_assert_max_num_queries(4):  # session, user, flow, page
+        with django_assert_max_num_queries(5):  # session, user, flow, page, reasons
             page = api.get(url).json()
         seen += [each["task_exec_seq"] for each in page["results"]]
         url = page["next"]

@@ -10,7 +10,7 @@ from urllib.parse import quote
 import pytest
 from rest_framework.test import APIClient
 
-from flowerapp.models import Flow
+from flowerapp.models import Flow, Workflow
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 
@@ -98,6 +98,10 @@ BAD = [
     ({"parameters": {"1": {"valu": 1}}}, "valu"),
     ({"entrance": 7}, "entrance 7"),
     ({"entrance": False}, "entrance"),
+    ({"entrance": "load"}, "entrance 'load'"),
+    ({"entrance": ""}, "entrance"),
+    ({"entrance": 1.0}, "entrance"),
+    ({"entrance": ["1"]}, "entrance"),
     ({"entrance": 2**80}, "entrance"),
     ({"colour": "red"}, "colour"),
     ({"taskId": "other"}, "taskId"),
@@ -169,3 +173,52 @@ def test_bad_idempotency_key(api: APIClient, workflow: Make, key: str) -> None:
 
 def test_only_post(api: APIClient) -> None:
     failed(api.get("/register/etl"), 405, "etl")
+
+
+def test_an_entrance_by_its_name(api: APIClient, workflow: Make) -> None:
+    workflow("etl", {"program": "Return"}, {"program": "Return", "name": "load"})
+    assert api.post("/register/etl", {"entrance": "load"}, format="json").json()["status"] == "succeeded"
+    first, second = Flow.objects.get().tasks.order_by("task_exec_seq")
+    assert (first.status, second.status) == (Status.IGNORE, Status.WAIT)
+
+
+def test_a_unique_workflow_answers_with_the_flow_that_runs(
+    api: APIClient, workflow: Make, runner: InlineRunner
+) -> None:
+    workflow("nightly", {"program": "Return"}, {"program": "Return"})
+    Workflow.objects.filter(pk="nightly").update(unique=True)
+    first = api.post("/register/nightly").json()
+    assert first["status"] == "succeeded"
+    flow = Flow.objects.get()
+    waiting = api.post("/register", {"taskId": "nightly"}, format="json")
+    assert waiting.status_code == 200
+    body = waiting.json()
+    sentence = body.pop("description")
+    registered = flow.registered_ts.isoformat().replace("+00:00", "Z")
+    ids = {"taskId": "nightly", "taskFlowId": flow.pk}
+    assert body == {"status": "running", **ids, "startedTs": None, "registeredTs": registered}
+    assert f"flow {flow.pk} waits for its first start since {flow.registered_ts:%Y-%m-%d %H:%M:%S} UTC" in sentence
+    runner.step()
+    flow.refresh_from_db()
+    assert flow.started_ts
+    body = api.post("/register/nightly").json()
+    assert body["startedTs"] == flow.started_ts.isoformat().replace("+00:00", "Z")
+    assert f"is running since {flow.started_ts:%Y-%m-%d %H:%M:%S} UTC" in body["description"]
+    runner.run()
+    assert api.post("/register/nightly").json()["status"] == "succeeded"
+    assert Flow.objects.count() == 2
+
+
+def test_the_same_key_is_no_second_flow_of_a_unique_workflow(
+    api: APIClient, client_with: Callable[..., APIClient], workflow: Make
+) -> None:
+    workflow("nightly", {"program": "Return"})
+    Workflow.objects.filter(pk="nightly").update(unique=True)
+
+    def register(client: APIClient, key: str) -> str:
+        return str(client.post("/register/nightly", HTTP_IDEMPOTENCY_KEY=key).json()["status"])
+
+    assert [register(api, key) for key in ("a", "a", "b")] == ["succeeded", "succeeded", "running"]
+    assert register(client_with("register_flow", username="bob"), "a") == "running"
+    assert api.post("/register/nightly").json()["status"] == "running"
+    assert Flow.objects.count() == 1

@@ -28,11 +28,17 @@ STEP = {
     "retry_delay": None,
     "time_limit": None,
     "merge": False,
+    "child_program": None,
+    "max_concurrency": None,
+    "exit_on_failed": True,
 }
 DOCUMENT: dict[str, Any] = {
     "task_id": "etl",
     "description": "Nightly",
     "max_active_flows": None,
+    "unique": False,
+    "entrance": None,
+    "source": "",
     "tasks": [
         STEP,
         STEP | {"task_seq": 3, "depends_on": [1], "queue": "transcoding", "parameters": {"value": {"deep": [1, None]}}},
@@ -161,6 +167,15 @@ BAD = [
     ({"retry_delay": 2**31}, "retry_delay"),
     ({"time_limit": 0}, "time_limit"),
     ({"time_limit": 1.5}, "time_limit"),
+    ({"pool": 3}, "pool"),
+    ({"pool": "a/b"}, "pool"),
+    ({"child_program": "Nope"}, "child_program"),
+    ({"child_program": "FailWhile"}, "child_program"),
+    ({"child_program": 1}, "child_program"),
+    ({"max_concurrency": 0}, "max_concurrency"),
+    ({"max_concurrency": "2"}, "max_concurrency"),
+    ({"exit_on_failed": None}, "exit_on_failed"),
+    ({"exit_on_failed": "no"}, "exit_on_failed"),
     ({"colour": "red"}, "colour"),
 ]
 
@@ -196,7 +211,14 @@ WHOLE = [
     ({"task_id": "x" * 257}, "task_id"),
     ({"task_id": ".."}, "task_id"),
     ({"task_id": 5}, "task_id"),
-    ({"max_active_flows": 3}, "max_active_flows"),
+    ({"max_active_flows": 0}, "max_active_flows"),
+    ({"max_active_flows": 2**31}, "max_active_flows"),
+    ({"max_active_flows": "3"}, "max_active_flows"),
+    ({"max_active_flows": True}, "max_active_flows"),
+    ({"unique": 1}, "unique"),
+    ({"unique": None}, "unique"),
+    ({"entrance": 7}, "entrance 7"),
+    ({"entrance": "load"}, "entrance"),
     ({"description": 3}, "description"),
     ({"owner": "me"}, "owner"),
 ]
@@ -215,3 +237,29 @@ def test_the_url_and_the_body_agree(api: APIClient) -> None:
     answer = api.put("/api/workflows/etl/", DOCUMENT | {"task_id": "other"}, format="json")
     assert answer.status_code == 400
     assert "task_id" in answer.json()
+
+
+def test_limits_children_and_pools_come_back_as_given(api: APIClient) -> None:
+    engine.set_pool("gpu", 2)
+    step = STEP | {"pool": "gpu", "child_program": "Sum", "max_concurrency": 3, "exit_on_failed": False}
+    document = DOCUMENT | {"max_active_flows": 3, "unique": True, "entrance": 2}
+    document["tasks"] = [step, STEP | {"task_seq": 2}]
+    assert api.post("/api/workflows/", document, format="json").json() == document
+    assert api.get("/api/workflows/etl/").json() == document
+    row = TaskDefinition.objects.get(task_seq=1)
+    assert (row.pool, row.child_program, row.max_concurrency, row.exit_on_failed) == ("gpu", "Sum", 3, False)
+    header = Workflow.objects.get()
+    assert (header.max_active_flows, header.unique, header.entrance) == (3, True, 2)
+    cleared = api.put("/api/workflows/etl/", DOCUMENT | {"tasks": [STEP]}, format="json")
+    assert cleared.json() == DOCUMENT | {"tasks": [STEP]}
+
+
+def test_what_a_class_defines_is_changed_there(api: APIClient) -> None:
+    engine.define("etl", [TaskDefinition(task_id="etl", task_seq=1, program="Return")], source="shop.flows.Etl")
+    document = api.get("/api/workflows/etl/").json()
+    assert document["source"] == "shop.flows.Etl"
+    for answer in (api.put("/api/workflows/etl/", document, format="json"), api.delete("/api/workflows/etl/")):
+        assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
+        assert "shop.flows.Etl" in answer.json()["detail"]
+    copied = api.post("/api/workflows/", document | {"task_id": "copy"}, format="json")
+    assert (copied.status_code, copied.json()["source"]) == (201, "")

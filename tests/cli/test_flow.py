@@ -2,71 +2,24 @@
 
 from __future__ import annotations
 
-import io
-import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from django.core.management import CommandError, call_command
 from rest_framework.test import APIClient
 
 from flowerapp import engine
 from flowerapp.management.cli import follow
-from flowerapp.models import Event, Flow, TaskDefinition, Worker
+from flowerapp.models import Event, Flow, Worker
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
+from tests.cli.support import define, flow
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@dataclass
-class Answer:
-    code: int
-    out: str
-    err: str
-
-    @property
-    def json(self) -> Any:
-        return json.loads(self.out)
-
-
-def flow(*arguments: object) -> Answer:
-    out, err = io.StringIO(), io.StringIO()
-    code = 0
-    try:
-        call_command("flow", *map(str, arguments), stdout=out, stderr=err)
-    except CommandError as error:
-        code = error.returncode
-        err.write(str(error))
-    except SystemExit as error:
-        code = int(error.code or 0)
-    return Answer(code, out.getvalue(), err.getvalue())
-
-
-@pytest.fixture
-def runner() -> Iterator[InlineRunner]:
-    with inline() as runner:
-        yield runner
-
-
-@pytest.fixture
-def busy(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> InlineRunner:
-    """Tasks run while the CLI sleeps between two looks."""
-    monkeypatch.setattr("flowerapp.management.cli.follow.time.sleep", lambda seconds: runner.step())
-    return runner
-
-
-def define(name: str, *steps: dict[str, Any]) -> None:
-    for seq, step in enumerate(steps, start=1):
-        TaskDefinition.objects.create(task_id=name, task_seq=seq, **step)
 
 
 @pytest.fixture
@@ -146,6 +99,8 @@ class TestRun:
             (("etl", "--input", '"\\u0000"'), "NUL"),
             (("etl", "--priority", "20"), "priority 20"),
             (("etl", "--entrance", "9"), "entrance 9"),
+            (("etl", "--entrance", "load"), "entrance 'load'"),
+            (("etl", "--entrance", ""), "entrance ''"),
             (("etl", "--set", "nonsense"), "SEQ.KEY=VALUE"),
             (("etl", "--set", "9.a=b"), "step 9"),
             (("etl", "--set", "3.a=b"), "no such parameter"),
@@ -401,6 +356,7 @@ class TestAgreement:
             key: answered[key] for key in ("failed", "status", "exec_status", "held", "input")
         }
         assert set(told) == set(answered) | {"history", "logs"}
+        assert [told[key] for key in ("output", "admitted")] == [answered[key] for key in ("output", "admitted")]
         assert told["unserved_queues"] == answered["unserved_queues"]
         listed = api.get("/api/flows/").json()["results"][0]
         assert set(flow("list", "--json").json[0]) == set(listed) | {"input"}

@@ -409,7 +409,7 @@ def test_a_base_is_no_workflow() -> None:
     for base in (Workflow, Summing, Between):
         with pytest.raises(TypeError, match=f"{base.__qualname__} has no task_id of its own"):
             base.register()
-    assert [each.task_id for each in classes.known()] == ["sums"]
+    assert [each.task_id for each in classes.known_classes()] == ["sums"]
 
 
 def test_a_module_may_be_imported_again() -> None:
@@ -489,7 +489,7 @@ def test_a_wrong_class_is_refused_where_it_is_written(name: str) -> None:
     make, error, sentence = WRONG[name]
     with pytest.raises(error, match=sentence):
         make()
-    assert "wrong" not in [each.task_id for each in classes.known()]
+    assert "wrong" not in [each.task_id for each in classes.known_classes()]
 
 
 def test_a_plan_with_problems_is_a_warning_of_the_checks() -> None:

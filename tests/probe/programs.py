@@ -202,3 +202,26 @@ def spread(ctx: Context, number: int) -> None:
 def nap(seconds: float) -> None:
     """Sleep."""
     time.sleep(seconds)
+
+
+def _keep_losing(ctx: Context) -> None:
+    def change(state: dict[str, Any]) -> None:
+        ctx.change_state(lambda other: {"n": other.get("n", 0) + 1})
+        state["mine"] = True
+
+    ctx.change_state(change)
+
+
+@program("Misbehave")
+def misbehave(ctx: Context, how: str) -> Any:
+    """Return, or do, what cannot be recorded."""
+    values: dict[str, Any] = {"set": {1, 2}, "nan": float("nan"), "nul": "\0", "surrogate": "\ud800"}
+    if how == "children":
+        ctx.add_children(range(50_001))
+    elif how == "state":
+        _keep_losing(ctx)
+    elif how == "state list":
+        ctx.change_state(lambda _: [1])  # type: ignore[arg-type, return-value]
+    elif how == "10 MB":
+        return "x" * 10_000_000
+    return values.get(how)
