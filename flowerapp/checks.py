@@ -9,7 +9,7 @@ from typing import Any, get_args, get_type_hints
 from celery import current_app
 from django.core.checks import CheckMessage, Error, Warning, register
 
-from flowerapp import conf, memory, registry
+from flowerapp import conf, memory, registry, workflows
 
 SHORTEST_VISIBILITY = 600
 """Seconds; below that messages are delivered again so often that they cost."""
@@ -86,13 +86,21 @@ def celery_warnings(celery: Any) -> Iterator[CheckMessage]:
             hint="Set CELERY_DB_REUSE_MAX on the Celery app's configuration, for example to 1_000_000.",
             id="flowerapp.W004",
         )
-    limited = [each.name for each in registry.registered() if each.time_limit or each.soft_time_limit]
+    limited = _limited()
     if limited and celery.worker_pool not in ("prefork", "processes"):
         yield Warning(
             f"worker pool {celery.worker_pool!r} has no time limits, but these programs set one: {', '.join(limited)}",
             hint="Use the prefork pool.",
             id="flowerapp.W005",
         )
+
+
+def _limited() -> list[str]:
+    """Names of the programs that have a time limit, or get one from a workflow class."""
+    own = {each.name for each in registry.registered() if each.time_limit or each.soft_time_limit}
+    return sorted(
+        own | {node.program for each in workflows.known_classes() for node in each.plan().nodes if node.time_limit}
+    )
 
 
 def _redis_warnings(options: dict[str, Any]) -> Iterator[CheckMessage]:
@@ -109,3 +117,19 @@ def _redis_warnings(options: dict[str, Any]) -> Iterator[CheckMessage]:
             hint=f'Set "visibility_timeout" in the transport options to {SHORTEST_VISIBILITY} or more.',
             id="flowerapp.W006",
         )
+
+
+@register("flowerapp")
+def check_workflows(**_: Any) -> list[CheckMessage]:
+    """The plans of the workflow classes, as far as no database is needed; once the settings are right."""
+    if check_settings():
+        return []
+    return [
+        Warning(
+            f"{each.__module__}.{each.__qualname__}: {problem}",
+            hint="Mend the class; until then it is not stored.",
+            id="flowerapp.W007",
+        )
+        for each in workflows.known_classes()
+        for problem in each.plan().problems()
+    ]

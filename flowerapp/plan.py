@@ -97,7 +97,7 @@ class Plan:
     def seq_of(self, step: int | str) -> int:
         """``task_seq`` of a step by its number or its name; raises InvalidPlanError."""
         for node in self.nodes:
-            if step == node.seq or (node.name and step == node.name):
+            if (step == node.seq and step is not True) or (node.name and step == node.name):
                 return node.seq
         raise InvalidPlanError(
             [Problem(f"entrance {step!r} is not a step of {self.name!r}", field="entrance")], self.name
@@ -127,7 +127,7 @@ class Plan:
 def name_problems(name: str, what: str = "task_id") -> Iterator[str]:
     """What is wrong with a name that goes into URLs and varchar(256) columns."""
     if not name or not name.strip():
-        yield f"{what} is empty; give the workflow a name"
+        yield f"{what} is empty; give a name"
     if len(name) > 256:
         yield f"{what} has {len(name)} characters; 256 is the most"
     if _NOT_IN_NAMES.search(name):

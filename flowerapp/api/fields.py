@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
@@ -44,6 +44,24 @@ class StrictTextField(serializers.CharField):
         if not isinstance(data, str):
             raise serializers.ValidationError("must be text")
         return data
+
+
+@extend_schema_field({"oneOf": [{"type": "integer"}, {"type": "string"}], "nullable": True})
+class StepField(serializers.Field[Any, Any, Any, Any]):
+    """A step by its ``task_seq`` or its name."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**{"allow_null": True, "default": None, **options})
+
+    def to_internal_value(self, data: Any) -> int | str:
+        """Number or name; raises ValidationError."""
+        if type(data) is not int and not isinstance(data, str):
+            raise serializers.ValidationError("must be the task_seq of a step, or its name")
+        return data
+
+    def to_representation(self, value: Any) -> Any:
+        """The value."""
+        return value
 
 
 @extend_schema_field(OpenApiTypes.ANY)
@@ -131,12 +149,15 @@ class UtcField(serializers.DateTimeField):
 class StrictSerializer(serializers.Serializer[Any]):
     """An object of known fields."""
 
+    ignored: ClassVar[frozenset[str]] = frozenset()
+    """Fields that only read, and may come back with what was read."""
+
     def to_internal_value(self, data: Any) -> Any:
         """The checked values; raises ValidationError that names unknown fields."""
         if not isinstance(data, Mapping):
             raise serializers.ValidationError({"non_field_errors": ["must be a JSON object"]})
         known = [name for name, field in self.fields.items() if not field.read_only]
-        unknown = [str(name) for name in data if name not in known]
+        unknown = [str(name) for name in data if name not in known and name not in self.ignored]
         if unknown:
             raise serializers.ValidationError(
                 {name[:100]: [f"unknown field; this takes {', '.join(known) or 'none'}"] for name in unknown[:20]}

@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from django.db.models import Count
+from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from flowerapp import queues, values
+from flowerapp import engine, queues, values
 from flowerapp.api import fields
+from flowerapp.drawing import children_done
 from flowerapp.models import Event, Flow, Log, Task
 from flowerapp.states import Status
 
@@ -80,12 +82,26 @@ class FlowDetailSerializer(FlowSerializer):
 
     input = fields.MaskedField(read_only=True)
     state = fields.MaskedField(read_only=True, help_text="The object that its programs share.")
+    output = serializers.SerializerMethodField(help_text="What its last steps returned; null until it has ended.")
     tasks = serializers.SerializerMethodField(help_text="Number of tasks in each state.")
     unserved_queues = serializers.SerializerMethodField(help_text="Queues that its tasks wait in and nobody serves.")
 
     class Meta(FlowSerializer.Meta):
-        fields = [*FlowSerializer.Meta.fields, "input", "state", "tasks", "unserved_queues"]
+        fields = [
+            *FlowSerializer.Meta.fields,
+            "admitted",
+            "input",
+            "state",
+            "output",
+            "tasks",
+            "unserved_queues",
+        ]
         read_only_fields = fields
+
+    @extend_schema_field(OpenApiTypes.ANY)
+    def get_output(self, flow: Flow) -> Any:
+        """What its last steps returned, with secrets masked."""
+        return values.masked(flow.output) if flow.ended else None
 
     def get_tasks(self, flow: Flow) -> dict[str, int]:
         """Number of tasks in each state."""
@@ -105,8 +121,10 @@ class TaskSerializer(ModelSerializer):
     parameters = fields.ParametersField(read_only=True)
     depends_on = serializers.ListField(child=serializers.IntegerField(), read_only=True)
     queue = serializers.SerializerMethodField(help_text="Where it runs: its own queue, the program's, or Celery's.")
+    child_id = fields.AnyField(read_only=True, help_text="What its parent calls it.")
     output = fields.AnyField(read_only=True)
-    progress = fields.AnyField(read_only=True)
+    progress = serializers.SerializerMethodField(help_text="Of its children, or as its program told.")
+    waits = serializers.SerializerMethodField(help_text="Why it does not run now; empty if it does, or has ended.")
 
     class Meta:
         model = Task
@@ -132,7 +150,17 @@ class TaskSerializer(ModelSerializer):
             "retry_delay",
             "time_limit",
             "merge",
+            "pool",
+            "child_program",
+            "max_concurrency",
+            "exit_on_failed",
+            "parent_seq",
+            "child_index",
+            "child_id",
+            "children",
             "pending",
+            "admitted",
+            "waits",
             "attempt",
             "retries",
             "rescues",
@@ -157,6 +185,18 @@ class TaskSerializer(ModelSerializer):
         """Name of the queue that it goes to."""
         return queues.queue_of(task.program, task.queue)
 
+    @extend_schema_field(OpenApiTypes.ANY)
+    def get_progress(self, task: Task) -> Any:
+        """How many of its children have ended, or what its program told."""
+        if not task.children:
+            return task.progress
+        return {"done": children_done(task.status, task.children, task.pending), "total": task.children}
+
+    def get_waits(self, task: Task) -> str:
+        """The reason: from the page's, or asked for."""
+        known = self.context.get("waits")
+        return (engine.why_wait([task]) if known is None else known).get(task.pk, "")
+
 
 class LogSerializer(ModelSerializer):
     """A line of a task's log."""
@@ -170,10 +210,11 @@ class LogSerializer(ModelSerializer):
 class TaskDetailSerializer(TaskSerializer):
     """A task by itself."""
 
+    item = fields.MaskedField(read_only=True, help_text="Input of a child.")
     log = serializers.SerializerMethodField(help_text=f"The last {MOST_LOG_LINES:,} lines of its log.")
 
     class Meta(TaskSerializer.Meta):
-        fields = [*TaskSerializer.Meta.fields, "log"]
+        fields = [*TaskSerializer.Meta.fields, "item", "log"]
         read_only_fields = fields
 
     @extend_schema_field(LogSerializer(many=True))
@@ -194,14 +235,22 @@ class EventSerializer(ModelSerializer):
         read_only_fields = fields
 
 
+class DoneSerializer(serializers.Serializer[Any]):
+    """How far the children of a task are."""
+
+    done = serializers.IntegerField(help_text="Children that have ended.")
+    total = serializers.IntegerField()
+
+
 class NodeSerializer(serializers.Serializer[Any]):
-    """A task in the graph."""
+    """A step in the graph."""
 
     seq = serializers.IntegerField()
     program = serializers.CharField()
     exec_status = serializers.IntegerField()
     status = serializers.CharField()
     level = serializers.IntegerField(help_text="Length of the longest way to it.")
+    children = DoneSerializer(required=False, help_text="Of a step that has added some.")
 
 
 class GraphSerializer(serializers.Serializer[Any]):
@@ -255,6 +304,21 @@ class ChangeSerializer(WhySerializer):
         if "parameters" in attrs:
             attrs["parameters"] = {key: value for key, value in given.items() if value != values.MASKED}
         return attrs
+
+
+class TaskFilterSerializer(serializers.Serializer[Any]):
+    """Filters of the list of tasks."""
+
+    def get_fields(self) -> dict[str, Any]:
+        """``parent`` is a word of DRF's, so it is added here."""
+        what = "task_exec_seq: the children of that task; none: the steps alone."
+        return {**super().get_fields(), "parent": serializers.CharField(required=False, help_text=what)}
+
+    def validate_parent(self, value: str) -> int | None:
+        """The parent of all that is asked for."""
+        if value != "none" and not fields.is_seq(value):
+            raise serializers.ValidationError("must be the task_exec_seq of a task, or none")
+        return None if value == "none" else int(value)
 
 
 class FlowFilterSerializer(serializers.Serializer[Any]):

@@ -11,6 +11,7 @@ from rest_framework import exceptions
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
+from rest_framework.serializers import Serializer
 
 from flowerapp import drawing, engine
 from flowerapp.api import fields
@@ -24,13 +25,13 @@ from flowerapp.api.flow_serializers import (
     GraphSerializer,
     RerunSerializer,
     TaskDetailSerializer,
+    TaskFilterSerializer,
     TaskSerializer,
     WhySerializer,
 )
 from flowerapp.api.permissions import OPERATE, actor
 from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Flow, Task
-from flowerapp.states import Status
 
 PAGING = {"cursor", "page_size", "format"}
 FLOW_ID = OpenApiParameter("flow_id", str, OpenApiParameter.PATH, description="task_flow_id")
@@ -42,6 +43,16 @@ def seq_of(flow_id: str, text: str) -> int:
     if not fields.is_seq(text):
         raise UnknownTaskError(f"flow {flow_id[:100]} has no task {text[:40]!r}")
     return int(text)
+
+
+def filters(request: Request, serializer: type[Serializer[Any]]) -> dict[str, Any]:
+    """What the query asks for, as ``serializer`` makes it; raises ValidationError."""
+    checked = serializer(data=request.query_params.dict())
+    known = checked.fields
+    if unknown := [name for name in request.query_params if name not in known and name not in PAGING]:
+        raise exceptions.ValidationError({unknown[0][:40]: [f"no such filter; there are {', '.join(known)}"]})
+    checked.is_valid(raise_exception=True)
+    return dict(checked.validated_data)
 
 
 @documented(tags=["flows"], parameters=[FlowFilterSerializer])
@@ -56,14 +67,8 @@ class FlowListView(ApiView, ListAPIView[Any]):
         """The flows that the query's filters leave; raises ValidationError."""
         names = {"task_id": "task_id", "status": "exec_status__in"}
         times = {"registered_after": "registered_ts__gte", "registered_before": "registered_ts__lt"}
-        query = self.request.query_params
-        known = FlowFilterSerializer().fields
-        if unknown := [name for name in query if name not in known and name not in PAGING]:
-            raise exceptions.ValidationError({unknown[0][:40]: [f"no such filter; there are {', '.join(known)}"]})
-        checked = FlowFilterSerializer(data=query.dict())
-        checked.is_valid(raise_exception=True)
-        asked = {(names | times)[name]: value for name, value in checked.validated_data.items()}
-        return Flow.objects.filter(**asked)
+        asked = filters(self.request, FlowFilterSerializer)
+        return Flow.objects.filter(**{(names | times)[name]: value for name, value in asked.items()})
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """The page, whose failed tasks are looked up in one statement."""
@@ -98,17 +103,28 @@ class FlowListing(ApiView, ListAPIView[Any]):
         return engine.get_flow(self.kwargs["flow_id"])
 
 
-@documented(tags=["tasks"], parameters=[FLOW_ID])
+@documented(tags=["tasks"], parameters=[FLOW_ID, TaskFilterSerializer])
 class TaskListView(FlowListing):
-    """Tasks of a flow by seq."""
+    """Tasks of a flow by seq, children among them."""
 
     serializer_class = TaskSerializer
     queryset = Task.objects.none()
     cursor_ordering = ("task_exec_seq",)
 
     def get_queryset(self) -> Any:
-        """The flow's tasks."""
-        return self.flow().tasks.all()
+        """The flow's tasks that the query's filter leaves; raises ValidationError."""
+        asked = filters(self.request, TaskFilterSerializer)
+        return self.flow().tasks.filter(**{f"{name}_seq": value for name, value in asked.items()})
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """The page, with why its tasks wait."""
+        page = super().paginate_queryset(queryset)
+        self.waits = engine.why_wait(page or [])
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """With why the tasks of the page wait."""
+        return {**super().get_serializer_context(), "waits": getattr(self, "waits", {})}
 
 
 @documented(tags=["flows"], parameters=[FLOW_ID])
@@ -140,13 +156,12 @@ class GraphView(ApiView):
         parameters=[OpenApiParameter("as", str, enum=["json", *drawings], description="A drawing instead of JSON.")],
     )
     def get(self, request: Request, flow_id: str) -> HttpResponseBase:
-        """Nodes with their states, and edges."""
+        """Steps with their states, and edges."""
         wanted = request.query_params.get("as", "json")
         if wanted != "json" and wanted not in self.drawings:
             raise exceptions.ValidationError({"as": [f"must be one of json, {', '.join(self.drawings)}"]})
-        rows = engine.get_flow(flow_id).tasks.values_list("task_exec_seq", "program", "exec_status", "depends_on")
-        edges = {seq: depends_on for seq, _, _, depends_on in rows}
-        nodes = [drawing.Node(seq=seq, label=program, status=Status(number)) for seq, program, number, _ in rows]
+        steps = engine.get_flow(flow_id).tasks.filter(parent_seq=None)
+        nodes, edges = drawing.of_steps(steps.values_list(*drawing.STEP_COLUMNS))
         if wanted == "json":
             return Response(drawing.as_json(nodes, edges))
         draw, content_type = self.drawings[wanted]

@@ -13,6 +13,7 @@ from flowerapp.api import loopback
 
 VIEW_FLOW = "flowerapp.view_flow"
 VIEW_DEFINITION = "flowerapp.view_taskdefinition"
+VIEW_POOL = "flowerapp.view_pool"
 REGISTER = "flowerapp.register_flow"
 OPERATE = "flowerapp.operate_flow"
 
@@ -22,6 +23,13 @@ DEFINE = {
     "DELETE": "flowerapp.delete_taskdefinition",
 }
 """Method → permission, for writing workflows."""
+
+DEFINE_POOL = {
+    "POST": "flowerapp.add_pool",
+    "PUT": "flowerapp.change_pool",
+    "DELETE": "flowerapp.delete_pool",
+}
+"""Method → permission, for writing pools."""
 
 
 class VerbPermission(BasePermission):

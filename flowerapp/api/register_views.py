@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from datetime import UTC
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter
+from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -16,6 +17,7 @@ from flowerapp.api import errors, fields
 from flowerapp.api.base import ApiView, documented
 from flowerapp.api.permissions import REGISTER, actor
 from flowerapp.exceptions import UnknownWorkflowError
+from flowerapp.models import Flow
 from flowerapp.plan import name_problems
 
 LONGEST_KEY = 255
@@ -28,7 +30,7 @@ class RegisterSerializer(fields.StrictSerializer):
     input = fields.AnyField(default=None, help_text="The flow's input.")
     priority = fields.StrictIntegerField(default=0, help_text="Added to each task's, −20 (first) to 19 (last).")
     parameters = fields.StepParametersField(default=dict, help_text="By task_seq, over those of the definition.")
-    entrance = fields.StrictIntegerField(default=None, allow_null=True, help_text="task_seq of the step to start at.")
+    entrance = fields.StepField(help_text="Step to start at: its task_seq, or its name.")
 
 
 class RegisterByBodySerializer(RegisterSerializer):
@@ -51,6 +53,17 @@ class SucceededSerializer(serializers.Serializer[Any]):
     taskFlowId = serializers.CharField()  # noqa: N815 - the original's name
 
 
+class RunningSerializer(serializers.Serializer[Any]):
+    """The workflow is unique, and a flow of it goes on: nothing was registered."""
+
+    status = serializers.CharField(default="running")
+    taskId = serializers.CharField()  # noqa: N815 - the original's name
+    taskFlowId = serializers.CharField(help_text="The flow that goes on.")  # noqa: N815 - the original's name
+    startedTs = fields.UtcField(allow_null=True, help_text="null while it waits for its first start.")  # noqa: N815
+    registeredTs = fields.UtcField()  # noqa: N815 - beside startedTs
+    description = serializers.CharField(help_text="Since when it goes on.")
+
+
 class FailedRegisterSerializer(serializers.Serializer[Any]):
     """Nothing was registered."""
 
@@ -60,6 +73,9 @@ class FailedRegisterSerializer(serializers.Serializer[Any]):
 
 
 FAILED = dict.fromkeys([400, 401, 403, 404, 409, 411, 413, 415], FailedRegisterSerializer)
+REGISTERED = PolymorphicProxySerializer(
+    component_name="Registered", serializers=[SucceededSerializer, RunningSerializer], resource_type_field_name=None
+)
 KEY_HEADER = OpenApiParameter(
     "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key of the same user returns the same flow."
 )
@@ -73,6 +89,27 @@ def idempotency_key(request: Request) -> str | None:
     if not _KEY.fullmatch(key) or not key.strip() or len(key) > LONGEST_KEY:
         raise errors.RefusedError(f"Idempotency-Key must be 1 to {LONGEST_KEY} printable ASCII characters")
     return str(key)
+
+
+def goes_on(flow: Flow, key: str | None, caller: str) -> bool:
+    """Whether the engine answered with the flow of a unique workflow, and not with that of the same request."""
+    replayed = key is not None and (flow.idempotency_key, flow.registered_by) == (key, caller)
+    return not flow.created and not replayed
+
+
+def running(flow: Flow) -> dict[str, Any]:
+    """The answer for a unique workflow whose flow goes on."""
+    began = flow.started_ts or flow.registered_ts
+    how = "is running since" if flow.started_ts else "waits for its first start since"
+    return {
+        "status": "running",
+        "taskId": flow.task_id,
+        "taskFlowId": flow.pk,
+        "startedTs": flow.started_ts,
+        "registeredTs": flow.registered_ts,
+        "description": f"workflow {flow.task_id!r} runs one flow at a time, and flow {flow.pk} {how} "
+        f"{began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+    }
 
 
 class RegisterBase(ApiView):
@@ -103,7 +140,10 @@ class RegisterBase(ApiView):
         self.asked = named[:256]
         if any(name_problems(named)):
             raise UnknownWorkflowError(f"there is no workflow {named[:256]!r}")
-        flow = engine.register(named, **given, idempotency_key=idempotency_key(request), actor=actor(request))
+        key, caller = idempotency_key(request), actor(request)
+        flow = engine.register(named, **given, idempotency_key=key, actor=caller)
+        if goes_on(flow, key, caller):
+            return Response(RunningSerializer(running(flow)).data)
         return Response({"status": "succeeded", "taskId": flow.task_id, "taskFlowId": flow.pk})
 
 
@@ -116,7 +156,7 @@ class RegisterView(RegisterBase):
     @documented(
         operation_id="register",
         request=RegisterByBodySerializer,
-        responses={200: SucceededSerializer, **FAILED},
+        responses={200: REGISTERED, **FAILED},
         parameters=[KEY_HEADER],
     )
     def post(self, request: Request) -> Response:
@@ -138,7 +178,7 @@ class RegisterNamedView(RegisterBase):
     @documented(
         operation_id="register_named",
         request=RegisterNamedSerializer,
-        responses={200: SucceededSerializer, **FAILED},
+        responses={200: REGISTERED, **FAILED},
         parameters=[OpenApiParameter("task_id", str, OpenApiParameter.PATH), KEY_HEADER],
     )
     def post(self, request: Request, task_id: str) -> Response:

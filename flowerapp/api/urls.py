@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import apps
 from django.urls import URLPattern, re_path
 
-from flowerapp.api import flow_views, register_views, system_views, workflow_views
+from flowerapp.api import flow_views, pool_views, register_views, system_views, workflow_views
 
 FLOW = r"^api/flows/(?P<flow_id>[^/]+)"
 TASK = FLOW + r"/tasks/(?P<seq>[^/]+)"
@@ -26,6 +26,8 @@ urlpatterns: list[URLPattern] = [
     re_path(FLOW + r"/resume/?\Z", flow_views.ResumeView.as_view(), name="flow-resume"),
     re_path(FLOW + r"/cancel/?\Z", flow_views.CancelView.as_view(), name="flow-cancel"),
     re_path(FLOW + r"/rerun/?\Z", flow_views.RerunView.as_view(), name="flow-rerun"),
+    re_path(r"^api/pools/?\Z", pool_views.PoolListView.as_view(), name="pools"),
+    re_path(r"^api/pools/(?P<name>[^/]+)/?\Z", pool_views.PoolView.as_view(), name="pool"),
     re_path(r"^api/programs/?\Z", system_views.ProgramListView.as_view(), name="programs"),
     re_path(r"^api/queues/?\Z", system_views.QueueListView.as_view(), name="queues"),
     re_path(r"^api/workers/?\Z", system_views.WorkerListView.as_view(), name="workers"),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, extend_schema_field
+from drf_spectacular.utils import OpenApiParameter
 from rest_framework import exceptions, serializers, status
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
@@ -21,22 +21,6 @@ from flowerapp.plan import name_problems
 from flowerapp.workflows import rows
 
 TASK_ID = OpenApiParameter("task_id", str, OpenApiParameter.PATH, description="Name of the workflow.")
-
-
-@extend_schema_field({"type": "integer", "nullable": True, "description": "null for now."})
-class NullField(serializers.Field[Any, Any, Any, Any]):
-    """A field whose feature is not there yet."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(**{"allow_null": True, "default": None, **options})
-
-    def to_internal_value(self, data: Any) -> Any:
-        """Refuse; null does not come here."""
-        raise serializers.ValidationError("must be null: limits of flows and pools are not available yet")
-
-    def to_representation(self, value: Any) -> None:
-        """Nothing."""
-        return
 
 
 class DependsOnField(serializers.ListField):
@@ -82,11 +66,20 @@ class StepSerializer(fields.StrictSerializer):
         help_text="task_seq of steps; [] for none, null for the row before.",
     )
     queue = fields.StrictTextField(allow_null=True, default=None, help_text="null for the program's.")
-    pool = NullField()
+    pool = fields.StrictTextField(allow_null=True, default=None, help_text="Pool whose slots it shares; null for none.")
     max_retries = fields.StrictIntegerField(allow_null=True, default=None, help_text="3 means 4 starts.")
     retry_delay = fields.StrictIntegerField(allow_null=True, default=None, help_text="Seconds.")
     time_limit = fields.StrictIntegerField(allow_null=True, default=None, help_text="Seconds.")
     merge = fields.StrictBooleanField(default=False, help_text="One object of those that the steps before it return.")
+    child_program = fields.StrictTextField(
+        allow_null=True, default=None, help_text="Runs for each child that the step adds; null if it adds none."
+    )
+    max_concurrency = fields.StrictIntegerField(
+        allow_null=True, default=None, help_text="Children at once; null for as many as there are worker processes."
+    )
+    exit_on_failed = fields.StrictBooleanField(
+        default=True, help_text="Whether a failed child fails the step and stops its siblings, or is passed over."
+    )
 
     class Meta:
         list_serializer_class = StepListSerializer
@@ -95,14 +88,26 @@ class StepSerializer(fields.StrictSerializer):
 class WorkflowSerializer(fields.StrictSerializer):
     """A workflow."""
 
+    ignored = frozenset({"source"})
+
     task_id = fields.StrictTextField()
     description = fields.StrictTextField(default="")
-    max_active_flows = NullField()
+    max_active_flows = fields.StrictIntegerField(
+        allow_null=True, default=None, help_text="Flows that may go on at once; null for no limit."
+    )
+    unique = fields.StrictBooleanField(
+        default=False, help_text="One flow at a time: registering again answers with the one that runs."
+    )
+    entrance = fields.StrictIntegerField(
+        allow_null=True, default=None, help_text="task_seq of the step to start at, unless register names another."
+    )
     tasks = StepSerializer(many=True)
 
     def get_fields(self) -> dict[str, Any]:
-        """``task_id`` may be left out where the URL has it."""
+        """``task_id`` may be left out where the URL has it; ``source`` is a word of DRF's, so it is added here."""
+        source = serializers.CharField(read_only=True, help_text="Python class that defines it; empty where people do.")
         known = super().get_fields()
+        known = {**known, "source": source, "tasks": known.pop("tasks")}
         if "task_id" in self.context:
             known["task_id"] = fields.StrictTextField(default=self.context["task_id"])
         return known

@@ -7,7 +7,30 @@ readable and small.
 
 from flowerapp.drawing.flowchart import mermaid
 from flowerapp.drawing.lanes import ascii
-from flowerapp.drawing.nodes import SYMBOLS, SYMBOLS_ASCII, WIDEST, Node, as_json, clean
+from flowerapp.drawing.nodes import (
+    STEP_COLUMNS,
+    SYMBOLS,
+    SYMBOLS_ASCII,
+    WIDEST,
+    Node,
+    as_json,
+    children_done,
+    clean,
+    of_steps,
+)
 from flowerapp.drawing.picture import svg
 
-__all__ = ["SYMBOLS", "SYMBOLS_ASCII", "WIDEST", "Node", "as_json", "ascii", "clean", "mermaid", "svg"]
+__all__ = [
+    "STEP_COLUMNS",
+    "SYMBOLS",
+    "SYMBOLS_ASCII",
+    "WIDEST",
+    "Node",
+    "as_json",
+    "ascii",
+    "children_done",
+    "clean",
+    "mermaid",
+    "of_steps",
+    "svg",
+]

@@ -17,7 +17,7 @@ def mermaid(nodes: Iterable[Node], edges: graph.Edges) -> str:
     drawn, depends = collapse(nodes, edges)
     lines = ["flowchart TD"]
     for node in drawn:
-        state = "" if node.status is None else f"<br/>{SYMBOLS[node.status]} {node.word}"
+        state = "" if node.status is None else f"<br/>{SYMBOLS[node.status]} {node.note}"
         style = "" if node.status is None else f":::{node.word.lower()}"
         lines.append(f'    t{node.seq}["{_mermaid_text(node.title)}{state}"]{style}')
     arrows = [f"    t{before} --> t{seq}" for seq in sorted(depends) for before in sorted(depends[seq])]

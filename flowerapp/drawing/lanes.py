@@ -68,7 +68,7 @@ class _Lanes:
             lane = self._free()
         self.targets[lane] = node.seq
         symbol = NO_STATUS if node.status is None else SYMBOLS[node.status]
-        word = f"  {node.word}" if node.word else ""
+        word = f"  {node.note}" if node.note else ""
         self.rows.append((self._bars(lane, symbol), clean(node.title) + word))
         self._lead_on(lane, sorted(after))
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowerapp import graph
-from flowerapp.states import Status
+from flowerapp.states import SATISFIED, Status
 
 WIDEST = 20
 """Most tasks of one level that are drawn one by one."""
@@ -34,6 +34,10 @@ class Node:
     """Number of tasks that this node stands for, if they are not drawn one by one."""
     counts: tuple[tuple[Status, int], ...] = ()
     """How many of those are in which state."""
+    children: int = 0
+    """Children that it has added, which are not drawn."""
+    done: int = 0
+    """How many of those have ended."""
 
     @property
     def title(self) -> str:
@@ -47,6 +51,31 @@ class Node:
             return ", ".join(f"{count:,} {status.label}" for status, count in self.counts)
         return self.status.label
 
+    @property
+    def note(self) -> str:
+        """The state, and how far its children are; empty without a state."""
+        return f"{self.word}, {self.done:,} of {self.children:,} children" if self.children else self.word
+
+
+STEP_COLUMNS = ("task_exec_seq", "program", "exec_status", "depends_on", "children", "pending")
+"""Columns of a task that ``of_steps`` takes."""
+
+
+def of_steps(rows: Iterable[tuple[Any, ...]]) -> tuple[list[Node], dict[int, list[int]]]:
+    """Nodes and edges of a flow from ``STEP_COLUMNS`` of its steps."""
+    nodes, edges = [], {}
+    for seq, program, number, depends_on, children, pending in rows:
+        status = Status(number)
+        done = children_done(status, children, pending)
+        nodes.append(Node(seq=seq, label=program, status=status, children=children, done=done))
+        edges[seq] = depends_on
+    return nodes, edges
+
+
+def children_done(status: Status, children: int, pending: int) -> int:
+    """How many of a task's ``children`` have ended: all with the task itself, else those that it does not wait for."""
+    return children if status in SATISFIED else max(0, children - pending)
+
 
 def as_json(nodes: Iterable[Node], edges: graph.Edges) -> dict[str, Any]:
     """The whole graph: nodes with their level, and edges from a dependency to what waits for it."""
@@ -59,6 +88,7 @@ def as_json(nodes: Iterable[Node], edges: graph.Edges) -> dict[str, Any]:
                 "exec_status": None if node.status is None else int(node.status),
                 "status": node.word or None,
                 "level": levels.get(node.seq, 0),
+                **({"children": {"done": node.done, "total": node.children}} if node.children else {}),
             }
             for node in sorted(nodes, key=lambda node: node.seq)
         ],

@@ -95,10 +95,10 @@ def _theme(within: str, colours: Mapping[Status, Colour], lines: Lines) -> str:
 def _box(node: Node, x: float, y: float) -> str:
     style = "plain" if node.status is None else node.word.lower()
     style += " more" if node.more else ""
-    told = f"{node.title} – {node.word}" if node.word else node.title
+    told = f"{node.title} – {node.note}" if node.note else node.title
     left = 44 if node.status is not None else 16
     below = (
-        node.word
+        node.note
         if node.status is not None
         else " ".join(f"{SYMBOLS[status]} {count}" for status, count in node.counts)
     )

@@ -1,30 +1,19 @@
 """The use-cases: register a flow, run its tasks, and the operators' verbs.
 
 Only this package opens transactions, and messages go out on commit. In the order of a flow's life: ``defining``,
-``registering``, ``sending``, ``attempts``, ``operators``; ``links`` holds what follows from the states of a flow's
-tasks, ``adoption`` takes over rows that others inserted.
+``registering``, ``admission``, ``sending``, ``attempts``, ``children``, ``outcomes``, ``hooks``, ``operators``.
+``links`` holds what follows from the states of a flow's tasks, ``waiting`` why they wait, and ``adoption`` takes over
+rows that others inserted.
 """
 
 from flowerapp.engine.admission import admit, admit_all, admit_flows
 from flowerapp.engine.adoption import adopt
-from flowerapp.engine.attempts import (
-    REFUSED,
-    Outcome,
-    failed,
-    finished,
-    look_again,
-    lost,
-    perform,
-    refused,
-    run,
-    timed_out,
-    use_end_notice,
-    use_performer,
-)
+from flowerapp.engine.attempts import look_again, perform, run, use_end_notice, use_performer
 from flowerapp.engine.defining import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.hooks import HookEvent, tell, tell_forgotten
 from flowerapp.engine.links import gather_all, settle
 from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend, wake
+from flowerapp.engine.outcomes import REFUSED, Outcome, failed, finished, lost, refused, timed_out
 from flowerapp.engine.registering import plan_of, register, uuid7
 from flowerapp.engine.sending import hand_over, send, send_what_waits_for
 from flowerapp.engine.state import change_state, get_state

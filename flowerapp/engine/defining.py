@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import transaction
 
+from flowerapp import values
 from flowerapp.engine.admission import admit
 from flowerapp.engine.registering import pool_problems
 from flowerapp.exceptions import (
@@ -56,10 +57,17 @@ def define(
 
 
 def may_change(task_id: str, source: str = "") -> None:
-    """Raise StateConflictError if a Python class other than ``source`` defines the workflow."""
-    defined_by = Workflow.objects.filter(pk=task_id).values_list("source", flat=True).first()
-    if defined_by and defined_by != source:
+    """Raise StateConflictError if others than ``source`` define the workflow: another Python class, or people."""
+    header = Workflow.objects.select_for_update().filter(pk=task_id).values_list("source", flat=True)
+    defined_by = header.first() or ""
+    if defined_by == source:
+        return
+    if defined_by:
         raise StateConflictError(f"workflow {task_id!r} is defined by the class {defined_by}; change it there")
+    if TaskDefinition.objects.filter(task_id=task_id).exists():
+        raise StateConflictError(
+            f"workflow {task_id!r} exists, and {source} does not define it; delete it, or take another task_id"
+        )
 
 
 def set_pool(name: str, slots: int, description: str = "", *, new: bool = False) -> Pool:
@@ -70,6 +78,8 @@ def set_pool(name: str, slots: int, description: str = "", *, new: bool = False)
     problems = [Problem(message, field="name") for message in name_problems(name, "name")]
     if not 0 <= slots < 2**31:
         problems.append(Problem(f"slots {slots} is out of range; use 0 or more", field="slots"))
+    if not values.storable(description):
+        problems.append(Problem("description holds a character that cannot be stored", field="description"))
     if problems:
         raise InvalidPlanError(problems)
     with transaction.atomic():
@@ -94,9 +104,11 @@ def delete_pool(name: str) -> None:
 
 
 def undefine(task_id: str) -> None:
-    """Delete a workflow's rows and header; its flows stay. Raises UnknownWorkflowError, StateConflictError."""
+    """Delete a workflow's rows and header; its flows stay. A class that defines it stores it again.
+
+    Raises UnknownWorkflowError.
+    """
     with transaction.atomic():
-        may_change(task_id)
         headers = Workflow.objects.filter(pk=task_id).delete()[0]
         if not TaskDefinition.objects.filter(task_id=task_id).delete()[0] and not headers:
             raise UnknownWorkflowError(f"there is no workflow {task_id!r}")

@@ -74,11 +74,24 @@ def record(
     error: str = "",
 ) -> bool:
     """Write down what somebody listens to, in the transaction that makes it; whether there was anything."""
-    heard = [name for name in names if signals.wanted(name, task_id)]
-    for name in heard:
+    wanted = [name for name in names if signals.wanted(name, task_id)]
+    for name in wanted:
         of_flow = name in {"start_flow", "all_over"}
         Hook.objects.record(name, flow_id, None if of_flow else seq, attempt=attempt, error=values.text(error))
-    return bool(heard)
+    return bool(wanted)
+
+
+def heard(task_id: str, *names: str) -> bool:
+    """Whether anybody in this process listens to one of these in the flows of a workflow."""
+    return any(signals.wanted(name, task_id) for name in names)
+
+
+def tell_quietly(flow_id: str) -> None:
+    """Tell what was written down; what goes wrong here is told later, and is no fault of a program."""
+    try:
+        tell(flow_id)
+    except Exception:
+        logger.exception("could not tell what happened in flow %s; a worker will", flow_id)
 
 
 def tell(flow_id: str) -> None:

@@ -132,7 +132,7 @@ def skip(flow_id: str, seq: int, *, actor: str = "", why: str = "") -> Flow:
             raise StateConflictError(f"task {seq} of flow {flow_id} is {task.status.label}; skip takes Wait or Suspend")
         task.exec_status = Status.IGNORE
         if task.children:
-            Task.objects.stop_children(flow_id, seq, f"stopped, because task {seq} was skipped")
+            Task.objects.stop_children(flow_id, seq, f"stopped, because task {seq} was skipped", failed=True)
             tasks = Task.objects.for_update(flow_id)
         children.revive(flow_id, tasks)
         Event.objects.record("skip", flow_id, seq, attempt=task.attempt, actor=actor, reason=why)

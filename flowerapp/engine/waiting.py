@@ -17,7 +17,7 @@ from flowerapp.states import Status
 
 def get_pool(name: str) -> Pool:
     """The pool; raises UnknownPoolError."""
-    found = Pool.objects.filter(pk=name).first() if values.storable(name) else None
+    found: Pool | None = Pool.objects.filter(pk=name).first() if values.storable(name) else None
     if found is None:
         raise UnknownPoolError(f"there is no pool {name!r}")
     return found
@@ -63,6 +63,7 @@ class _Facts:
 
     def __init__(self, tasks: Sequence[Task]) -> None:
         self._tasks = tasks
+        self._turns: dict[str, str] = {}
 
     @cached_property
     def _flows(self) -> dict[str, Flow]:
@@ -99,13 +100,15 @@ class _Facts:
         return f"for {task.pending:,} of the tasks before it"
 
     def _for_flows(self, flow: Flow) -> str:
-        limit = Workflow.objects.filter(pk=flow.task_id).first()
-        most = limit and (1 if limit.unique else limit.max_active_flows)
-        active = Flow.objects.active(flow.task_id).count()
-        return f"for its flow's turn: {active} flows of {flow.task_id} go on, and {most} may"
+        if flow.task_id not in self._turns:
+            header = Workflow.objects.filter(pk=flow.task_id).first()
+            most = header and (1 if header.unique else header.max_active_flows)
+            active = Flow.objects.active(flow.task_id).count()
+            self._turns[flow.task_id] = f"for its flow's turn: of {flow.task_id}, {active} of {most} flows go on"
+        return self._turns[flow.task_id]
 
     def _for_slot(self, name: str) -> str:
         use = self._pools.get(name)
         if use is None:
             return f"for pool {name}, which does not exist; make it"
-        return f"for a slot of pool {name}: {use.held} of {use.pool.slots} are taken, and {use.waiting:,} tasks wait"
+        return f"for a slot of pool {name}: {use.held} of {use.pool.slots} are taken; {use.waiting:,} waiting"

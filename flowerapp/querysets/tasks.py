@@ -12,7 +12,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
 
 from flowerapp import conf
-from flowerapp.dispatch import Message
+from flowerapp.querysets.ready import IN_ORDER, MESSAGE, OWN_SLOT, ReadyQuerySet
 from flowerapp.querysets.statements import (
     CLAIM,
     CLAIMED,
@@ -20,36 +20,17 @@ from flowerapp.querysets.statements import (
     FINISH_CHILD,
     Claim,
     Finished,
-    ago,
     claim_of,
     finished_of,
-    message_of,
 )
-from flowerapp.states import OPEN, SATISFIED, TRANSITIONS, Status
+from flowerapp.states import OPEN, TRANSITIONS, Status
 
 if TYPE_CHECKING:
     from flowerapp.models import Task
 
 
-MESSAGE = ("task_exec_seq", "program", "queue", "task_priority", "time_limit", "canvas")
-"""Columns that a message is made of."""
-
-_STARTS = Q(task_flow__held=False, task_flow__admitted=True, task_flow__exec_status__in=OPEN)
-"""Tasks of flows that let theirs start."""
-
-IN_ORDER = ("task_flow_id", F("parent_seq").asc(nulls_last=True), "task_exec_seq")
-"""The one order in which tasks are locked: each before those that it releases, so children before their parents."""
-
-OWN_SLOT = Case(When(pool="", then=Value(value=True)), default=Value(value=False))
-"""``admitted`` of a task that has to ask its pool anew; one without a pool needs none."""
-
-
-class TaskQuerySet(models.QuerySet["Task"]):
+class TaskQuerySet(ReadyQuerySet):
     """Tasks, and every change of their state."""
-
-    def one(self, flow_id: str, seq: int) -> TaskQuerySet:
-        """The task of that place."""
-        return self.filter(task_flow_id=flow_id, task_exec_seq=seq)
 
     def for_update(self, flow_id: str) -> list[Task]:
         """All tasks of a flow, children first and then by seq, locked where the database can."""
@@ -102,9 +83,13 @@ class TaskQuerySet(models.QuerySet["Task"]):
             )
             if not moved:
                 return None
-            resting = flows.filter(pk=flow_id, exec_status__in=[Status.WAIT, Status.SUSPEND], held=False)
-            begins = resting.filter(started_ts=None).exists()
-            resting.update(exec_status=Status.RUNNING, started_ts=Coalesce("started_ts", Now()), suspended_ts=None)
+            status, held, began = flows.values_list("exec_status", "held", "started_ts").get(pk=flow_id)
+            resting = status in (Status.WAIT, Status.SUSPEND) and not held
+            if resting:
+                flows.filter(pk=flow_id).update(
+                    exec_status=Status.RUNNING, started_ts=Coalesce("started_ts", Now()), suspended_ts=None
+                )
+            begins = resting and began is None
             return claim_of(flow_id, seq, begins, *self.one(flow_id, seq).values_list(*CLAIMED).get())
 
     def _given_up(self, worker: str) -> models.QuerySet[Any]:
@@ -142,19 +127,22 @@ class TaskQuerySet(models.QuerySet["Task"]):
 
     def satisfied(self, flow_id: str, seq: int) -> Finished:
         """Tell the followers of a task that was just finished or passed over, and end the flow with its last sink."""
-        dependents, parent_seq = self.one(flow_id, seq).values_list("dependents", "parent_seq").get()
+        columns = ("dependents", "parent_seq", "task_flow__limited", "task_flow__failed_seq")
+        dependents, parent_seq, *facts = self.one(flow_id, seq).values_list(*columns).get()
         waiting = self.filter(task_flow_id=flow_id, task_exec_seq__in=dependents, pending__gt=0)
         told = list(waiting.select_for_update().order_by("task_exec_seq").values_list("pk", flat=True))
         goes_out = When(pending=1, admitted=True, parked=False, then=Now())
         self.filter(pk__in=told).update(sent_ts=Case(goes_out, default="sent_ts"), pending=F("pending") - 1)
         if parent_seq is not None:
             told += self.next_turns(flow_id, parent_seq)
+        ended = not dependents and self._ends_flow(flow_id)
+        return finished_of(flow_id, self._found_ready(told, [ended, *facts]))
+
+    def _ends_flow(self, flow_id: str) -> bool:
+        """Count one of a flow's last tasks down; whether it was the very last."""
         flows: Any = self.model._meta.get_field("task_flow").related_model
         of_flow = flows.objects.using(self.db).filter(pk=flow_id)
-        ended = bool(not dependents and of_flow.sink_satisfied(flow_id) and of_flow.get().ended)
-        return finished_of(
-            flow_id, self._found_ready(told, [ended, *of_flow.values_list("limited", "failed_seq").get()])
-        )
+        return bool(of_flow.sink_satisfied(flow_id) and of_flow.get().ended)
 
     def _found_ready(self, told: Collection[int], facts: list[Any]) -> list[tuple[Any, ...]]:
         """The rows that ``FINISH`` answers with, for tasks that were told."""
@@ -221,7 +209,7 @@ class TaskQuerySet(models.QuerySet["Task"]):
         moved = (
             self.one(flow_id, seq)
             ._allowed("settle")
-            .filter(parked=True)
+            .filter(parked=True, pending=0)
             .update(
                 exec_status=Status.FINISH,
                 parked=False,
@@ -261,12 +249,11 @@ class TaskQuerySet(models.QuerySet["Task"]):
         own = Q(parent_seq=seq, exec_status__in=OPEN) | Q(task_exec_seq=seq)
         return list(self.select_for_update().filter(own, task_flow_id=flow_id).order_by(*IN_ORDER))
 
-    def stop_children(self, flow_id: str, seq: int, error: str) -> int:
-        """End the children of a task that have not ended; the running ones are told to stop."""
-        children = (
-            self.filter(task_flow_id=flow_id, parent_seq=seq)._allowed("cancel").exclude(exec_status=Status.SUSPEND)
-        )
-        return children.update(exec_status=Status.IGNORE, finished_ts=Now(), due_ts=None, parked=False, error=error)
+    def stop_children(self, flow_id: str, seq: int, error: str, *, failed: bool = False) -> int:
+        """End the children of a task that have not ended, the running ones are told to stop; ``failed`` ones too."""
+        children = self.filter(task_flow_id=flow_id, parent_seq=seq)._allowed("cancel")
+        stopped = children if failed else children.exclude(exec_status=Status.SUSPEND)
+        return stopped.update(exec_status=Status.IGNORE, finished_ts=Now(), due_ts=None, parked=False, error=error)
 
     def give_up(self, flow_id: str, seq: int, error: str) -> int:
         """Suspend a task that waits for its children, with the reason; what still counts are the failed ones."""
@@ -341,118 +328,3 @@ class TaskQuerySet(models.QuerySet["Task"]):
                 run=F("run") + 1,
             )
         )
-
-    # What the watcher looks for.
-
-    def ready(self) -> TaskQuerySet:
-        """Tasks that may be claimed as far as they themselves are concerned."""
-        due = Q(due_ts__isnull=True) | Q(due_ts__lte=Now())
-        return self.filter(due, exec_status=Status.WAIT, pending=0, admitted=True, parked=False).exclude(program="")
-
-    def startable(self) -> TaskQuerySet:
-        """Ready tasks of flows that are neither held nor ended."""
-        return self.ready().filter(_STARTS)
-
-    def handed_over(self) -> TaskQuerySet:
-        """Startable tasks that nobody sent yet: due retries, and rows of processes without a broker."""
-        return self.startable().filter(Q(sent_ts__isnull=True) | Q(due_ts__isnull=False))
-
-    def overslept(self) -> TaskQuerySet:
-        """Parked tasks whose time has come."""
-        return self.filter(exec_status=Status.WAIT, parked=True, due_ts__lte=Now(), children=0)
-
-    def gatherable(self) -> TaskQuerySet:
-        """Tasks whose children have all ended, and nobody noticed yet."""
-        waiting = Q(exec_status=Status.WAIT, pending=0, parked=True, children__gt=0)
-        return self.filter(waiting, task_flow__exec_status__in=OPEN)
-
-    def waiting_for(self, pool: str | None = None) -> TaskQuerySet:
-        """Tasks that want nothing but a slot of a pool, or of any, whose turn comes first leading."""
-        due = Q(due_ts__isnull=True) | Q(due_ts__lte=Now())
-        waiting = self.filter(due, _STARTS, exec_status=Status.WAIT, pending=0, admitted=False, parked=False)
-        mine = waiting if pool is None else waiting.filter(pool=pool)
-        return mine.order_by("task_priority", Coalesce("parent_seq", "task_exec_seq").desc(), "pk")
-
-    def holding(self, pool: str) -> TaskQuerySet:
-        """Tasks that have a slot of a pool: they run, or are about to."""
-        about_to = Q(_STARTS, exec_status=Status.WAIT)
-        return self.filter(about_to | Q(exec_status=Status.RUNNING), pool=pool, admitted=True)
-
-    def admit(self, pool: str, number: int) -> list[Message]:
-        """Give up to ``number`` waiting tasks a slot each: their messages. The caller holds the pool's lock.
-
-        They go ahead of tasks that are about as urgent, so that no slot waits behind those in a queue.
-        """
-        free = self.waiting_for(pool).select_for_update(of=("self",), skip_locked=True)
-        chosen = list(free.values_list("pk", flat=True)[:number])
-        rows = self.model.objects.using(self.db).filter(pk__in=chosen).order_by("task_priority", "pk")
-        rows.update(admitted=True, sent_ts=Now(), due_ts=None)
-        return [message.sooner() for message in rows.messages(alone=True)]
-
-    def ask_anew(self, flow_id: str) -> int:
-        """Let the ready tasks of a flow be sent anew, those of pools once they have a slot again."""
-        return (
-            self.filter(task_flow_id=flow_id)
-            .ready()
-            ._update_in_order(
-                admitted=OWN_SLOT,
-                sent_ts=None,
-                copied=Case(When(sent_ts=None, then="copied"), default=Value(value=True)),
-            )
-        )
-
-    def silent(self, seconds: float) -> TaskQuerySet:
-        """Startable tasks that were sent over ``seconds`` ago."""
-        return self.startable().filter(sent_ts__lt=ago(seconds), due_ts__isnull=True)
-
-    def released_by(self, flow_id: str, seq: int) -> TaskQuerySet:
-        """Startable tasks that waited for a satisfied one."""
-        satisfied = self.one(flow_id, seq).filter(exec_status__in=SATISFIED)
-        dependents = satisfied.values_list("dependents", flat=True).first() or []
-        return self.startable().filter(task_flow_id=flow_id, task_exec_seq__in=dependents)
-
-    def orphaned(self, living: Collection[str], seconds: float) -> TaskQuerySet:
-        """Running tasks whose worker is none of the living; one that just started counts from its claim."""
-        running = self.filter(exec_status=Status.RUNNING, started_ts__lt=ago(seconds))
-        return running.exclude(worker__in=living).exclude(program="")
-
-    def inserted(self) -> TaskQuerySet:
-        """Rows that others put straight into the table and nobody adopted yet."""
-        return self.filter(program="")
-
-    def take_unsent(self, limit: int) -> list[Message]:
-        """Take on to send the most urgent startable tasks that nobody has sent yet, at most ``limit``: their messages.
-
-        Rows that another process is just taking are passed by, so each task is taken once.
-        """
-        with transaction.atomic(using=self.db):
-            free = self.handed_over().select_for_update(of=("self",), skip_locked=True)
-            taken = list(free.order_by("task_priority", "pk").values_list("pk", flat=True)[:limit])
-            chosen = self.model.objects.using(self.db).filter(pk__in=taken).order_by("task_priority", "pk")
-            chosen.update(sent_ts=Now(), due_ts=None)
-            return chosen.messages(alone=True)
-
-    def mark_sent(self) -> int:
-        """Remember that messages for these go out now; what was claimed meanwhile is left alone."""
-        copied = Case(When(sent_ts__isnull=True, then="copied"), default=Value(value=True))
-        return self.ready()._update_in_order(sent_ts=Now(), due_ts=None, copied=copied)
-
-    def mark_unsent(self) -> int:
-        """Remember that messages for these did not go out."""
-        return self.ready()._update_in_order(sent_ts=None)
-
-    def _update_in_order(self, **values: Any) -> int:
-        """Update under locks taken in the one order: a bare UPDATE of many rows takes them in any."""
-        with transaction.atomic(using=self.db):
-            rows = self.select_for_update(of=("self",)).order_by(*IN_ORDER)
-            locked = list(rows.values_list("pk", flat=True))
-            return self.model.objects.using(self.db).filter(pk__in=locked).update(**values)
-
-    def forget_sent(self) -> int:
-        """Forget messages for tasks that wait for others again: they are to be sent anew when they are released."""
-        return self.filter(pending__gt=0, sent_ts__isnull=False).update(sent_ts=None)
-
-    def messages(self, *, alone: bool = False) -> list[Message]:
-        """One message per task; ``alone`` leaves out what could travel with it, for messages that may be duplicates."""
-        rows = self.values_list("task_flow_id", *MESSAGE)
-        return [message_of(*row[:6], None if alone else row[6]) for row in rows]

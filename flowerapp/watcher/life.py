@@ -11,7 +11,7 @@ from celery import signals
 from celery.worker.request import Request
 from django.db import connection
 
-from flowerapp import canvas, engine, identity, memory, tasks
+from flowerapp import canvas, engine, identity, memory, tasks, workflows
 from flowerapp.querysets.steady import AWAY
 from flowerapp.watcher.loops import TICK, Keeper, Loop, Voucher, Watcher
 
@@ -53,7 +53,7 @@ def _queue_names(app: Any) -> Iterable[str]:
 
 
 def on_worker_init(sender: Any, **_: Any) -> None:
-    """In the parent, before the pool starts: a new identity, and the tasks that wrap the host's."""
+    """In the parent, before the pool starts: a new identity, the tasks that wrap the host's, the workflow classes."""
     url = str(sender.app.conf.broker_url)
     if not memory.reachable(url):
         message = "no broker is configured: set CELERY_BROKER_URL, or REDIS_HOST, or run `python manage.py standalone`"
@@ -61,6 +61,8 @@ def on_worker_init(sender: Any, **_: Any) -> None:
         raise SystemExit(2)
     identity.renew()
     tasks.add_host_tasks(sender.app)
+    workflows.store_all()
+    connection.close()
 
 
 def on_worker_ready(sender: Any, **_: Any) -> None:

@@ -9,11 +9,11 @@ from flowerapp import engine, values
 from flowerapp.exceptions import InvalidPlanError, Problem, UnknownWorkflowError
 from flowerapp.models import TaskDefinition, Workflow
 from flowerapp.plan import Plan
+from flowerapp.querysets.definitions import HEADER
 
 Document = dict[str, Any]
 
 _OPTIONS = ("max_retries", "retry_delay", "time_limit", "max_concurrency")
-_HEADER = ("description", "max_active_flows", "unique", "entrance")
 
 
 def store(document: Mapping[str, Any], *, new: bool = False) -> Plan:
@@ -22,9 +22,9 @@ def store(document: Mapping[str, Any], *, new: bool = False) -> Plan:
     ``new`` refuses a workflow that exists. Values that show as ``••••`` keep what is stored.
     Raises InvalidPlanError, and StateConflictError where ``new`` meets an existing workflow.
     """
-    rows = [_row(document["task_id"], step) for step in document["tasks"]]
+    rows = [row(document["task_id"], step) for step in document["tasks"]]
     _keep_masked(rows)
-    header = {name: document[name] for name in _HEADER if document.get(name) is not None}
+    header = {name: document[name] for name in HEADER if document.get(name) is not None}
     return engine.define(document["task_id"], rows, header, new=new)
 
 
@@ -42,7 +42,7 @@ def document(task_id: str) -> Document:
     tasks = [_step(row) for row in TaskDefinition.objects.filter(task_id=task_id).order_by("task_seq")]
     return {
         "task_id": task_id,
-        **{name: getattr(header, name) for name in _HEADER},
+        **{name: getattr(header, name) for name in HEADER},
         "source": header.source,
         "tasks": tasks,
     }
@@ -65,7 +65,8 @@ def _step(row: TaskDefinition) -> Document:
     }
 
 
-def _row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
+def row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
+    """A step of a document as a row, not saved."""
     row = TaskDefinition(
         task_id=task_id,
         task_seq=step["task_seq"],

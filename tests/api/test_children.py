@@ -129,7 +129,7 @@ def test_a_task_that_waits_for_a_slot(api: APIClient, workflow: Make, runner: In
     flow = engine.register(workflow("train", *[{"program": "Return", "pool": "gpu", "depends_on": []}] * 2))
     first, second = sorted(tasks_of(api, flow), key=lambda each: not each["admitted"])
     assert (first["pool"], first["admitted"], first["waits"]) == ("gpu", True, "")
-    sentence = "for a slot of pool gpu: 1 of 1 are taken, and 1 tasks wait"
+    sentence = "for a slot of pool gpu: 1 of 1 are taken; 1 waiting"
     assert (second["pool"], second["admitted"], second["waits"]) == ("gpu", False, sentence)
     assert api.get(f"/api/flows/{flow.pk}/tasks/{second['task_exec_seq']}/").json()["waits"] == sentence
 
@@ -139,7 +139,7 @@ def test_a_flow_that_waits_for_its_turn(api: APIClient, workflow: Make, runner: 
     Workflow.objects.filter(pk="etl").update(max_active_flows=1)
     first, second = engine.register("etl"), engine.register("etl")
     assert [api.get(f"/api/flows/{each.pk}/").json()["admitted"] for each in (first, second)] == [True, False]
-    assert tasks_of(api, second)[0]["waits"] == "for its flow's turn: 1 flows of etl go on, and 1 may"
+    assert tasks_of(api, second)[0]["waits"] == "for its flow's turn: of etl, 1 of 1 flows go on"
 
 
 def test_statements_do_not_grow_with_children(

@@ -54,7 +54,7 @@ def test_who_has_its_slots_and_who_waits(api: APIClient, workflow: Make, runner:
         "why": "",
     }
     assert [each["task_exec_seq"] for each in body["waiters"]] == [second.task_exec_seq, third.task_exec_seq]
-    assert {each["why"] for each in body["waiters"]} == {"for a slot of pool gpu: 1 of 1 are taken, and 2 tasks wait"}
+    assert {each["why"] for each in body["waiters"]} == {"for a slot of pool gpu: 1 of 1 are taken; 2 waiting"}
     (listed,) = api.get("/api/pools/").json()["results"]
     assert (listed["held"], listed["waiting"]) == (1, 2)
     assert Task.objects.claim(flow.pk, first.task_exec_seq, "w", 1)

@@ -80,7 +80,7 @@ class TestShow:
         engine.set_pool("gpu", 0)
         define("train", {"program": "Noop", "pool": "gpu"})
         begun = engine.register("train")
-        sentence = "for a slot of pool gpu: 0 of 0 are taken, and 1 tasks wait"
+        sentence = "for a slot of pool gpu: 0 of 0 are taken; 1 waiting"
         assert sentence in flow("show", begun.pk).out
         (task,) = flow("show", begun.pk, "--json").json["tasks"]
         assert (task["pool"], task["admitted"], task["waits"]) == ("gpu", False, sentence)

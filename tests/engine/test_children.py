@@ -217,6 +217,21 @@ def test_skip_of_the_parent_ends_its_children(runner: InlineRunner) -> None:
     assert {each.status for each in children(flow)} == {IGNORE}
 
 
+def test_skip_of_the_parent_passes_its_failed_child_over(runner: InlineRunner) -> None:
+    flow = run_checked(engine.register(splitting([[1], ["bad"], [2]])), runner)
+    engine.skip(flow.pk, 1)
+    assert run_checked(flow, runner).status is FINISH
+
+
+def test_a_parent_is_not_woken_before_its_children_have_ended(runner: InlineRunner) -> None:
+    flow = engine.register(splitting([[1], [2]]))
+    runner.step()
+    for output in (None, {"x": 1}):
+        with pytest.raises(StateConflictError, match="not parked"):
+            engine.wake(flow.pk, 1, output=output)
+    assert run_checked(flow, runner).output == [1, 2]
+
+
 def test_the_last_child_skipped_ends_the_task(runner: InlineRunner) -> None:
     flow = engine.register(splitting([[1]]))
     runner.step()

@@ -235,7 +235,7 @@ def test_why_tasks_wait(runner: InlineRunner) -> None:
     flows = [engine.register(name) for _ in range(4)]
     waiting = task(flows[2], 1)
     assert engine.why_wait([task(flows[0], 1), waiting]) == {
-        waiting.pk: "for a slot of pool gpu: 2 of 2 are taken, and 2 tasks wait"
+        waiting.pk: "for a slot of pool gpu: 2 of 2 are taken; 2 waiting"
     }
     engine.suspend(flows[3].pk)
     held = task(flows[3], 1)
@@ -262,7 +262,7 @@ def test_only_so_many_flows_of_a_workflow_go_on(runner: InlineRunner) -> None:
     assert sent(runner) == [(flow.pk, 1) for flow in flows[:2]]
     assert claim(flows[2]) is None
     waiting = task(flows[2], 1)
-    assert engine.why_wait([waiting])[waiting.pk] == f"for its flow's turn: 2 flows of {name} go on, and 2 may"
+    assert engine.why_wait([waiting])[waiting.pk] == f"for its flow's turn: of {name}, 2 of 2 flows go on"
     order: list[str] = []
     while runner.step():
         order += [flow.pk for flow in flows if status(flow) is FINISH and flow.pk not in order]

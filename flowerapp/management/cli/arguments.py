@@ -73,6 +73,12 @@ def steps(texts: Iterable[str] | None) -> Parameters:
     return result
 
 
+def step(text: str | None) -> int | str | None:
+    """A step by its number, or else its name."""
+    numeric = text is not None and text.isascii() and text.isdecimal() and len(text) <= LONGEST_SEQ
+    return int(text) if text is not None and numeric else text
+
+
 def status(text: str) -> Status:
     """A state by its word or number. Raises InvalidError."""
     for each in Status:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
-from flowerapp import queues, values
-from flowerapp.models import Event, Flow, Log, Task
+from flowerapp import engine, queues, values
+from flowerapp.management.cli.children import progress
+from flowerapp.models import Event, Flow, Log, Pool, Task
 from flowerapp.registry import Program
 from flowerapp.states import Status
 
@@ -36,12 +38,20 @@ TASK_COLUMNS = (
     "traceback",
     "task_priority",
     "output",
-    "progress",
     "max_retries",
     "retry_delay",
     "time_limit",
     "merge",
+    "pool",
+    "child_program",
+    "max_concurrency",
+    "exit_on_failed",
+    "parent_seq",
+    "child_index",
+    "child_id",
+    "children",
     "pending",
+    "admitted",
     "attempt",
     "retries",
     "rescues",
@@ -57,6 +67,7 @@ TASK_COLUMNS = (
 )
 EVENT_COLUMNS = ("id", "ts", "verb", "task_exec_seq", "attempt", "worker", "actor", "reason", "details")
 LOG_COLUMNS = ("ts", "task_exec_seq", "attempt", "message")
+POOL_COLUMNS = ("name", "slots", "description")
 PROGRAM_COLUMNS = (
     "name",
     "description",
@@ -91,9 +102,21 @@ def flow_document(flow: Flow) -> dict[str, Any]:
     }
 
 
-def task_document(task: Task) -> dict[str, Any]:
-    """A task, with the queue that it goes to; secrets among its parameters are masked."""
+def output_of(flow: Flow) -> Any:
+    """What an ended flow's last steps returned, with secrets masked; None of one that goes on."""
+    return values.masked(flow.output) if flow.ended else None
+
+
+def task_documents(tasks: Sequence[Task]) -> list[dict[str, Any]]:
+    """Tasks, each with the queue that it goes to and why it waits; secrets among their parameters are masked."""
+    waits = engine.why_wait(tasks)
+    return [_task_document(task, waits.get(task.pk, "")) for task in tasks]
+
+
+def _task_document(task: Task, waits: str) -> dict[str, Any]:
     return _stated(task, TASK_COLUMNS) | {
+        "progress": progress(task),
+        "waits": waits,
         "parameters": values.masked(task.parameters),
         "queue": queues.queue_of(task.program, task.queue),
     }
@@ -102,12 +125,20 @@ def task_document(task: Task) -> dict[str, Any]:
 def whole_document(flow: Flow) -> dict[str, Any]:
     """A flow with its tasks, history, logs, and the queues that it waits in and nobody serves."""
     return flow_document(flow) | {
+        "admitted": flow.admitted,
         "state": values.masked(flow.state),
-        "tasks": [task_document(task) for task in flow.tasks.order_by("task_exec_seq")],
+        "output": output_of(flow),
+        "tasks": task_documents(list(flow.tasks.order_by("task_exec_seq"))),
         "history": [_columns(event, EVENT_COLUMNS) for event in Event.objects.filter(task_flow=flow).order_by("id")],
         "logs": [_columns(line, LOG_COLUMNS) for line in Log.objects.filter(task_flow=flow).order_by("id")],
         "unserved_queues": [] if flow.ended else queues.unserved(flow.pk),
     }
+
+
+def pool_document(pool: Pool) -> dict[str, Any]:
+    """A pool with how many of its slots are held, and how many tasks wait for one."""
+    use = engine.PoolUse(pool)
+    return _columns(pool, POOL_COLUMNS) | {"held": use.held, "waiting": use.waiting}
 
 
 def program_document(program: Program) -> dict[str, Any]:

@@ -63,7 +63,9 @@ def _tasks_picture(flow: Flow, out: Output) -> RenderableType:
     rows = rows_of(flow.pk)
     listed = shown(rows, max(3, out.err.height - AROUND))
     footer = Text(rest(rows, listed), style="dim")
-    return Group(tasks_table(listed, out.err), *([footer] if footer else []), _summary(flow, out, _counts(rows)))
+    return Group(
+        tasks_table(listed, out.err), *([footer] if footer else []), _summary(flow, out, _task_counts(flow.pk))
+    )
 
 
 def _line_picture(flow: Flow, out: Output) -> RenderableType:
@@ -71,10 +73,6 @@ def _line_picture(flow: Flow, out: Output) -> RenderableType:
     running = Task.objects.filter(task_flow_id=flow.pk, exec_status=Status.RUNNING).order_by("task_exec_seq")
     names = ", ".join(f"{seq} {plain(program)}" for seq, program in running.values_list("task_exec_seq", "program")[:3])
     return _summary(flow, out, counts).append(f"  {names}" if names else "")
-
-
-def _counts(rows: list[Row]) -> Counter[Status]:
-    return Counter(row.status for row in rows)
 
 
 def _task_counts(flow_id: str) -> Counter[Status]:
@@ -108,7 +106,7 @@ class _FlowLines:
 
 
 class _TaskLines:
-    """A line for each task whose state changed."""
+    """A line for each step whose state changed, and about every tenth of its children."""
 
     def __init__(self, out: Output, before: Sequence[Row]) -> None:
         self._out = out
@@ -119,7 +117,7 @@ class _TaskLines:
         """Tell what changed."""
         for row in rows_of(flow.pk):
             changed = _state(row) != self._last.get(row.task_exec_seq)
-            if changed and (row.status is not Status.WAIT or row.due_ts is not None):
+            if changed and (row.status is not Status.WAIT or row.due_ts is not None or row.children):
                 self._print(self._line(row))
             self._last[row.task_exec_seq] = _state(row)
         if flow.status is not self._state:
@@ -141,8 +139,9 @@ class _TaskLines:
         return text.append("".join(f"  {fact}" for fact in facts if fact), style="default")
 
 
-def _state(row: Row) -> tuple[int, int, int]:
-    return row.exec_status, row.attempt, row.retries
+def _state(row: Row) -> tuple[int, int, int, int]:
+    tenths = 1 + 10 * row.children_done // row.children if row.children else 0
+    return row.exec_status, row.attempt, row.retries, tenths
 
 
 def _stamped(text: Text) -> Text:

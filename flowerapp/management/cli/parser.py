@@ -52,7 +52,9 @@ def _add_run(verbs: Any) -> None:
     parser.add_argument("workflow", metavar="NAME", help="name of the workflow (task_id)")
     parser.add_argument("--input", metavar="JSON|@FILE", help="input of the flow; @- reads standard input")
     parser.add_argument("--priority", metavar="N", type=int, default=0, help="-20 (first) to 19 (last), 0 by default")
-    parser.add_argument("--entrance", metavar="SEQ", type=int, help="run only this step (task_seq) and what follows it")
+    parser.add_argument(
+        "--entrance", metavar="SEQ|NAME", help="run only this step (task_seq or name) and what follows it"
+    )
     parser.add_argument("--set", metavar="SEQ.KEY=VALUE", action="append", help=f"{SET_HELP}; SEQ is the task_seq")
     _with_waiting(parser)
 
@@ -72,6 +74,7 @@ def _add_readers(verbs: Any) -> None:
         "--format", choices=("ascii", "mermaid", "svg", "json"), default="ascii", help="ascii by default"
     )
     _add(verbs, "workflows", "list the workflows")
+    _add(verbs, "pools", "list the pools with their slots and who wants one")
     _add(verbs, "programs", "list the programs with their parameters and retries")
 
 

@@ -3,14 +3,27 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 from rich.text import Text
 
-from flowerapp import queues, values
+from flowerapp import engine, queues, values
+from flowerapp.management.cli.children import passed_over
+from flowerapp.management.cli.documents import output_of
 from flowerapp.management.cli.follow import unserved_sentence
 from flowerapp.management.cli.output import Output, flow_status, plain, seconds
-from flowerapp.management.cli.tables import flow_duration, moment, pairs_view, rest, rows_of, shown, table, tasks_table
+from flowerapp.management.cli.tables import (
+    Row,
+    flow_duration,
+    moment,
+    pairs_view,
+    rest,
+    rows_of,
+    shown,
+    table,
+    tasks_table,
+)
 from flowerapp.models import Event, Flow, Log, Task, Worker
 from flowerapp.states import Status
 
@@ -29,7 +42,7 @@ def show(flow: Flow, out: Output, *, traceback: bool) -> None:
         Text.assemble((f"Flow {flow.pk}", "bold"), f"  workflow {plain(flow.task_id)}  ", flow_status(flow, out.out))
     )
     out.result(pairs_view(_facts(flow)))
-    for task in failed_tasks(flow):
+    for task in [*failed_tasks(flow), *passed_over(flow.pk)[:MOST_FAILED]]:
         _show_failure(task, out, traceback=traceback)
     for line in next_steps(flow):
         out.line(Text(f"  {line}"))
@@ -38,11 +51,19 @@ def show(flow: Flow, out: Output, *, traceback: bool) -> None:
     rows = rows_of(flow.pk)
     listed = shown(rows, MOST_TASKS)
     _heading(out, "Tasks")
-    out.result(tasks_table(listed, out.out))
+    out.result(tasks_table(listed, out.out, _waits(flow, listed)))
     if left := rest(rows, listed):
         out.result(Text(left, style="dim"))
     _show_history(flow, out)
     _show_logs(flow, out)
+
+
+def _waits(flow: Flow, rows: Sequence[Row]) -> dict[int, str]:
+    """Why steps wait, by seq."""
+    waiting = [row.task_exec_seq for row in rows if row.status is Status.WAIT]
+    tasks = list(flow.tasks.filter(task_exec_seq__in=waiting).defer("parameters", "output", "traceback"))
+    reasons = engine.why_wait(tasks)
+    return {task.task_exec_seq: reasons[task.pk] for task in tasks if task.pk in reasons}
 
 
 def _facts(flow: Flow) -> dict[str, Any]:
@@ -67,7 +88,8 @@ def short_json(value: Any, most: int = 400) -> str:
 def failed_tasks(flow: Flow) -> list[Task]:
     """The failed tasks, the one that failed first in front; a few at most."""
     failed = Task.objects.filter(task_flow=flow, exec_status=Status.SUSPEND)
-    return list(failed.order_by("suspended_ts", "task_exec_seq")[:MOST_FAILED])
+    found = failed.order_by("suspended_ts", "task_exec_seq")[:MOST_FAILED]
+    return sorted(found, key=lambda task: task.task_exec_seq != flow.failed_seq)
 
 
 def _show_failure(task: Task, out: Output, *, traceback: bool) -> None:
@@ -81,7 +103,10 @@ def _show_failure(task: Task, out: Output, *, traceback: bool) -> None:
 def failure_text(task: Task) -> Text:
     """Which task failed, and its error."""
     attempts = f" at attempt {task.attempt}" if task.attempt > 1 else ""
-    text = Text(f"Task {task.task_exec_seq} {plain(task.program)} failed{attempts}", style="bold red")
+    child = "" if task.parent_seq is None else f" (child {short_json(task.child_id, 40)} of task {task.parent_seq})"
+    over = "" if task.failed else " and was passed over"
+    title = f"Task {task.task_exec_seq} {plain(task.program)}{plain(child)} failed{attempts}{over}"
+    text = Text(title, style="bold red")
     return text.append(f"\n  {plain(task.error).strip()}".replace("\n", "\n  "), style="not bold red")
 
 
@@ -130,8 +155,9 @@ def _show_logs(flow: Flow, out: Output) -> None:
 
 
 def tell_end(flow: Flow, out: Output) -> None:
-    """On stderr: how the flow ended, which task failed, and what to type next."""
+    """On stderr: how the flow ended, with what result, or which task failed, and what to type next."""
     if flow.status is Status.FINISH:
+        _tell_results(flow, out)
         return
     if flow.status is Status.IGNORE:
         out.note(f"flow {flow.pk} was cancelled")
@@ -141,3 +167,12 @@ def tell_end(flow: Flow, out: Output) -> None:
     out.note(f"flow {flow.pk} is suspended" + ("" if flow.failed_seq is not None else " by a person") + "; next:")
     for line in next_steps(flow):
         out.note(f"  {line}")
+
+
+def _tell_results(flow: Flow, out: Output) -> None:
+    """The flow's output and the state that its programs shared; JSON has them anyway."""
+    if out.as_json:
+        return
+    out.note(f"output  {short_json(output_of(flow))}")
+    if flow.state != {}:
+        out.note(f"state   {short_json(values.masked(flow.state))}")

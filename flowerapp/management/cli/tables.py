@@ -16,6 +16,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
+from flowerapp.drawing import children_done
+from flowerapp.management.cli.children import failed_counts, told
 from flowerapp.management.cli.documents import parameters_of
 from flowerapp.management.cli.output import flow_status, plain, seconds, status_text
 from flowerapp.models import Flow, Task
@@ -36,12 +38,14 @@ _ROW_COLUMNS = (
     "due_ts",
     "error",
     "progress",
+    "children",
+    "pending",
 )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Row:
-    """What is shown of a task in a table."""
+    """What is shown of a step in a table."""
 
     task_exec_seq: int
     program: str
@@ -54,11 +58,19 @@ class Row:
     due_ts: datetime | None
     error: str
     progress: Any
+    children: int
+    pending: int
+    failed_children: int
 
     @property
     def status(self) -> Status:
         """The state as a ``Status``."""
         return Status(self.exec_status)
+
+    @property
+    def children_done(self) -> int:
+        """How many of its children have ended."""
+        return children_done(self.status, self.children, self.pending)
 
     @property
     def duration(self) -> float | None:
@@ -70,6 +82,8 @@ class Row:
     @property
     def note(self) -> str:
         """What the state alone does not say."""
+        if self.children:
+            return told(self.children_done, self.children, self.failed_children)
         if self.status is Status.WAIT and self.due_ts is not None:
             left = (self.due_ts - timezone.now()).total_seconds()
             return (
@@ -83,9 +97,11 @@ class Row:
 
 
 def rows_of(flow_id: str) -> list[Row]:
-    """The tasks of a flow in order of seq."""
-    tasks = Task.objects.filter(task_flow_id=flow_id).order_by("task_exec_seq")
-    return [Row(**dict(zip(_ROW_COLUMNS, each, strict=True))) for each in tasks.values_list(*_ROW_COLUMNS)]
+    """The steps of a flow in order of seq."""
+    steps = Task.objects.filter(task_flow_id=flow_id, parent_seq=None).order_by("task_exec_seq")
+    found = list(steps.values(*_ROW_COLUMNS))
+    failed = failed_counts(flow_id) if any(step["children"] for step in found) else {}
+    return [Row(**step, failed_children=failed.get(step["task_exec_seq"], 0)) for step in found]
 
 
 def lasted(start: datetime | None, end: datetime | None) -> float | None:
@@ -106,13 +122,16 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
     return result
 
 
-def tasks_table(rows: Iterable[Row], console: Console) -> Table:
-    """Tasks with state, duration and attempts."""
+def tasks_table(rows: Iterable[Row], console: Console, waits: Mapping[int, str] | None = None) -> Table:
+    """Tasks with state, duration and attempts, and by seq why they wait where there is something to tell."""
     result = table("Task", "Program", "Status", "Duration", "Attempt", right=("Task", "Duration", "Attempt"))
+    if waits:
+        result.add_column("Waits", overflow="fold")
     for row in rows:
         duration = seconds(row.duration) if row.status is not Status.WAIT else ""
         state = status_text(row.status, console, row.note)
-        result.add_row(str(row.task_exec_seq), plain(row.program), state, duration, str(row.attempt or ""))
+        why = [plain(waits.get(row.task_exec_seq, ""))] if waits else []
+        result.add_row(str(row.task_exec_seq), plain(row.program), state, duration, str(row.attempt or ""), *why)
     return result
 
 
@@ -135,8 +154,8 @@ def rest(rows: Sequence[Row], listed: Sequence[Row]) -> str:
         return ""
     counts = Counter(row.status for row in rows)
     counts.subtract(row.status for row in listed)
-    told = ", ".join(f"{count:,} {status.label}" for status, count in sorted(counts.items()) if count)
-    return f"… {len(rows) - len(listed):,} more tasks: {told}"
+    states = ", ".join(f"{count:,} {status.label}" for status, count in sorted(counts.items()) if count)
+    return f"… {len(rows) - len(listed):,} more tasks: {states}"
 
 
 def flows_view(flows: Sequence[Flow], console: Console) -> RenderableType:

@@ -13,7 +13,7 @@ from flowerapp.exceptions import InvalidError, UnknownWorkflowError
 from flowerapp.management.cli import arguments, documents, follow, tables
 from flowerapp.management.cli import show as showing
 from flowerapp.management.cli.output import Output, flow_status, plain
-from flowerapp.models import Flow, TaskDefinition, Workflow
+from flowerapp.models import Flow, Pool, TaskDefinition, Workflow
 from flowerapp.states import Status
 
 Options = dict[str, Any]
@@ -27,12 +27,21 @@ def run(out: Output, options: Options) -> int:
         options["workflow"],
         input=arguments.read_input(options["input"]),
         priority=options["priority"],
-        entrance=options["entrance"],
+        entrance=arguments.step(options["entrance"]),
         parameters=arguments.steps(options["set"]),
         actor=arguments.actor(),
     )
+    if not flow.created:
+        out.note(_already(flow))
     out.line(Text(flow.pk))
-    return _go_on(flow, out, options)
+    return _go_on(flow, out, options, created=flow.created)
+
+
+def _already(flow: Flow) -> str:
+    """Since when the flow of a unique workflow goes on."""
+    since = flow.started_ts or flow.registered_ts
+    how = "running" if flow.started_ts else "registered and waiting for its first start"
+    return f"already {how} since {tables.moment(since)}: flow {flow.pk} of workflow {flow.task_id!r}"
 
 
 def rerun(out: Output, options: Options) -> int:
@@ -52,8 +61,8 @@ def rerun(out: Output, options: Options) -> int:
     return _go_on(flow, out, options, before)
 
 
-def _go_on(flow: Flow, out: Output, options: Options, before: Sequence[tables.Row] = ()) -> int:
-    """Wait if asked to, print the JSON document, and return the exit code."""
+def _go_on(flow: Flow, out: Output, options: Options, before: Sequence[tables.Row] = (), **facts: Any) -> int:
+    """Wait if asked to, print the JSON document with ``facts`` beside it, and return the exit code."""
     code = DONE
     if options["wait"] or options["follow"]:
         try:
@@ -66,7 +75,8 @@ def _go_on(flow: Flow, out: Output, options: Options, before: Sequence[tables.Ro
             code = DONE if flow.status is Status.FINISH else ENDED_OTHERWISE
     if out.as_json:
         waited = options["wait"] or options["follow"]
-        out.document(documents.whole_document(flow) if waited else documents.flow_document(flow))
+        document = documents.whole_document(flow) if waited else documents.flow_document(flow)
+        out.document(document | facts)
     return code
 
 
@@ -125,10 +135,8 @@ def _graph(name: str) -> tuple[list[Node], dict[int, list[int]], str]:
     if flow is None and not arguments.matching(name):
         raise UnknownWorkflowError(f"there is no workflow and no flow {name!r}; see `flow workflows` and `flow list`")
     flow = flow or arguments.find_flow(name)
-    columns = flow.tasks.values_list("task_exec_seq", "program", "exec_status", "depends_on")
-    tasks = list(columns.order_by("task_exec_seq"))
-    nodes = [Node(seq=seq, label=program, status=Status(status)) for seq, program, status, _ in tasks]
-    return nodes, {seq: depends_on for seq, _, _, depends_on in tasks}, f"Flow {flow.pk} of workflow {flow.task_id}"
+    rows = flow.tasks.filter(parent_seq=None).order_by("task_exec_seq").values_list(*drawing.STEP_COLUMNS)
+    return *drawing.of_steps(rows), f"Flow {flow.pk} of workflow {flow.task_id}"
 
 
 def programs(out: Output, options: Options) -> int:
@@ -138,6 +146,18 @@ def programs(out: Output, options: Options) -> int:
         out.document([documents.program_document(each) for each in known])
     else:
         out.result(tables.programs_view(known))
+    return DONE
+
+
+def pools(out: Output, options: Options) -> int:
+    """All pools."""
+    found = [documents.pool_document(pool) for pool in Pool.objects.order_by("name")]
+    out.document(found)
+    listing = tables.table("Pool", "Slots", "Held", "Waiting", "Description", right=("Slots", "Held", "Waiting"))
+    for each in found:
+        numbers = (f"{each[name]:,}" for name in ("slots", "held", "waiting"))
+        listing.add_row(plain(each["name"]), *numbers, plain(each["description"]).partition("\n")[0])
+    out.result(listing if found else "no pools")
     return DONE
 
 
@@ -195,7 +215,7 @@ def change(out: Output, options: Options) -> int:
         actor=arguments.actor(),
         why=options["why"],
     )
-    document = documents.task_document(task)
+    (document,) = documents.task_documents([task])
     out.document(document)
     shown = {
         "parameters": showing.short_json(document["parameters"]),
@@ -213,6 +233,7 @@ VERBS: dict[str, Callable[[Output, Options], int]] = {
     "show": show,
     "graph": draw,
     "workflows": workflows,
+    "pools": pools,
     "programs": programs,
     "suspend": suspend,
     "resume": resume,
