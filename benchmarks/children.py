@@ -68,9 +68,8 @@ def seconds(task_id: str) -> tuple[float, Flow]:
     flow = engine.register(task_id)
     until(lambda: engine.get_flow(flow.pk).ended, 600, poll=0.05)
     flow.refresh_from_db()
-    assert flow.status is Status.FINISH, flow.failed_task
-    assert flow.started_ts is not None
-    assert flow.finished_ts is not None
+    if flow.status is not Status.FINISH or flow.started_ts is None or flow.finished_ts is None:
+        raise RuntimeError(f"flow {flow.pk} is {flow.status.label}: {flow.failed_task and flow.failed_task.error}")
     return (flow.finished_ts - flow.started_ts).total_seconds(), flow
 
 

@@ -1,8 +1,9 @@
 """The admin: readers of flows and tasks with the engine's verbs as buttons, and the editor of workflows."""
 
 from flowerapp.admin.flows import FlowAdmin
+from flowerapp.admin.pools import PoolAdmin
 from flowerapp.admin.tasks import TaskAdmin
 from flowerapp.admin.workers import WorkerAdmin
 from flowerapp.admin.workflows import WorkflowAdmin
 
-__all__ = ["FlowAdmin", "TaskAdmin", "WorkerAdmin", "WorkflowAdmin"]
+__all__ = ["FlowAdmin", "PoolAdmin", "TaskAdmin", "WorkerAdmin", "WorkflowAdmin"]

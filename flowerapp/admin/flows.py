@@ -62,7 +62,7 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class FlowList(ChangeList):
-    """A page of flows with the counts of their tasks, fetched together."""
+    """A page of flows with the counts of their steps, fetched together."""
 
     def get_results(self, request: HttpRequest) -> None:
         """The page, then two statements for what the rows show beside their own columns."""
@@ -70,8 +70,10 @@ class FlowList(ChangeList):
         flows: Sequence[Flow] = list(self.result_list)
         ids = [flow.pk for flow in flows]
         tasks = Task.objects.filter(task_flow_id__in=ids).order_by()
-        counted = tasks.values("task_flow_id").annotate(
-            total=Count("pk"), done=Count("pk", filter=Q(exec_status__in=SATISFIED))
+        counted = (
+            tasks.filter(parent_seq=None)
+            .values("task_flow_id")
+            .annotate(total=Count("pk"), done=Count("pk", filter=Q(exec_status__in=SATISFIED)))
         )
         counts = {row["task_flow_id"]: row for row in counted}
         pointed = Q()
@@ -158,8 +160,7 @@ class FlowAdmin(VerbAdmin):
     def progress(self, obj: Any) -> SafeString:
         """Satisfied of all."""
         done, total = obj.counts["done"], obj.counts["total"]
-        bar = '<progress max="{}" value="{}" aria-hidden="true"></progress> <span class="flower-nowrap">{} of {}</span>'
-        return format_html(bar, total or 1, done, done, total)
+        return show.bar(done, total, f"{done} of {total}")
 
     @admin.display(description="registered", ordering="registered_ts")
     def registered(self, obj: Flow) -> SafeString | str:
@@ -202,7 +203,7 @@ class FlowAdmin(VerbAdmin):
         """A failed task with the buttons that mend it, which are those of its own page."""
         tasks = self.admin_site._registry[Task]
         buttons = tasks.buttons(request, task) if isinstance(tasks, VerbAdmin) else []
-        return {"task": task, "url": show.task_url(task.pk), "buttons": buttons}
+        return {"task": task, "url": show.task_url(task.pk), "child": show.child(task), "buttons": buttons}
 
     def batch(self, request: HttpRequest, verb: Verb, queryset: QuerySet[Flow]) -> HttpResponse | None:
         """Do a verb to many flows; one that destroys asks first."""

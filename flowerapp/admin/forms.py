@@ -159,4 +159,5 @@ class RegisterForm(WhyForm):
         steps = [(node.seq, f"{node.seq}: {node.program}") for node in target.nodes]
         entrance = self.fields["entrance"]
         if isinstance(entrance, forms.TypedChoiceField):
-            entrance.choices = [("", "the beginning"), *steps]
+            usual = "the beginning" if target.entrance is None else f"step {target.entrance}, as the workflow says"
+            entrance.choices = [("", usual), *steps]

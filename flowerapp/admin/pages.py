@@ -6,14 +6,14 @@ from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Count, QuerySet
-from django.urls import reverse
-from django.utils.http import urlencode
+from django.utils.html import format_html
 from django.utils.safestring import SafeString, mark_safe
 
-from flowerapp import context, drawing, queues, values
+from flowerapp import context, drawing, engine, queues, values
 from flowerapp.admin import show
+from flowerapp.admin.rows import COLUMNS, children_of, task_rows
 from flowerapp.models import Event, Flow, Log, Task, Worker
-from flowerapp.states import Status
+from flowerapp.states import ACTIVE, Status
 
 MOST_ROWS = 200
 """Tasks, log lines and events that a page shows; the rest is behind a link."""
@@ -21,46 +21,34 @@ MOST_DRAWN = 1000
 """Tasks of a flow whose graph is still drawn."""
 MOST_FAILURES = 5
 """Failed tasks that a flow's page opens with."""
-ROW_COLUMNS = (
-    "task_flow_id",
-    "task_exec_seq",
-    "task_seq",
-    "program",
-    "exec_status",
-    "depends_on",
-    "attempt",
-    "retries",
-    "parked",
-    "due_ts",
-    "started_ts",
-    "finished_ts",
-    "suspended_ts",
-    "progress",
-    "queue",
-)
 
 
 def flow_page(flow: Flow) -> dict[str, Any]:
     """Everything on the page of a flow; the number of statements does not grow with its tasks."""
-    tasks = Task.objects.filter(task_flow_id=flow.pk).order_by("task_exec_seq")
-    by_status = dict(tasks.order_by().values_list("exec_status").annotate(Count("pk")))
+    steps = Task.objects.filter(task_flow_id=flow.pk, parent_seq=None).order_by("task_exec_seq")
+    by_status = dict(steps.order_by().values_list("exec_status").annotate(Count("pk")))
     total = sum(by_status.values())
+    failed = at_fault(flow)
+    failed_count = 0 if flow.ended else failed.count()
     return {
         "flow": flow,
         "badge": show.flow_badge(flow),
         "workflow_url": show.workflow_url(flow.task_id),
         "facts": _flow_facts(flow),
-        "failures": _failures(flow, tasks) if by_status.get(Status.SUSPEND) else [],
-        "failed_count": by_status.get(Status.SUSPEND, 0),
+        "turn": _turn(flow, steps),
+        "flows_url": show.flows_url(flow.task_id),
+        "failures": _failures(flow, failed) if failed_count else [],
+        "failed_count": failed_count,
         "counts": [(show.badge(status), by_status[status]) for status in Status if status in by_status],
         "total": total,
         "done": by_status.get(Status.FINISH, 0) + by_status.get(Status.IGNORE, 0),
-        "rows": [task_row(task) for task in tasks.only(*ROW_COLUMNS)[:MOST_ROWS]],
+        "rows": task_rows(steps[:MOST_ROWS]),
         "more_tasks": max(0, total - MOST_ROWS),
-        "tasks_url": tasks_url(flow.pk),
-        "failed_url": tasks_url(flow.pk, Status.SUSPEND),
+        "tasks_url": show.tasks_url(flow.pk, parent="none"),
+        "failed_url": show.tasks_url(flow.pk, Status.SUSPEND),
         "drawing": drawing_of(flow, total),
         "input": show.pretty(values.masked(flow.input)),
+        "output": show.pretty(values.masked(flow.output)) if flow.ended else None,
         "state": show.pretty(values.masked(flow.state)) if flow.state else "",
         "history": history(Event.objects.filter(task_flow_id=flow.pk)),
         "unserved": [] if flow.ended or flow.held else queues.unserved(flow.pk),
@@ -73,16 +61,11 @@ def drawing_of(flow: Flow, total: int) -> SafeString | str:
     if not 0 < total <= MOST_DRAWN:
         return ""
     columns = ("task_exec_seq", "program", "exec_status", "depends_on")
-    rows = list(Task.objects.filter(task_flow_id=flow.pk).order_by("task_exec_seq").values_list(*columns))
+    steps = Task.objects.filter(task_flow_id=flow.pk, parent_seq=None)
+    rows = list(steps.order_by("task_exec_seq").values_list(*columns))
     nodes = [drawing.Node(seq=seq, label=program, status=Status(status)) for seq, program, status, _ in rows]
     edges = {seq: depends_on for seq, _, _, depends_on in rows}
     return mark_safe(drawing.svg(nodes, edges, f"Flow of {flow.task_id}"))  # noqa: S308 - the drawing escapes its texts
-
-
-def tasks_url(flow_id: str, status: Status | None = None) -> str:
-    """The list of a flow's tasks."""
-    query = {"task_flow": flow_id} | ({} if status is None else {"status": int(status)})
-    return f"{reverse('admin:flowerapp_task_changelist')}?{urlencode(query)}"
 
 
 def _flow_facts(flow: Flow) -> list[tuple[str, Any]]:
@@ -99,33 +82,28 @@ def _flow_facts(flow: Flow) -> list[tuple[str, Any]]:
     return [(name, value) for name, value in facts if value not in ("", None)]
 
 
+def at_fault(flow: Flow) -> QuerySet[Task]:
+    """Failed tasks, without those that failed because a child of theirs did: the child is there to be mended."""
+    failed = Task.objects.filter(task_flow_id=flow.pk, exec_status=Status.SUSPEND)
+    parents = failed.filter(parent_seq__isnull=False).values("parent_seq")
+    return failed.exclude(task_exec_seq__in=parents)
+
+
 def _failures(flow: Flow, tasks: QuerySet[Task]) -> list[Task]:
-    """Failed tasks, the first that failed at the front."""
-    failed = list(tasks.filter(exec_status=Status.SUSPEND).order_by("suspended_ts", "task_exec_seq")[:MOST_FAILURES])
+    """The first of the failed tasks, the very first at the front."""
+    failed = list(tasks.order_by("suspended_ts", "task_exec_seq")[:MOST_FAILURES])
     for task in failed:
         task.task_flow = flow
         task.traceback = show.cut(task.traceback)
     return sorted(failed, key=lambda task: task.task_exec_seq != flow.failed_seq)
 
 
-def task_row(task: Task) -> dict[str, Any]:
-    """One line of a table of tasks."""
-    end = task.finished_ts or (task.suspended_ts if task.failed else None)
-    ran = task.started_ts if task.status is not Status.WAIT else None
-    return {
-        "seq": task.task_exec_seq,
-        "task_seq": task.task_seq,
-        "program": task.program or "not adopted yet",
-        "badge": show.task_badge(task),
-        "duration": show.duration(ran, end),
-        "attempt": task.attempt,
-        "retries": task.retries,
-        "depends_on": ", ".join(map(str, task.depends_on[:10])) + (" …" if len(task.depends_on) > 10 else ""),
-        "queue": task.queue,
-        "progress": task.progress,
-        "url": show.task_url(task.pk),
-        "failed": task.failed,
-    }
+def _turn(flow: Flow, steps: QuerySet[Task]) -> str:
+    """What the tasks of a flow wait for that is not let in yet; empty for any other."""
+    if flow.admitted or flow.held or flow.status not in ACTIVE:
+        return ""
+    ready = steps.filter(exec_status=Status.WAIT, pending=0, children=0).only(*COLUMNS)[:1]
+    return next(iter(engine.why_wait(list(ready)).values()), "for its flow's turn")
 
 
 def history(events: QuerySet[Any]) -> list[dict[str, Any]]:
@@ -159,6 +137,8 @@ def task_page(task: Task) -> dict[str, Any]:
         "flow_badge": show.flow_badge(flow),
         "badge": show.task_badge(task),
         "facts": _task_facts(task),
+        "child": show.child(task),
+        "children": children_of([task]).get(task.task_exec_seq),
         "error": task.error,
         "traceback": show.cut(task.traceback),
         "input": _input(task),
@@ -172,8 +152,10 @@ def task_page(task: Task) -> dict[str, Any]:
 
 
 def _input(task: Task) -> str | None:
-    """Input of a task, or None while it is not known."""
-    if task.pending:
+    """Input of a task, or None while it is not known; that of a child is its item."""
+    if task.parent_seq is not None:
+        return show.pretty(values.masked(task.item))
+    if task.pending and not task.children:
         return None
     return show.pretty(values.masked(context.input_of(task.task_flow_id, task.task_exec_seq)))
 
@@ -189,7 +171,7 @@ def _neighbours(task: Task, seqs: Iterable[int]) -> dict[str, Any]:
     """Rows for a table of the tasks beside this one, and how many there are in all."""
     listed = sorted(seqs)
     found = Task.objects.filter(task_flow_id=task.task_flow_id, task_exec_seq__in=listed[:50]).order_by("task_exec_seq")
-    return {"rows": [task_row(each) for each in found.only(*ROW_COLUMNS)], "more": max(0, len(listed) - 50)}
+    return {"rows": task_rows(found), "more": max(0, len(listed) - 50)}
 
 
 def _task_facts(task: Task) -> list[tuple[str, Any]]:
@@ -203,13 +185,15 @@ def _task_facts(task: Task) -> list[tuple[str, Any]]:
         ("Program", task.program or "none yet: the watcher adopts the row"),
         ("Step", task.task_seq),
         ("Name", task.name),
+        *_family_facts(task),
         ("Priority", task.task_priority),
         ("Queue", queues.queue_of(task.program, task.queue) if task.program else ""),
+        ("Pool", show.link(show.pool_url(task.pool), task.pool) if task.pool else ""),
         ("Attempts", f"{task.attempt} (retries {task.retries}, lost workers {task.rescues}, run {task.run})"),
         ("Worker", _worker(task)),
         ("Progress", f"{task.progress.get('done')} of {task.progress.get('total')}" if task.progress else ""),
         ("Input", "one object, merged" if task.merge else ""),
-        ("Waits for", f"{task.pending} tasks" if task.pending else ""),
+        ("Waits", engine.why_wait([task]).get(task.pk, "")),
         ("Not before", show.moment(task.due_ts)),
         ("Registered", show.moment(task.registered_ts)),
         ("Started", show.moment(task.started_ts)),
@@ -219,6 +203,26 @@ def _task_facts(task: Task) -> list[tuple[str, Any]]:
         *program_limits,
     ]
     return [(name, value) for name, value in facts if value not in ("", None)]
+
+
+def _family_facts(task: Task) -> list[tuple[str, Any]]:
+    """What a child is among its siblings, or what a step does with its children."""
+    if task.parent_seq is not None:
+        parent = Task.objects.one(task.task_flow_id, task.parent_seq).values_list("pk", "program").first()
+        text = f"task {task.parent_seq}: {parent[1]}" if parent else ""
+        siblings = show.link(show.tasks_url(task.task_flow_id, parent=task.parent_seq), "all of them")
+        return [
+            ("Child of", show.link(show.task_url(parent[0]), text) if parent else f"task {task.parent_seq}"),
+            ("Its id", values.dumps(task.child_id)),
+            ("Its place", format_html("{} ({})", task.child_index, siblings)),
+        ]
+    if not task.child_program:
+        return []
+    return [
+        ("Runs for each child", task.child_program),
+        ("Children at once", task.max_concurrency or "as many as there are worker processes"),
+        ("A failed child", "fails the task and stops its siblings" if task.exit_on_failed else "is passed over"),
+    ]
 
 
 def _worker(task: Task) -> str:

@@ -11,11 +11,11 @@ from flowerapp.registry import Program
 Choice = tuple[str, Any]
 
 
-def choices() -> list[Choice]:
-    """Options of a select: our programs first, then the host's Celery tasks."""
+def choices(empty: str = "choose a program") -> list[Choice]:
+    """Options of a select: ``empty`` for none, our programs, then the host's Celery tasks."""
     own = [each.name for each in registry.registered()]
     elsewhere = [each.name for each in registry.programs() if each.name not in set(own)]
-    groups: list[Choice] = [("", "choose a program"), *[(name, name) for name in own]]
+    groups: list[Choice] = [("", empty), *[(name, name) for name in own]]
     if elsewhere:
         groups.append(("Celery tasks", [(name, name) for name in elsewhere]))
     return groups

@@ -11,10 +11,11 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.html import format_html
+from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from flowerapp.models import Flow, Task
-from flowerapp.states import Status
+from flowerapp.states import ACTIVE, Status
 
 SYMBOLS = {
     Status.WAIT: "○",
@@ -46,6 +47,8 @@ def flow_badge(flow: Flow) -> SafeString:
         return badge(flow.status, note="held" if flow.held else "", symbol=HELD_SYMBOL, kind="held")
     if flow.failed_seq is not None and not flow.ended:
         return badge(flow.status, note=f"task {flow.failed_seq} failed{', held' if flow.held else ''}", kind="suspend")
+    if flow.status in ACTIVE and not flow.admitted:
+        return badge(flow.status, note="for its turn" if flow.status is Status.WAIT else "waits for its turn")
     return badge(flow.status)
 
 
@@ -53,7 +56,7 @@ def task_badge(task: Task) -> SafeString:
     """Status of a task; a waiting one says for what."""
     notes = {Status.SUSPEND: "failed"}
     if task.parked:
-        notes[Status.WAIT] = "parked"
+        notes[Status.WAIT] = "for its children" if task.children else "parked"
     elif task.retries and task.due_ts:
         notes[Status.WAIT] = "retry"
     return badge(task.status, note=notes.get(task.status, ""))
@@ -78,9 +81,27 @@ def moment(value: datetime | None) -> SafeString | str:
     """A time, readable, and exact for machines."""
     if value is None:
         return ""
-    local = timezone.localtime(value)
-    text = f"{date_format(local, 'Y-m-d H:i:s')}"
+    text = clock(value)
     return format_html('<time datetime="{}" title="{}">{}</time>', value.isoformat(), value.isoformat(), text)
+
+
+def clock(value: datetime) -> str:
+    """A time as plain text."""
+    return date_format(timezone.localtime(value), "Y-m-d H:i:s")
+
+
+def bar(done: int, total: int, text: str) -> SafeString:
+    """How much of something is done or taken, as a bar and in words."""
+    html = '<progress max="{}" value="{}" aria-hidden="true"></progress> <span class="flower-nowrap">{}</span>'
+    return format_html(html, total or 1, done, text)
+
+
+def child(task: Task) -> str:
+    """What a child is to its parent: ``child 3 of task 1``; empty for a step."""
+    if task.parent_seq is None:
+        return ""
+    name = str(task.child_id)
+    return f"child {name if len(name) <= 40 else f'{name[:39]}…'} of task {task.parent_seq}"
 
 
 def pretty(value: Any) -> str:
@@ -114,6 +135,25 @@ def task_url(pk: int) -> str:
 def workflow_url(task_id: str) -> str:
     """Page of a workflow."""
     return reverse("admin:flowerapp_workflow_change", args=[quote(task_id)])
+
+
+def pool_url(name: str) -> str:
+    """Page of a pool."""
+    return reverse("admin:flowerapp_pool_change", args=[quote(name)])
+
+
+def tasks_url(flow_id: str, status: Status | None = None, parent: int | str | None = None) -> str:
+    """The list of a flow's tasks, or of the children of ``parent``, or of its steps where that is "none"."""
+    query: dict[str, Any] = {"task_flow": flow_id}
+    query |= {} if parent is None else {"parent_seq": parent}
+    query |= {} if status is None else {"status": int(status)}
+    return f"{reverse('admin:flowerapp_task_changelist')}?{urlencode(query)}"
+
+
+def flows_url(task_id: str, status: Status | None = None) -> str:
+    """The list of a workflow's flows."""
+    query = {"task_id": task_id} | ({} if status is None else {"status": str(int(status))})
+    return f"{reverse('admin:flowerapp_flow_changelist')}?{urlencode(query)}"
 
 
 def link(url: str, text: Any) -> SafeString:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -12,82 +12,23 @@ from django.contrib import admin
 from django.contrib.admin.checks import InlineModelAdminChecks
 from django.contrib.admin.utils import flatten_fieldsets
 from django.contrib.admin.widgets import AdminIntegerFieldWidget
-from django.core.exceptions import ValidationError
 from django.forms.formsets import DELETION_FIELD_NAME
 from django.forms.models import BaseModelFormSet, modelformset_factory
 from django.http import HttpRequest
 
 from flowerapp import values
 from flowerapp.admin import programs
+from flowerapp.admin.fields import DependsField, KeyField, ValueField
 from flowerapp.admin.forms import StrictJSONField
+from flowerapp.engine.registering import pool_problems
 from flowerapp.exceptions import Problem
-from flowerapp.models import TaskDefinition, Workflow
+from flowerapp.models import Pool, TaskDefinition, Workflow
 from flowerapp.models.definitions import PAIRS
 from flowerapp.plan import Plan
 from flowerapp.workflows.rows import unmasked
 
-NONE = "none"
-"""What is typed for a step that waits for nothing."""
-
-
-class DependsField(forms.CharField):
-    """Dependencies as people write them: ``1, 2``; empty is the step before (None), ``none`` is ``[]``."""
-
-    def __init__(self, **options: Any) -> None:
-        super().__init__(
-            required=False,
-            help_text="Steps, as 1, 2; none; empty: the step before.",
-            widget=forms.TextInput(attrs={"size": 12, "placeholder": "the step before"}),
-            **options,
-        )
-
-    def to_python(self, value: Any) -> Any:
-        """A sorted list of steps, or None."""
-        if value is None or isinstance(value, list):
-            return value
-        text = str(value).strip().strip("[]").strip()
-        if not text:
-            return [] if str(value).strip() == "[]" else None
-        if text.lower() == NONE:
-            return []
-        try:
-            return sorted({int(each) for each in text.replace(",", " ").split()})
-        except ValueError:
-            raise ValidationError("use numbers of steps, as 1, 2; or none; or leave it empty") from None
-
-    def prepare_value(self, value: Any) -> Any:
-        """Text for the box."""
-        if value == []:
-            return NONE
-        return ", ".join(map(str, value)) if isinstance(value, list) else value
-
-    def has_changed(self, initial: Any, data: Any) -> bool:
-        """Compare as lists."""
-        try:
-            return bool(self.to_python(initial) != self.to_python(data))
-        except ValidationError:
-            return True
-
-
-class ValueField(forms.CharField):
-    """A parameter's value: kept as typed, spaces and line ends included."""
-
-    def __init__(self, **options: Any) -> None:
-        widget = forms.Textarea(attrs={"rows": 1, "cols": 18, "placeholder": "value", "spellcheck": "false"})
-        super().__init__(**{**options, "strip": False, "widget": widget, "label_suffix": ""})
-
-    def to_python(self, value: Any) -> Any:
-        """The text with line ends as the rest of the world has them; browsers send others."""
-        text = super().to_python(value)
-        return text.replace("\r\n", "\n") if isinstance(text, str) else text
-
-
-class KeyField(forms.CharField):
-    """A parameter's name."""
-
-    def __init__(self, **options: Any) -> None:
-        widget = forms.TextInput(attrs={"size": 18, "placeholder": "name", "spellcheck": "false"})
-        super().__init__(**{**options, "widget": widget})
+_GONE = {"program": "not registered", "child_program": "not registered", "pool": "does not exist"}
+"""What is said of a stored value that is no longer among the choices."""
 
 
 if TYPE_CHECKING:
@@ -106,6 +47,23 @@ class StepForm(FormBase):
         label="Step", min_value=0, help_text="Its number.", widget=AdminIntegerFieldWidget(attrs={"size": 6})
     )
     depends_on = DependsField(label="Waits for")
+    pool = forms.CharField(
+        required=False, max_length=256, widget=forms.Select, help_text="Its tasks share the pool's slots."
+    )
+    child_program = forms.CharField(
+        required=False,
+        max_length=256,
+        widget=forms.Select(attrs={"class": "flower-program"}),
+        help_text="Runs once for each child that the step adds.",
+    )
+    max_concurrency = forms.IntegerField(
+        label="Children at once",
+        required=False,
+        min_value=1,
+        max_value=2**31 - 1,
+        help_text="Empty: as many as there are worker processes.",
+        widget=AdminIntegerFieldWidget,
+    )
     parameters = StrictJSONField(
         only_objects=True,
         label="More parameters",
@@ -119,24 +77,31 @@ class StepForm(FormBase):
         field_classes = {f"param{n}_key": KeyField for n in PAIRS} | {f"param{n}_value": ValueField for n in PAIRS}
         labels = {
             "task_priority": "Priority",
+            "exit_on_failed": "Fails with a child",
             **{f"param{n}_key": f"Parameter {n}" for n in PAIRS},
             **{f"param{n}_value": "=" for n in PAIRS},
         }
+        help_texts = {"exit_on_failed": "And its siblings stop; else a failed child is passed over."}
 
-    def __init__(self, *args: Any, program_choices: Iterable[programs.Choice] = (), **options: Any) -> None:
+    def __init__(
+        self, *args: Any, choices: Mapping[str, Sequence[programs.Choice]] | None = None, **options: Any
+    ) -> None:
         super().__init__(*args, **options)
-        known = list(program_choices)
-        stored = self.instance.program
-        names = {name for name, _ in known} | {
-            name for _, group in known if isinstance(group, list) for name, _ in group
-        }
-        if stored and stored not in names:
-            known.append((stored, f"{stored} (not registered)"))
-        widget = self.fields["program"].widget
-        if isinstance(widget, forms.Select):
-            widget.choices = known
+        for name, known in (choices or {}).items():
+            self._choose(name, known)
         self.stored = self.instance.all_parameters
         self._mask()
+
+    def _choose(self, name: str, known: Sequence[programs.Choice]) -> None:
+        """Offer what there is, and what is stored even if it is gone."""
+        stored = getattr(self.instance, name)
+        names = {value for value, _ in known} | {
+            value for _, group in known if isinstance(group, list) for value, _ in group
+        }
+        gone = [(stored, f"{stored} ({_GONE[name]})")] if stored and stored not in names else []
+        widget = self.fields[name].widget
+        if isinstance(widget, forms.Select):
+            widget.choices = [*known, *gone]
 
     def _mask(self) -> None:
         """Show secret-looking values masked; they keep what is stored unless they are typed anew."""
@@ -194,6 +159,16 @@ class StepForm(FormBase):
         return next((f"param{number}_key" for number, given in pairs.items() if not given), "parameters")
 
 
+def _choices() -> dict[str, list[programs.Choice]]:
+    """Options of the selects of every step, made once."""
+    pools: list[programs.Choice] = [(pool.name, f"{pool.name} ({pool.slots} slots)") for pool in Pool.objects.all()]
+    return {
+        "program": programs.choices(),
+        "child_program": programs.choices("none"),
+        "pool": [("", "none"), *pools],
+    }
+
+
 class StepFormSet(FormSetBase):
     """The steps of one workflow, checked together as a plan."""
 
@@ -204,7 +179,8 @@ class StepFormSet(FormSetBase):
         steps = options.pop("queryset", TaskDefinition.objects.all())
         name = self.instance.task_id
         options["queryset"] = (steps.filter(task_id=name) if name else steps.none()).order_by("task_seq")
-        options["form_kwargs"] = {"program_choices": programs.choices(), **options.get("form_kwargs", {})}
+        options["form_kwargs"] = {"choices": _choices(), **options.get("form_kwargs", {})}
+        self._header_refused = False
         super().__init__(*args, **options)
 
     @classmethod
@@ -230,11 +206,25 @@ class StepFormSet(FormSetBase):
             return
         rows.sort(key=lambda form: form.cleaned_data["task_seq"])
         by_seq = {form.cleaned_data["task_seq"]: form for form in rows}
-        for problem in self._plan(by_seq).problems():
+        plan = self._plan(by_seq)
+        for problem in [*plan.problems(), *pool_problems(plan)]:
             if problem.seq in by_seq:
                 by_seq[problem.seq].refuse(problem)
             elif problem.field != "task_id":
-                self._non_form_errors.extend(self.error_class([problem.message]))  # type: ignore[attr-defined]
+                self._refuse(problem)
+
+    def _refuse(self, problem: Problem) -> None:
+        """Show what is wrong with the workflow as a whole at the field of its header, or above the steps."""
+        header: forms.BaseForm | None = getattr(self.instance, "header", None)
+        if header is not None and problem.field in header.fields:
+            header.add_error(problem.field, problem.message)
+            self._header_refused = True
+        else:
+            self._non_form_errors.extend(self.error_class([problem.message]))  # type: ignore[attr-defined]
+
+    def is_valid(self) -> bool:
+        """Whether the steps, and the header with them, may be saved."""
+        return super().is_valid() and not self._header_refused
 
     def _twice(self, rows: Iterable[StepForm]) -> bool:
         seen: set[int] = set()
@@ -251,7 +241,8 @@ class StepFormSet(FormSetBase):
         """The submitted rows as a plan; a step that names no dependencies waits for the row before it."""
         befores = [None, *by_seq]
         nodes = (form.instance.node(before) for form, before in zip(by_seq.values(), befores, strict=False))
-        return Plan(self.instance.task_id or "this workflow", tuple(nodes))
+        settings = {name: getattr(self.instance, name) for name in ("max_active_flows", "unique", "entrance")}
+        return Plan(self.instance.task_id or "this workflow", tuple(nodes), **settings)
 
     def save_new(self, form: StepForm, commit: bool = True) -> TaskDefinition:
         """A new step belongs to this workflow."""
@@ -310,10 +301,16 @@ class StepInline(InlineBase):
             },
         ),
         (
-            "More: JSON parameters, queue, retries, time limit, name, merge",
+            "More: JSON parameters, queue, pool, retries, time limit, name, merge, children",
             {
                 "classes": ["collapse"],
-                "fields": ["parameters", ("queue", "max_retries", "retry_delay", "time_limit"), ("name", "merge")],
+                "fields": [
+                    "parameters",
+                    ("queue", "pool"),
+                    ("max_retries", "retry_delay", "time_limit"),
+                    ("name", "merge"),
+                    ("child_program", "max_concurrency", "exit_on_failed"),
+                ],
             },
         ),
     ]

@@ -8,6 +8,7 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.response import TemplateResponse
+from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from flowerapp.admin import show
@@ -18,14 +19,36 @@ from flowerapp.models import Task
 from flowerapp.states import Status
 
 
+class KindFilter(admin.SimpleListFilter):
+    """Steps, children, or the children of one task."""
+
+    title = "kind"
+    parameter_name = "parent_seq"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        """The two kinds, and the one parent whose children are looked at."""
+        kinds = [("none", "steps"), ("any", "children")]
+        return kinds if self._parent() is None else [*kinds, (str(self.value()), f"children of task {self._parent()}")]
+
+    def _parent(self) -> int | None:
+        text = str(self.value())
+        return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Rows of that kind."""
+        if self.value() in ("none", "any"):
+            return queryset.filter(parent_seq__isnull=self.value() == "none")
+        return queryset if self._parent() is None else queryset.filter(parent_seq=self._parent())
+
+
 @admin.register(Task)
 class TaskAdmin(VerbAdmin):
     """Tasks, read-only, with verbs."""
 
     verbs = TASK_VERBS
-    list_display = ["seq", "program", "state", "flow", "workflow", "took", "attempt", "queue", "error_line"]
+    list_display = ["seq", "runs", "state", "flow", "workflow", "took", "attempt", "queue", "error_line"]
     list_display_links = None
-    list_filter = [StatusFilter, WorkflowFilter]
+    list_filter = [StatusFilter, KindFilter, WorkflowFilter]
     search_fields = ["task_flow_id__startswith", "program__icontains"]
     search_help_text = "Start of a flow's id, or part of a program's name"
     show_full_result_count = False
@@ -51,6 +74,14 @@ class TaskAdmin(VerbAdmin):
         """Link to the page."""
         return show.link(show.task_url(obj.pk), obj.task_exec_seq)
 
+    @admin.display(description="program", ordering="program")
+    def runs(self, obj: Task) -> SafeString | str:
+        """Program, and of a child what it is to its parent."""
+        child = show.child(obj)
+        return (
+            format_html('{}<br><small class="flower-nowrap">{}</small>', obj.program, child) if child else obj.program
+        )
+
     @admin.display(description="status", ordering="exec_status")
     def state(self, obj: Task) -> SafeString:
         """Badge."""
@@ -73,9 +104,10 @@ class TaskAdmin(VerbAdmin):
         return "" if obj.status is Status.WAIT else show.duration(obj.started_ts, end)
 
     @admin.display(description="error")
-    def error_line(self, obj: Task) -> str:
+    def error_line(self, obj: Task) -> SafeString | str:
         """Start of the error."""
-        return obj.error.partition("\n")[0][:120]
+        line = obj.error.partition("\n")[0][:120]
+        return format_html('<span class="flower-error-line">{}</span>', line) if line else ""
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

@@ -10,6 +10,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.views.main import ChangeList
+from django.contrib.admin.widgets import AdminIntegerFieldWidget
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import IntegrityError
@@ -18,14 +19,14 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
-from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from flowerapp import engine, values
 from flowerapp.admin import programs, show
 from flowerapp.admin.forms import RegisterForm
 from flowerapp.admin.steps import StepInline, editable_steps
-from flowerapp.exceptions import FlowerError, InvalidPlanError
+from flowerapp.engine.registering import pool_problems
+from flowerapp.exceptions import FlowerError, InvalidPlanError, UnknownWorkflowError
 from flowerapp.models import Flow, TaskDefinition, Workflow
 from flowerapp.plan import name_problems
 from flowerapp.states import Status
@@ -41,13 +42,36 @@ else:
 
 
 class WorkflowForm(FormBase):
-    """Name and description."""
+    """Name, description, limits and entrance; that the entrance is a step is checked with the steps."""
+
+    max_active_flows = forms.IntegerField(
+        label="Flows at once",
+        required=False,
+        min_value=1,
+        max_value=2**31 - 1,
+        help_text="The others wait. Empty for no limit.",
+        widget=AdminIntegerFieldWidget,
+    )
 
     class Meta:
         model = Workflow
-        fields = ["task_id", "description"]
-        labels = {"task_id": "Name"}
+        fields = ["task_id", "description", "max_active_flows", "unique", "entrance"]
+        labels = {"task_id": "Name", "max_active_flows": "Flows at once", "entrance": "Start at step"}
+        help_texts = {"entrance": "Its number. Empty for the beginning; who registers a flow may choose another."}
         widgets = {"description": forms.Textarea(attrs={"rows": 2, "cols": 80})}
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.instance.header = self  # type: ignore[attr-defined]  # for the formset, which checks both as one plan
+
+    def clean_entrance(self) -> int | None:
+        """A stored step, where the steps are not edited with the header."""
+        entrance: int | None = self.cleaned_data.get("entrance")
+        if entrance is None or "steps-TOTAL_FORMS" in self.data:
+            return entrance
+        if not TaskDefinition.objects.filter(task_id=self.instance.task_id, task_seq=entrance).exists():
+            raise ValidationError(f"{entrance} is not a step of this workflow")
+        return entrance
 
     def clean_task_id(self) -> str:
         """A name that is good for URLs, and is not taken by steps written by SQL."""
@@ -103,7 +127,7 @@ class WorkflowAdmin(Base):
 
     form = WorkflowForm
     inlines = [StepInline]
-    fields = ["task_id", "description"]
+    fields = ["task_id", "description", "max_active_flows", "unique", "entrance"]
     list_display = ["task_id", "description", "step_count", "flows", "run"]
     search_fields = ["task_id"]
     sortable_by = ["task_id"]
@@ -129,6 +153,10 @@ class WorkflowAdmin(Base):
         """A workflow keeps its name: flows and steps know it by that."""
         return ["task_id"] if obj is not None else []
 
+    def has_change_permission(self, request: HttpRequest, obj: Workflow | None = None) -> bool:
+        """With Django's permission, and only what people define."""
+        return super().has_change_permission(request, obj) and not (obj and obj.source)
+
     def get_inline_instances(self, request: HttpRequest, obj: Workflow | None = None) -> list[Any]:
         """The editor of steps, for who may edit and while one form can hold them; else they are listed."""
         return super().get_inline_instances(request, obj) if self._editable(request, obj) else []
@@ -153,7 +181,7 @@ class WorkflowAdmin(Base):
             " ",
             '<a href="{}" class="flower-nowrap">{} {}</a>',
             (
-                (flows_url(obj.task_id, status), count, show.badge(status))
+                (show.flows_url(obj.task_id, status), count, show.badge(status))
                 for status, count in sorted(obj.open_flows.items())
             ),
         )
@@ -179,15 +207,26 @@ class WorkflowAdmin(Base):
         if found is not None:
             extra |= {
                 "register_url": register_url(found.task_id) if request.user.has_perm(REGISTER) else "",
-                "flows_url": flows_url(found.task_id),
+                "flows_url": show.flows_url(found.task_id),
             }
             if not self._editable(request, found):
                 extra |= self._listed(found)
         try:
-            return super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
+            answer = super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
         except IntegrityError:
             messages.error(request, "somebody else changed this workflow at the same time; nothing was saved")
             return HttpResponseRedirect(request.path)
+        except FlowerError as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(request.path)
+        if name is not None and isinstance(answer, HttpResponseRedirect):
+            engine.admit_flows(name)
+        return answer
+
+    def save_model(self, request: HttpRequest, obj: Workflow, form: Any, change: bool) -> None:
+        """Write the header, unless a class has come to define the workflow meanwhile."""
+        engine.may_change(obj.task_id)
+        super().save_model(request, obj, form, change)
 
     def _listed(self, obj: Workflow) -> dict[str, Any]:
         steps = self._steps(obj)
@@ -205,10 +244,19 @@ class WorkflowAdmin(Base):
         listed = [f"workflow {name}" for name in names] + [f"step {step}" for step in steps[:200]]
         return listed, {"workflows": len(names), "steps": steps.count()}, set(), []
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Django's question; what is gone meanwhile is told on the list."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except UnknownWorkflowError as error:
+            messages.error(request, str(error))
+            return HttpResponseRedirect(reverse("admin:flowerapp_workflow_changelist"))
+
     def delete_model(self, request: HttpRequest, obj: Workflow) -> None:
         """Delete the steps and the header."""
-        self._steps(obj).delete()
-        Workflow.objects.filter(pk=obj.task_id).delete()
+        engine.undefine(obj.task_id)
 
     # Registering
 
@@ -236,7 +284,8 @@ class WorkflowAdmin(Base):
             "opts": self.opts,
             "title": f"Register {task_id}",
             "task_id": task_id,
-            "problems": list(plan.problems()),
+            "problems": [*plan.problems(), *pool_problems(plan)],
+            "plan": plan,
             "form": form,
             "back": show.workflow_url(task_id),
             "media": self.media + form.media,
@@ -245,14 +294,14 @@ class WorkflowAdmin(Base):
 
     def _register(self, request: HttpRequest, task_id: str, form: RegisterForm) -> Flow | None:
         data = form.cleaned_data
-        key = data["key"]
+        key = None if data["key"] is None else f"admin:{data['key']}"
         try:
             flow = engine.register(
                 task_id,
                 input=data["input"],
                 priority=data["priority"],
                 entrance=data["entrance"],
-                idempotency_key=None if key is None else f"admin:{key}",
+                idempotency_key=key,
                 actor=request.user.get_username(),
             )
         except InvalidPlanError as error:
@@ -261,7 +310,10 @@ class WorkflowAdmin(Base):
         except FlowerError as error:
             form.add_error(None, str(error))
             return None
-        messages.success(request, f"Registered: flow {flow.pk}")
+        if flow.created or (key is not None and flow.idempotency_key == key):
+            messages.success(request, f"Registered: flow {flow.pk}")
+        else:
+            messages.warning(request, _already(flow))
         return flow
 
     class Media:
@@ -269,12 +321,15 @@ class WorkflowAdmin(Base):
         js = ["flowerapp/admin.js"]
 
 
+def _already(flow: Flow) -> str:
+    """That a flow of a unique workflow goes on, so that no other was registered."""
+    if flow.started_ts is None:
+        since = f"registered since {show.clock(flow.registered_ts)}"
+    else:
+        since = f"running since {show.clock(flow.started_ts)}"
+    return f"workflow {flow.task_id} is already {since}: nothing new was started, this is its flow"
+
+
 def register_url(task_id: str) -> str:
     """The registration page of a workflow."""
     return reverse("admin:flowerapp_workflow_register", args=[quote(task_id)])
-
-
-def flows_url(task_id: str, status: Status | None = None) -> str:
-    """The list of a workflow's flows."""
-    query = {"task_id": task_id} | ({} if status is None else {"status": str(int(status))})
-    return f"{reverse('admin:flowerapp_flow_changelist')}?{urlencode(query)}"

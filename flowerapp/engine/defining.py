@@ -8,7 +8,7 @@ from typing import Any
 from django.db import transaction
 
 from flowerapp import values
-from flowerapp.engine.admission import admit
+from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.registering import pool_problems
 from flowerapp.exceptions import (
     InvalidPlanError,
@@ -53,6 +53,7 @@ def define(
             raise StateConflictError(f"workflow {task_id!r} exists; replace it, or take another task_id")
         present.delete()
         TaskDefinition.objects.bulk_create(rows, batch_size=500)
+        transaction.on_commit(lambda: admit_flows(task_id), robust=True)
     return plan
 
 

@@ -131,6 +131,23 @@ def give_back(flow_id: str, worker: str, pid: int | None) -> None:
         have_told(flow_id)
 
 
+def give_back_of_dead(worker: str) -> int:
+    """Let others tell what processes of this host's ``worker`` had taken that are gone; the number of events."""
+    taken = Hook.objects.filter(worker=worker)
+    dead = [pid for pid in set(taken.values_list("pid", flat=True)) if not _is_alive(pid)]
+    return taken.filter(pid__in=dead).release() if dead else 0
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except OSError:  # it is somebody else's
+        return True
+    return True
+
+
 def have_told(flow_id: str) -> None:
     """On commit, let a worker tell what was written down of a flow."""
     transaction.on_commit(lambda: dispatch.tell([flow_id]), robust=True)

@@ -94,7 +94,7 @@ def register(
 
 def _running(task_id: str) -> Flow | None:
     """The flow of a unique workflow that goes on, or waits for its turn to."""
-    return Flow.objects.filter(task_id=task_id, exec_status__in=ACTIVE).order_by("registered_ts").first()
+    return Flow.objects.filter(task_id=task_id, exec_status__in=ACTIVE).order_by("-admitted", "registered_ts").first()
 
 
 def pool_problems(plan: Plan) -> list[Problem]:

@@ -67,7 +67,8 @@ class _Facts:
 
     @cached_property
     def _flows(self) -> dict[str, Flow]:
-        return Flow.objects.in_bulk({task.task_flow_id for task in self._tasks})
+        flows = Flow.objects.only("task_id", "exec_status", "held", "admitted")
+        return flows.in_bulk({task.task_flow_id for task in self._tasks})
 
     @cached_property
     def _pools(self) -> dict[str, PoolUse]:
@@ -104,7 +105,8 @@ class _Facts:
             header = Workflow.objects.filter(pk=flow.task_id).first()
             most = header and (1 if header.unique else header.max_active_flows)
             active = Flow.objects.active(flow.task_id).count()
-            self._turns[flow.task_id] = f"for its flow's turn: of {flow.task_id}, {active} of {most} flows go on"
+            how = f"of {flow.task_id}, {active} of {most} flows go on" if most else "it is just coming"
+            self._turns[flow.task_id] = f"for its flow's turn: {how}"
         return self._turns[flow.task_id]
 
     def _for_slot(self, name: str) -> str:

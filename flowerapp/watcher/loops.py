@@ -16,7 +16,7 @@ from typing import Any
 from celery.worker import state as worker_state
 from django.db import close_old_connections, connection
 
-from flowerapp import backend, canvas, conf, identity
+from flowerapp import backend, canvas, conf, engine, identity
 from flowerapp.engine.clock import database_now
 from flowerapp.models import Lease, Task, Worker
 from flowerapp.querysets import batched
@@ -130,6 +130,7 @@ class Keeper(Loop):
         self.do("record", 0, backend.record_lost)
         self.do("stop cancelled", 1, self.stop_cancelled)
         self.do("rescue own", 1, self.rescue_own)
+        self.do("give back", 1, lambda: engine.give_back_of_dead(self.worker))
 
     def hold(self) -> None:
         """Tell that messages which wait in this worker are not lost: for their rate limit, or for a free process.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -213,6 +214,19 @@ def test_what_a_killed_process_took_is_told(runner: InlineRunner, listener: List
     died_before_telling(flow, "alive")
     engine.lost(flow.pk, 1, "its process was killed", worker="alive", pid=1)
     assert listener.heard == [("task_start", 1), ("task_exit", 1)]
+
+
+def test_what_a_dead_process_of_this_worker_took_is_told(runner: InlineRunner, listener: Listener) -> None:
+    dead = subprocess.Popen(["true"])
+    dead.wait()
+    Worker.objects.create(id="alive", name="w@h", pid=1, pool="prefork", concurrency=1)
+    flow = engine.register(define({1: []}, "Noop"))
+    died_before_telling(flow, "alive")
+    assert engine.give_back_of_dead("alive") == 0
+    Hook.objects.update(pid=dead.pid)
+    assert engine.give_back_of_dead("alive") == 1
+    assert engine.tell_forgotten() == 1
+    assert listener.heard == [("task_start", 1)]
 
 
 def test_hooks_go_with_their_flow(runner: InlineRunner, listener: Listener) -> None:

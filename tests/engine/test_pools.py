@@ -305,6 +305,14 @@ def test_a_limit_that_is_raised_lets_flows_in(runner: InlineRunner) -> None:
     assert [status(flow) for flow in flows] == [FINISH] * 3
 
 
+def test_a_limit_that_is_raised_by_a_definition_acts_at_once(runner: InlineRunner) -> None:
+    name = limited(1)
+    flows = [engine.register(name) for _ in range(3)]
+    rows = [TaskDefinition(task_id=name, task_seq=1, program="Noop")]
+    engine.define(name, rows, {"max_active_flows": 3})
+    assert all(engine.get_flow(flow.pk).admitted for flow in flows)
+
+
 def test_a_unique_workflow_answers_with_the_flow_that_runs(runner: InlineRunner) -> None:
     name = limited(None, unique=True)
     first = engine.register(name)
@@ -321,6 +329,7 @@ def test_a_unique_workflow_answers_with_the_flow_that_runs(runner: InlineRunner)
     fourth = engine.register(name)
     assert fourth.created, "a failed flow does not run"
     engine.rerun(third.pk)
+    assert engine.register(name).pk == fourth.pk, "the third waits for its turn"
     runner.run()
     assert {status(flow) for flow in (first, third, fourth)} == {FINISH}
 

@@ -3,22 +3,58 @@
 from __future__ import annotations
 
 import random
+import time
 
 import pytest
 
-from flowerapp import engine
-from flowerapp.models import Flow, Task
+from flowerapp import engine, registry, signals
+from flowerapp.models import Flow, Hook, Task
 from flowerapp.states import Status
+from flowerapp.workflows import classes
 from tests.acceptance import occupancy
 from tests.acceptance.live import Live, define
 from tests.faults.support import LONG, WORKER_SECONDS, assert_sound, kill_worker, wait_finished
 from tests.ledger import LEDGER
+from tests.probe.workflows import VARIABLE, deadly
 from tests.services import until
 
 CHILDREN = 10_000 if LONG else 3_000
 FLOWS = 200
 SLOTS = 3
 IDLE_SECONDS = 0.5
+HOOK_SECONDS = 5.0
+
+
+@pytest.mark.fault("a process is killed while it tells of a transition", within=HOOK_SECONDS)
+def test_what_a_killed_process_was_telling_is_told(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event kills the process that first tells it: of eleven, eight do."""
+    monkeypatch.setattr(registry, "_programs", dict(registry._programs))
+    monkeypatch.setattr(signals, "_methods", {})
+    monkeypatch.setattr(classes, "_classes", {})
+    live.site.environment[VARIABLE] = "1"
+    live.site.start_all(2)
+    flow = deadly().register()
+    begun = time.monotonic()
+    until(lambda: "all_over" in heard(flow), 10 * HOOK_SECONDS, what=lambda: str(heard(flow)) + live.news[-3000:])
+    live.finish(flow)
+    deaths = len(list(live.site.state.glob("died *")))
+    LEDGER.recovered((time.monotonic() - begun) / deaths)
+    assert deaths == 7
+    told = heard(flow)
+    assert told[0] == "start_flow"
+    assert {name: told.count(name) for name in ("task_over", "task_all_over", "all_over")} == {
+        "task_over": 3,
+        "task_all_over": 2,
+        "all_over": 1,
+    }
+    assert not Hook.objects.exists()
+    assert_sound(flow)
+
+
+def heard(flow: Flow) -> list[str]:
+    """What the hooks have noted, each event once, in the order in which it happened."""
+    notes = engine.get_state(flow.pk).get("heard", [])
+    return [name for _, name in sorted({note[0]: note[1] for note in notes}.items())]
 
 
 def done(flow: Flow) -> int:

@@ -6,7 +6,9 @@ They are workflows only where the variable says so: their hooks cost every claim
 from __future__ import annotations
 
 import os
+import signal
 import time
+from pathlib import Path
 from typing import Any
 
 from flowerapp.engine import HookEvent
@@ -63,11 +65,68 @@ class Sleepy(Workflow):
         _note(event)
 
 
+class Deadly(Workflow):
+    """Each hook kills its process when it is first told."""
+
+    @task
+    def first(self, ctx: Context) -> None:
+        """Add a child."""
+        record(ctx)
+        ctx.add_children([1])
+
+    @first.child
+    def child(self, ctx: Context) -> None:
+        """Leave a row."""
+        record(ctx)
+
+    @task
+    def second(self, ctx: Context) -> None:
+        """Leave a row."""
+        record(ctx)
+
+    def start_flow(self, event: HookEvent) -> None:
+        """Die once."""
+        _die_once(event)
+
+    def task_start(self, event: HookEvent) -> None:
+        """Note it."""
+        _note(event)
+
+    def task_over(self, event: HookEvent) -> None:
+        """Die once."""
+        _die_once(event)
+
+    def task_all_over(self, event: HookEvent) -> None:
+        """Die once."""
+        _die_once(event)
+
+    def all_over(self, event: HookEvent) -> None:
+        """Die once."""
+        _die_once(event)
+
+
+def _die_once(event: HookEvent) -> None:
+    died = Path(os.environ["FLOWER_STATE_DIR"]) / f"died {event.id}"
+    if not died.exists():
+        died.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    _note(event)
+
+
 def _note(event: HookEvent) -> None:
     def change(state: dict[str, Any]) -> None:
         state.setdefault("heard", []).append([event.id, event.name, event.seq, event.attempt])
 
     event.change_state(change)
+
+
+def deadly() -> type[Workflow]:
+    """``Deadly`` as a workflow of this process."""
+
+    class Dying(Deadly):
+        task_id = "probe.dying"
+
+    return Dying
 
 
 def sleeping() -> type[Workflow]:
@@ -81,3 +140,4 @@ def sleeping() -> type[Workflow]:
 
 if os.environ.get(VARIABLE):
     sleeping()
+    deadly()

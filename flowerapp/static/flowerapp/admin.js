@@ -62,8 +62,10 @@
     const page = new DOMParser().parseFromString(await answer.text(), "text/html");
     const fresh = page.getElementById("flower-live");
     if (!fresh) return false;
-    const head = document.querySelector(".flower-head"), freshHead = page.querySelector(".flower-head");
-    if (head && freshHead) head.replaceWith(freshHead);
+    for (const part of [".flower-head", ".flower-notes"]) {
+      const shown = document.querySelector(part), newer = page.querySelector(part);
+      if (shown && newer && !shown.contains(document.activeElement)) shown.replaceWith(newer);
+    }
     if (!("live" in fresh.dataset)) {
       const typing = document.activeElement && document.activeElement.matches("input, textarea, select");
       if (!typing) location.reload();
