@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from flowerapp.engine.links import database_now
+from flowerapp.engine.clock import database_now
 from flowerapp.querysets import LeaseQuerySet
 from flowerapp.watcher import Watcher, loops
 
