@@ -1,1 +1,4 @@
-"""What it costs, measured on real servers: ratios within one run, for machines are noisy."""
+"""What flowerapp costs beside bare Celery, measured on real servers, in pairs within one run: machines are noisy.
+
+``python -m benchmarks [--quick] [--json]``; the page is ``docs/performance.md``.
+"""

@@ -22,6 +22,7 @@ from kombu.exceptions import BatchPublishError  # type: ignore[attr-defined] # n
 from flowerapp import conf, dispatch, engine, memory, registry
 from flowerapp.dispatch import Link, Message
 from flowerapp.exceptions import FlowerError, RetryTask
+from flowerapp.models import Worker
 from flowerapp.registry import Program
 from flowerapp.states import HIGHEST_PRIORITY
 
@@ -126,15 +127,24 @@ class Sender:
         """Send a message for each flow of which something is to be told."""
         if self.connected():
             app = app_or_default()
-            urgent = _priority(app, HIGHEST_PRIORITY)
+            options: dict[str, Any] = {"priority": _priority(app, HIGHEST_PRIORITY), "queue": _served_queue(app)}
             with app.producer_or_acquire() as producer:
                 for flow_id in flow_ids:
-                    step = app.signature(TELL, args=(flow_id,), immutable=True, serializer="json", priority=urgent)
-                    publish(step, producer)
+                    publish(
+                        app.signature(TELL, args=(flow_id,), immutable=True, serializer="json", **options), producer
+                    )
 
     def connected(self) -> bool:
         """False in a process beside a standalone server, whose broker is in that server, and after a failure."""
         return time.monotonic() >= self._away_until and memory.reachable(str(current_app.conf.broker_url))
+
+
+def _served_queue(app: Celery) -> str:
+    """The app's default queue, or one that a living worker takes from where none takes from that."""
+    default = str(app.conf.task_default_queue)
+    living = Worker.objects.living(conf.get().LEASE_SECONDS).values_list("queues", flat=True)
+    served = sorted({queue for queues in living for queue in queues})
+    return default if default in served or not served else served[0]
 
 
 def send(messages: Sequence[Message]) -> None:

@@ -21,6 +21,8 @@ class Settings:
     """Most children that a task may add."""
     CHAIN_LENGTH: int = 20
     """Most tasks in one Celery chain."""
+    PREPARE: bool = True
+    """Prepare the statements of the hot path on PostgreSQL; off behind a pooler that cannot keep them."""
     RESEND_AFTER: int = 10
     """Seconds after which a message that nobody claimed may be sent again."""
     LEASE_SECONDS: int = 15

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from flowerapp import conf, values
@@ -16,6 +17,8 @@ from flowerapp.querysets import Claim
 from flowerapp.querysets.steady import steady
 from flowerapp.states import SATISFIED, Status
 
+MOST_ITEMS = 1_000_000
+"""Items for children that are looked at in one call; an endless generator must end somewhere."""
 READ_SECONDS = 30.0
 """Seconds to go on trying to read a task's input while the database is away."""
 
@@ -53,23 +56,62 @@ def output_of(flow_id: str, step: int | str) -> Any:
     return found[0].output
 
 
-def children_of(items: Iterable[Any], first: int = 0) -> list[Child]:
-    """The children for ``items``, or for pairs of id and item: one for each item, or for each id, with a list of items.
+class Added:
+    """The children that a program has added so far."""
 
-    Raises InvalidValueError for what is not JSON, and for an id that is neither text nor a whole number.
-    """
-    given = list(items)
-    if not (given and all(isinstance(each, tuple) and len(each) == 2 for each in given)):
-        return [Child(index, values.check(item, f"item {index}")) for index, item in enumerate(given, start=first)]
-    groups: dict[tuple[type, Any], list[Any]] = {}
-    for child_id, item in given:
-        if type(child_id) not in (int, str):
-            raise InvalidValueError(f"{child_id!r} is no id of a child; use text or a whole number")
-        groups.setdefault((type(child_id), child_id), []).append(item)
-    return [
-        Child(values.check(child_id, "id of a child"), values.check(under, f"items of child {child_id!r}"))
-        for (_, child_id), under in groups.items()
-    ]
+    def __init__(self) -> None:
+        self.children: list[Child] = []
+        self._places: dict[tuple[type, Any], int] = {}
+
+    def add(self, items: Iterable[Any]) -> None:
+        """Add a child for each item, or for each id of pairs or of a dict; nothing is added where it raises.
+
+        Raises InvalidValueError for too many, for what is not JSON, and for an id that is neither text nor a whole
+        number.
+        """
+        given = _listed(items)
+        pairs = bool(given) and all(isinstance(each, tuple) and len(each) == 2 for each in given)
+        checked = (
+            [_checked(*each) for each in given] if pairs else [(None, values.check(each, "item")) for each in given]
+        )
+        fresh = len({key for key, _ in checked if key not in self._places}) if pairs else len(checked)
+        if len(self.children) + fresh > conf.get().MAX_CHILDREN:
+            raise _too_many()
+        for key, item in checked:
+            self._put(key, item)
+
+    def _put(self, key: tuple[type, Any] | None, item: Any) -> None:
+        place = len(self.children)
+        if key is None:
+            self.children.append(Child(place, item))
+        elif key in self._places:
+            self.children[self._places[key]].item.append(item)
+        else:
+            self._places[key] = place
+            self.children.append(Child(key[1], [item]))
+
+
+def _listed(items: Iterable[Any]) -> list[Any]:
+    if isinstance(items, (str, bytes)):
+        raise InvalidValueError("children are added as a list of items, not as a text; write [text] for a single one")
+    given = list(islice(items.items() if isinstance(items, Mapping) else items, MOST_ITEMS + 1))
+    if len(given) > MOST_ITEMS:
+        raise _too_many()
+    return given
+
+
+def _checked(child_id: Any, item: Any) -> tuple[tuple[type, Any], Any]:
+    if type(child_id) not in (int, str):
+        raise InvalidValueError(f"{child_id!r} is no id of a child; use text or a whole number")
+    values.check(child_id, "id of a child")
+    return (type(child_id), child_id), values.check(item, f"an item of child {child_id!r}")
+
+
+def _too_many() -> InvalidValueError:
+    most = conf.get().MAX_CHILDREN
+    return InvalidValueError(
+        f"over {most:,} children (FLOWER['MAX_CHILDREN']); give each several items, as a list or under one id"
+    )
 
 
 @dataclass(frozen=True)
@@ -77,8 +119,8 @@ class Context:
     """One attempt, as its program sees it; see ``registry.Context``."""
 
     claim: Claim
-    children: list[Child] = field(default_factory=list, repr=False)
-    """What the program has added so far."""
+    added: Added = field(default_factory=Added, repr=False)
+    """The children that the program has added so far."""
 
     @property
     def flow_id(self) -> str:
@@ -150,13 +192,7 @@ class Context:
             raise FlowerError("a child cannot add children; let its parent add them all")
         if not self.claim.child_program:
             raise FlowerError(f"step {self.task_seq} of {self.task_id!r} has no child_program; set one to add children")
-        self.children.extend(children_of(items, len(self.children)))
-        most = conf.get().MAX_CHILDREN
-        if len(self.children) > most:
-            raise InvalidValueError(
-                f"{len(self.children):,} children; the limit is {most:,} (FLOWER['MAX_CHILDREN']). "
-                "Give each several items, as a list or under one id"
-            )
+        self.added.add(items)
 
     def log(self, message: str) -> None:
         """Write a line to the task's log."""

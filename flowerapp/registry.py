@@ -91,7 +91,7 @@ class Context(Protocol):
         """What a child's parent calls it; None for a step."""
 
     def add_children(self, items: Iterable[Any]) -> None:
-        """Let the step's child program run for each of ``items``, or for each id of the pairs ``(id, item)``.
+        """Let the step's child program run for each of ``items``, or for each id of pairs ``(id, item)`` or of a dict.
 
         A child's ``input`` is its item, or with ids the list of the items under its id. They are written when the
         program has succeeded, and the output of the task is the list of theirs, in order. Raises FlowerError where

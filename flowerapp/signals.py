@@ -6,6 +6,7 @@ is called with an ``event`` (``flowerapp.engine.HookEvent``), at least once.
 
 from __future__ import annotations
 
+from asyncio import CancelledError
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -45,6 +46,9 @@ HOOKS: dict[str, Signal] = {
 }
 """What code may hear of, by name."""
 
+ERRORS = (Exception, SystemExit, CancelledError)
+"""What a listener or a program may raise that is its own fault."""
+
 _methods: dict[tuple[str, str], Listener] = {}
 
 
@@ -60,13 +64,17 @@ def wanted(hook: str, task_id: str | None = None) -> bool:
     return (hook, task_id) in _methods if task_id is not None else any(each == hook for each, _ in _methods)
 
 
-def tell(hook: str, task_id: str, event: Any) -> Iterator[Exception]:
+def tell(hook: str, task_id: str, event: Any) -> Iterator[BaseException]:
     """Call all listeners; the errors that they raise."""
     method = _methods.get((hook, task_id))
     if method is not None:
         try:
             method(event)
-        except Exception as error:
+        except ERRORS as error:
             yield error
-    answers = HOOKS[hook].send_robust(sender=None, event=event)
-    yield from (answer for _, answer in answers if isinstance(answer, Exception))
+    try:
+        answers = HOOKS[hook].send_robust(sender=None, event=event)
+    except ERRORS as error:
+        yield error
+    else:
+        yield from (answer for _, answer in answers if isinstance(answer, Exception))

@@ -75,7 +75,7 @@ TRANSITIONS: dict[str, Transition] = {
     "skip": _verb(Status.WAIT, Status.SUSPEND, to=Status.IGNORE),
     "cancel": _verb(Status.WAIT, Status.RUNNING, Status.SUSPEND, to=Status.IGNORE),
     "change": _verb(Status.WAIT, Status.SUSPEND, to=None),
-    "rerun": _verb(Status.FINISH, Status.SUSPEND, Status.IGNORE, to=Status.WAIT),
+    "rerun": _verb(Status.WAIT, Status.FINISH, Status.SUSPEND, Status.IGNORE, to=Status.WAIT),
 }
 """Verb → where a task may start and where it leads. ``wake`` and ``settle`` want a parked task, ``give_up`` one that is
 parked for its children, ``reopen`` one that has some."""

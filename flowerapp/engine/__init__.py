@@ -8,10 +8,11 @@ rows that others inserted.
 
 from flowerapp.engine.admission import admit, admit_all, admit_flows
 from flowerapp.engine.adoption import adopt
-from flowerapp.engine.attempts import look_again, perform, run, use_end_notice, use_performer
+from flowerapp.engine.attempts import look_again, perform, run, use_performer
 from flowerapp.engine.defining import define, delete_pool, may_change, set_pool, undefine
+from flowerapp.engine.ending import use_end_notice
 from flowerapp.engine.hooks import HookEvent, give_back_of_dead, tell, tell_forgotten
-from flowerapp.engine.links import gather_all, settle
+from flowerapp.engine.links import gather_all, give_turns, settle
 from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend, wake
 from flowerapp.engine.outcomes import REFUSED, Outcome, failed, finished, lost, refused, timed_out
 from flowerapp.engine.registering import plan_of, register, uuid7
@@ -42,6 +43,7 @@ __all__ = [
     "get_state",
     "get_task",
     "give_back_of_dead",
+    "give_turns",
     "hand_over",
     "look_again",
     "lost",

@@ -24,7 +24,7 @@ def _admit_tasks(pool: str) -> int:
         return 0
     with transaction.atomic():
         slots = Pool.objects.slots(pool)
-        free = slots - Task.objects.holding(pool).count()
+        free = slots - Task.objects.slots_held(pool)
         messages = Task.objects.admit(pool, free) if free > 0 else []
         send_on_commit(messages)
     return len(messages)
@@ -48,6 +48,6 @@ def admit_flows(task_id: str) -> int:
 
 def admit_all() -> int:
     """Let in whatever a free place waits for: for the leader; the number of tasks and flows."""
-    pools = Task.objects.waiting_for().order_by().values_list("pool", flat=True).distinct()
+    pools = Pool.objects.values_list("pk", flat=True)
     workflows = Flow.objects.waiting().order_by().values_list("task_id", flat=True).distinct()
     return sum(admit_flows(task_id) for task_id in list(workflows)) + admit(list(pools))

@@ -13,7 +13,7 @@ from flowerapp.engine.clock import database_now
 from flowerapp.engine.links import by_seq, store_links
 from flowerapp.engine.registering import options_of
 from flowerapp.exceptions import InvalidPlanError
-from flowerapp.models import Event, Flow, Task, TaskDefinition
+from flowerapp.models import Event, Flow, Task, TaskDefinition, Workflow
 from flowerapp.plan import Node, node_problems
 from flowerapp.querysets.steady import one_by_one
 from flowerapp.states import SATISFIED, Status
@@ -38,9 +38,18 @@ def _adopt(flow_id: str) -> int:
         return 0
     flow, _ = Flow.objects.get_or_create(
         task_flow_id=flow_id,
-        defaults={"task_id": new[0].task_id, "task_priority": 0, "registered_by": "", "exec_status": Status.WAIT},
+        defaults={
+            "task_id": new[0].task_id,
+            "task_priority": 0,
+            "registered_by": "",
+            "exec_status": Status.WAIT,
+            **_limits(new[0].task_id),
+        },
     )
     Flow.objects.for_update(flow_id)
+    if Task.objects.filter(task_flow_id=flow_id).count() != len(tasks):  # some came while we waited for the locks
+        transaction.set_rollback(True)
+        return 0
     stuck = graph.unreachable({task.task_exec_seq: task.depends_on or _waits_for(task) for task in tasks})
     known = set(by_seq(tasks)) - stuck
     plans = {task_id: _nodes(task_id) for task_id in {task.task_id for task in new}}
@@ -54,6 +63,11 @@ def _adopt(flow_id: str) -> int:
     if changed:
         store_links(flow, tasks)
     return adopted
+
+
+def _limits(task_id: str) -> dict[str, bool]:
+    limited = Workflow.objects.limit(task_id) is not None
+    return {"limited": limited, "admitted": not limited}
 
 
 def _nodes(task_id: str) -> dict[int, Node]:
@@ -86,7 +100,11 @@ def _take_over(task: Task, node: Node | None, error: str) -> bool:
     if task.registered_ts is None:
         moved["registered_ts"] = database_now()
     if not error and node is not None:
-        moved |= options_of(node, 0) | {"parameters": task.parameters or {}, "task_priority": task.task_priority}
+        moved |= options_of(node, 0) | {
+            "admitted": not node.pool,
+            "parameters": task.parameters or {},
+            "task_priority": task.task_priority,
+        }
     if task.exec_status not in SATISFIED:
         moved["exec_status"] = Status.SUSPEND if error else Status.WAIT
         moved["suspended_ts"] = (task.suspended_ts or database_now()) if error else None

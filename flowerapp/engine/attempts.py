@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import time
-from asyncio import CancelledError
 from collections.abc import Callable
 
 from django.db import transaction
@@ -13,6 +12,7 @@ from django.db import transaction
 from flowerapp import conf, identity, registry, signals, values
 from flowerapp.context import Context
 from flowerapp.engine import hooks
+from flowerapp.engine.ending import told_to_end
 from flowerapp.engine.outcomes import PATIENCE, Outcome, added_children, finished, lost, went_wrong
 from flowerapp.models import Task, Worker
 from flowerapp.querysets import Claim
@@ -76,12 +76,13 @@ def perform(claim: Claim) -> Outcome:
     context = Context(claim)
     try:
         output = _call(claim, context)
-    except (Exception, SystemExit, CancelledError) as error:
-        if _told_to_end():
+    except signals.ERRORS as error:
+        if told_to_end():
             return _interrupted(claim)
         outcome = went_wrong(claim, error)
     else:
-        outcome = added_children(claim, context.children) if context.children else finished(claim, output)
+        added = context.added.children
+        outcome = added_children(claim, added) if added else finished(claim, output)
     if hooks.heard(claim.task_id, *signals.HOOKS):
         hooks.tell_quietly(claim.flow_id)
     return outcome
@@ -91,19 +92,6 @@ def _interrupted(claim: Claim) -> Outcome:
     """This process was told to end, so the error is not the program's: another process may start the task."""
     reason = "its process was told to end"
     return lost(claim.flow_id, claim.seq, reason, worker=identity.worker(), pid=os.getpid())
-
-
-def _never() -> bool:
-    return False
-
-
-_told_to_end: Callable[[], bool] = _never
-
-
-def use_end_notice(told_to_end: Callable[[], bool]) -> None:
-    """Let ``told_to_end`` say whether this process has been told to end, which interrupts the program it runs."""
-    global _told_to_end
-    _told_to_end = told_to_end
 
 
 _performer: Callable[[Claim], Outcome] = perform

@@ -1,7 +1,8 @@
 """What code hears of: written down with the transition, told after it, and told again if the teller died meanwhile.
 
-A process that runs a program tells by itself: the start before the program begins, the end before what follows is sent,
-so that those who listen hear things in the order of the flow. What other processes record is told by a worker.
+A process that runs a program tells by itself: the start before the program begins, the end before it sends the tasks
+that follow, so that those who listen hear a chain in its order. Tasks that are let in because the end freed a place may
+start before. What other processes record is told by a worker.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Any
 from django.db import transaction
 
 from flowerapp import conf, dispatch, identity, signals, values
+from flowerapp.engine.ending import told_to_end
 from flowerapp.engine.state import State, change_state, get_state
 from flowerapp.models import Event, Flow, Hook, Task, Worker
 
@@ -114,6 +116,8 @@ def _tell_one(hook: Hook, task_id: str) -> None:
         ts=hook.ts,
     )
     errors = list(signals.tell(hook.event, task_id, event))
+    if told_to_end() and any(isinstance(error, SystemExit) for error in errors):
+        raise SystemExit
     with transaction.atomic():
         for error in errors:
             logger.error("hook %s of flow %s failed", hook.event, hook.task_flow_id, exc_info=error)

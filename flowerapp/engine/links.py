@@ -18,12 +18,21 @@ from flowerapp.states import OPEN, Status
 
 
 def lock(flow_id: str) -> tuple[Flow, list[Task]]:
-    """All rows of a flow, locked in the one order: tasks by seq, then the flow."""
-    tasks = Task.objects.for_update(flow_id)
-    flow = Flow.objects.for_update(flow_id)
-    if flow is None:
-        raise UnknownFlowError(f"there is no flow {flow_id!r}")
-    return flow, tasks
+    """All rows of a flow, locked in the one order: tasks, then the flow. In a transaction.
+
+    Children may be added while we wait for the first locks, and are not among what those returned: then all locks are
+    given back and taken anew. With the flow locked, nobody adds any.
+    """
+    while True:
+        before = transaction.savepoint()
+        tasks = Task.objects.for_update(flow_id)
+        flow = Flow.objects.for_update(flow_id)
+        if flow is None:
+            raise UnknownFlowError(f"there is no flow {flow_id!r}")
+        if Task.objects.filter(task_flow_id=flow_id).count() == len(tasks):
+            transaction.savepoint_commit(before)
+            return flow, tasks
+        transaction.savepoint_rollback(before)
 
 
 def by_seq(tasks: Sequence[Task]) -> dict[int, Task]:
@@ -59,7 +68,7 @@ def _set_turns(tasks: Iterable[Task], named: Mapping[int, Task]) -> None:
         if task.parent_seq is not None and not task.failed:
             siblings.setdefault(task.parent_seq, []).append(task)
     for parent_seq, family in siblings.items():
-        at_once = named[parent_seq].max_concurrency or len(family)
+        at_once = children.at_once(named[parent_seq])
         family.sort(key=lambda task: (task.status is not Status.RUNNING, task.sent_ts is None, task.child_index))
         for task in family[at_once:]:
             task.pending = 1
@@ -130,5 +139,20 @@ def gather_all(flow_id: str | None = None, *, most: int = 100) -> int:
     found = list(waiting.values_list("task_flow_id", "task_id", "task_exec_seq")[:most])
     for place, task_id, seq in found:
         send(follow_up(place, task_id, Finished(parents=(seq,))))
-        hooks.have_told(place)
+        if hooks.heard(task_id, "task_all_over", "all_over"):
+            hooks.have_told(place)
     return len(found)
+
+
+def give_turns(places: Iterable[tuple[str, str, int]]) -> int:
+    """Let children run for whom there is room and whose turn got lost; ``places`` are those of their parents.
+
+    Whoever ends passes by a sibling that is just locked, for example by an operator's verb.
+    """
+    count = 0
+    for flow_id, task_id, seq in places:
+        with transaction.atomic():
+            given = children.give_turns(flow_id, seq)
+        send(follow_up(flow_id, task_id, given))
+        count += len(given.released)
+    return count

@@ -12,7 +12,7 @@ from flowerapp.context import input_of
 from flowerapp.engine import children, hooks
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.links import by_seq, follow_up, lock, settle, store_links
-from flowerapp.engine.registering import options_of, plan_of
+from flowerapp.engine.registering import options_of, plan_of, pool_problems
 from flowerapp.engine.sending import send, send_released
 from flowerapp.exceptions import InvalidPlanError, StateConflictError, UnknownFlowError, UnknownTaskError
 from flowerapp.models import Event, Flow, Task
@@ -61,14 +61,12 @@ def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
     """Let a held flow go on, and send what is ready. Raises StateConflictError if it is not held."""
     get_flow(flow_id)
     with transaction.atomic():
-        flow, _ = lock(flow_id)
+        flow, tasks = lock(flow_id)
         Task.objects.ask_anew(flow_id)
         if not Flow.objects.release(flow_id):
             raise StateConflictError(_not_held(flow))
-        settle(flow_id)
         Event.objects.record("resume", flow_id, actor=actor, reason=why)
-        send_released(flow_id)
-    _free_places(flow)
+        store_links(flow, tasks)
     return get_flow(flow_id)
 
 
@@ -93,7 +91,8 @@ def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: st
         else:
             done = Task.objects.settle(flow_id, seq, ends_with)
             moved = done is not None
-            if done and done.ended and hooks.record(task_id, flow_id, None, ["all_over"]):
+            names = ["task_over", "task_all_over", *(["all_over"] if done and done.ended else [])]
+            if done and hooks.record(task_id, flow_id, seq, names):
                 hooks.have_told(flow_id)
         if not moved:
             raise StateConflictError(f"task {seq} of flow {flow_id} is not parked")
@@ -220,7 +219,7 @@ def rerun(
         again = set() if all_tasks else affected if from_seq is None else {from_seq}
         tasks, affected = _with_children(flow, tasks, affected, again)
         reset = [task for task in tasks if task.task_exec_seq in affected]
-        moved = Task.objects.rerun(flow_id, [task.task_exec_seq for task in reset if task.status is not Status.WAIT])
+        moved = Task.objects.rerun(flow_id, [task.task_exec_seq for task in reset if _has_begun(task)])
         for task in reset:
             task.exec_status, task.children, task.parked = Status.WAIT, 0, False
         if refresh:
@@ -236,6 +235,11 @@ def rerun(
         Event.objects.record("rerun", flow_id, from_seq, actor=actor, reason=why, details=told)
         store_links(flow, tasks)
     return get_flow(flow_id)
+
+
+def _has_begun(task: Task) -> bool:
+    """Whether there is anything to reset: a task that only waits for others stays as it is."""
+    return task.status is not Status.WAIT or task.attempt > 0
 
 
 def _must_fit(seq: int, task: Task, workflow: str) -> None:
@@ -295,14 +299,19 @@ def _with_children(
 
 def _refresh(flow: Flow, tasks: Sequence[Task]) -> None:
     """Take the definition's present state for these tasks; steps that are gone from it stay as they are."""
-    nodes = {node.seq: node for node in plan_of(flow.task_id).nodes}
+    plan = plan_of(flow.task_id)
+    nodes = {node.seq: node for node in plan.nodes}
+    seqs = {task.task_seq for task in tasks}
+    problems = [problem for seq in sorted(seqs & set(nodes)) for problem in node_problems(nodes[seq])]
+    problems += [problem for problem in pool_problems(plan) if problem.seq in seqs]
+    if problems:
+        raise InvalidPlanError(problems, flow.task_id)
     for task in tasks:
         if node := nodes.get(task.task_seq):
-            if problems := list(node_problems(node)):
-                raise InvalidPlanError(problems, flow.task_id)
             options = options_of(node, flow.task_priority)
             if task.parent_seq is not None:
-                options = {"program": node.child_program, "max_retries": node.max_retries}
+                options = children.options_of(options)
+            options["admitted"] = not options["pool"]
             for name, value in options.items():
                 setattr(task, name, value)
             Task.objects.one(flow.pk, task.task_exec_seq).update(**options)

@@ -239,6 +239,7 @@ def lost(flow_id: str, seq: int, reason: str, *, worker: str, pid: int | None = 
 def _lost(flow_id: str, seq: int, reason: str, worker: str, pid: int | None, counted: bool) -> Outcome:
     with transaction.atomic():
         hooks.give_back(flow_id, worker, pid)
+        _lock_family(flow_id, seq)
         task = Task.objects.select_for_update().filter(worker=worker).one(flow_id, seq).first()
         if task is None or (pid is not None and task.pid != pid):
             return REFUSED
@@ -259,6 +260,13 @@ def _lost(flow_id: str, seq: int, reason: str, worker: str, pid: int | None, cou
         admit({task.pool})
     released += Task.objects.filter(task_exec_seq=seq, task_flow_id=flow_id).startable().messages(alone=True)
     return Outcome(finished=False, released=tuple(released))
+
+
+def _lock_family(flow_id: str, seq: int) -> None:
+    """Lock the siblings and the parent of a child that is not to be rescued any more, before its own row."""
+    spent = Task.objects.one(flow_id, seq).filter(rescues__gte=conf.get().MAX_RESCUES, parent_seq__isnull=False)
+    for parent_seq in spent.values_list("parent_seq", flat=True):
+        Task.objects.family(flow_id, parent_seq)
 
 
 def timed_out(flow_id: str, seq: int, seconds: float, *, worker: str, pid: int | None = None) -> Outcome:

@@ -86,6 +86,9 @@ class Flow(models.Model):
                 condition=Q(admitted=False, exec_status__in=sorted(OPEN)),
             ),
             models.Index(name="kr_task_flow_active", fields=["task_id"], condition=Q(exec_status__in=sorted(ACTIVE))),
+            models.Index(
+                name="kr_task_flow_going", fields=["task_flow_id"], condition=Q(exec_status__in=sorted(ACTIVE))
+            ),
         ]
 
     def __str__(self) -> str:
@@ -242,6 +245,11 @@ class Task(models.Model):
                 name="kr_task_stat_pool_held",
                 fields=["pool"],
                 condition=Q(exec_status__in=sorted(ACTIVE), admitted=True) & ~Q(pool=""),
+            ),
+            models.Index(
+                name="kr_task_stat_parents",
+                fields=["task_flow", "task_exec_seq"],
+                condition=Q(exec_status=Status.WAIT, parked=True, children__gt=0),
             ),
             models.Index(
                 name="kr_task_stat_turn",

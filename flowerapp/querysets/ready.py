@@ -54,10 +54,13 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         """Parked tasks whose time has come."""
         return self.filter(exec_status=Status.WAIT, parked=True, due_ts__lte=Now(), children=0)
 
+    def parents(self) -> Self:
+        """Tasks that wait for their children."""
+        return self.filter(exec_status=Status.WAIT, parked=True, children__gt=0)
+
     def gatherable(self) -> Self:
         """Tasks whose children have all ended, and nobody noticed yet."""
-        waiting = Q(exec_status=Status.WAIT, pending=0, parked=True, children__gt=0)
-        return self.filter(waiting, task_flow__exec_status__in=OPEN)
+        return self.parents().filter(pending=0, task_flow__exec_status__in=OPEN)
 
     def waiting_for(self, pool: str | None = None) -> Self:
         """Tasks that want nothing but a slot of a pool, or of any, whose turn comes first leading."""
@@ -70,6 +73,11 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         """Tasks that have a slot of a pool: they run, or are about to."""
         about_to = Q(_STARTS, exec_status=Status.WAIT)
         return self.filter(about_to | Q(exec_status=Status.RUNNING), pool=pool, admitted=True)
+
+    def slots_held(self, pool: str) -> int:
+        """Number of the tasks that have a slot of a pool, counted so that the flows' history is not read."""
+        mine = self.filter(pool=pool, admitted=True)
+        return mine.filter(exec_status=Status.RUNNING).count() + mine.filter(_STARTS, exec_status=Status.WAIT).count()
 
     def admit(self, pool: str, number: int) -> list[Message]:
         """Give up to ``number`` waiting tasks a slot each: their messages. The caller holds the pool's lock.

@@ -85,6 +85,10 @@ class LeaseQuerySet(models.QuerySet[Any]):
         return self.filter(pk=name, holder=holder).update(expires_ts=Now())
 
 
+AT_ONCE = 100
+"""Events that one process takes at once, so that telling them does not take so long that others tell them too."""
+
+
 class HookQuerySet(models.QuerySet[Any]):
     """What happened and is still to be told."""
 
@@ -96,7 +100,7 @@ class HookQuerySet(models.QuerySet[Any]):
         """Take what nobody tells yet of a flow, the oldest first."""
         with transaction.atomic(using=self.db):
             free = self.select_for_update(skip_locked=True).filter(task_flow_id=flow_id, worker="").order_by("id")
-            taken = list(free)
+            taken = list(free[:AT_ONCE])
             self.filter(pk__in=[each.pk for each in taken]).update(worker=worker, pid=pid, taken_ts=Now())
             return taken
 

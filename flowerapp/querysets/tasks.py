@@ -12,6 +12,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
 
 from flowerapp import conf
+from flowerapp.querysets import prepared
 from flowerapp.querysets.ready import IN_ORDER, MESSAGE, OWN_SLOT, ReadyQuerySet
 from flowerapp.querysets.statements import (
     CLAIM,
@@ -53,11 +54,11 @@ class TaskQuerySet(ReadyQuerySet):
         connection = connections[self.db]
         if connection.vendor != "postgresql":
             return self._claim_portably(flow_id, seq, worker, pid)
-        with connection.cursor() as cursor:
-            lease = conf.get().LEASE_SECONDS
-            cursor.execute(CLAIM, {"worker": worker, "pid": pid, "flow": flow_id, "seq": seq, "lease": lease})
-            row = cursor.fetchone()
-        return row and claim_of(flow_id, seq, row[-1], *row[:3], json.loads(row[3]), *row[4:-1])
+        lease = conf.get().LEASE_SECONDS
+        given = {"worker": worker, "pid": pid, "flow": flow_id, "seq": seq, "lease": lease}
+        for row in prepared.rows(connection, CLAIM, given):
+            return claim_of(flow_id, seq, row[-1], *row[:3], json.loads(row[3]), *row[4:-1])
+        return None
 
     def _claim_portably(self, flow_id: str, seq: int, worker: str, pid: int) -> Claim | None:
         with transaction.atomic(using=self.db):
@@ -106,10 +107,8 @@ class TaskQuerySet(ReadyQuerySet):
         connection = connections[self.db]
         if connection.vendor != "postgresql":
             return self._finish_portably(flow_id, seq, attempt, output)
-        with connection.cursor() as cursor:
-            statement = FINISH_CHILD if child else FINISH
-            cursor.execute(statement, {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt})
-            rows = cursor.fetchall()
+        given = {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt}
+        rows = prepared.rows(connection, FINISH_CHILD if child else FINISH, given)
         return finished_of(flow_id, rows) if rows else None
 
     def _finish_portably(self, flow_id: str, seq: int, attempt: int, output: str) -> Finished | None:
@@ -184,14 +183,13 @@ class TaskQuerySet(ReadyQuerySet):
             traceback="",
         )
 
-    def await_children(self, flow_id: str, seq: int, attempt: int, number: int, max_concurrency: int) -> int:
+    def await_children(self, flow_id: str, seq: int, attempt: int, number: int) -> int:
         """Let a task whose program has added children wait for their ends, parked."""
         return self._attempt("await_children", flow_id, seq, attempt).update(
             exec_status=Status.WAIT,
             parked=True,
             pending=number,
             children=number,
-            max_concurrency=max_concurrency,
             admitted=OWN_SLOT,
             sent_ts=None,
             error="",

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Aggregate, Max, Min, Q
+from django.db.models import Aggregate, Exists, Max, Min, OuterRef, Q
 
 from flowerapp import conf, dispatch, engine, identity, queues, signals
 from flowerapp.models import Event, Flow, Task, Worker
@@ -183,6 +183,21 @@ class Settle:
         return one_by_one(self.pages.next(Flow.objects.unsettled()), lambda row: engine.settle(row[0]))
 
 
+class Turns:
+    """Give children their turn who lost it."""
+
+    def __init__(self) -> None:
+        self.pages = Pages()
+
+    def __call__(self) -> int:
+        """One page of parents; the number of children."""
+        waiting = Task.objects.filter(task_flow_id=OuterRef("task_flow_id"), parent_seq=OuterRef("task_exec_seq"))
+        waiting = waiting.filter(exec_status=Status.WAIT, pending__gt=0)
+        parents = Task.objects.parents().filter(Exists(waiting))
+        found = self.pages.next(parents, "task_flow_id", "task_id", "task_exec_seq")
+        return one_by_one([row[1:] for row in found], lambda place: engine.give_turns([place]))
+
+
 def prune() -> int:
     """Delete flows past their retention, where one is set, and workers that are long gone."""
     days = conf.get().RETENTION_DAYS
@@ -199,6 +214,7 @@ def rota() -> list[tuple[str, float, Callable[[], int]]]:
         ("hand over", 0.5, hand_over),
         ("admit", 0.5, engine.admit_all),
         ("gather", 2, engine.gather_all),
+        ("turns", 5, Turns()),
         ("tell", 2, engine.tell_forgotten),
         ("adopt", 2, engine.adopt),
         (RESCUE, 2, Rescue()),

@@ -14,7 +14,7 @@ ERRORS = {
     "nul": "output of program Misbehave holds a NUL character, which the database cannot store",
     "surrogate": "output of program Misbehave holds a lone surrogate, which is not text",
     "10 MB": "output of program Misbehave is 10,000,002 bytes of JSON; the limit is 1,048,576",
-    "children": "50,001 children; the limit is 50,000 (FLOWER['MAX_CHILDREN'])",
+    "children": "over 50,000 children (FLOWER['MAX_CHILDREN'])",
     "state list": "shared state must be a JSON object, not list",
     "state": "was changed by others each of 100 times; change it less often",
 }

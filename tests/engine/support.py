@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowerapp import engine, graph
+from flowerapp.engine import children
 from flowerapp.models import Event, Flow, Task, TaskDefinition
 from flowerapp.states import OPEN, SATISFIED, Status
 
@@ -81,7 +82,7 @@ def check(flow: Flow) -> None:
         family = [each for each in tasks.values() if each.parent_seq == parent_seq and each.status in OPEN]
         going = [each for each in family if not each.failed and each.pending == 0]
         waiting = [each for each in family if each.pending]
-        at_once = tasks[parent_seq].max_concurrency or 0
+        at_once = children.at_once(tasks[parent_seq])
         assert len(going) <= at_once, f"{len(going)} children of task {parent_seq} at once"
         assert not waiting or len(going) == at_once, f"children of task {parent_seq} wait for no reason"
     failures = {seq for seq, each in tasks.items() if each.failed}

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 from typing import Any
 
 import pytest
 from django.test import override_settings
 
-from flowerapp import engine
-from flowerapp.context import children_of
+from flowerapp import context, engine
+from flowerapp.context import Added
 from flowerapp.exceptions import InvalidPlanError, InvalidValueError, StateConflictError
 from flowerapp.models import Event, Flow, Task, TaskDefinition
 from flowerapp.states import Status
@@ -69,16 +70,40 @@ def test_items_under_one_id_reach_one_call_as_a_list(runner: InlineRunner) -> No
     assert flow.output == [["b", [1, 3]], ["a", [2]], [7, [None]]]
 
 
-def test_without_ids_each_item_is_a_child() -> None:
-    assert [(each.id, each.item) for each in children_of(["x", ["y", 1], None])] == [
-        (0, "x"),
-        (1, ["y", 1]),
-        (2, None),
-    ]
-    with pytest.raises(InvalidValueError, match="is no id of a child"):
-        children_of([(1.5, "x")])
-    with pytest.raises(InvalidValueError, match="not JSON"):
-        children_of([{1, 2}])
+def added(*calls: Any) -> list[tuple[Any, Any]]:
+    """Ids and items after these calls of ``ctx.add_children``."""
+    found = Added()
+    for items in calls:
+        found.add(items)
+    return [(child.id, child.item) for child in found.children]
+
+
+def test_items_and_ids() -> None:
+    assert added(["x", ["y", 1], None]) == [(0, "x"), (1, ["y", 1]), (2, None)]
+    assert added(["x"], ["y"]) == [(0, "x"), (1, "y")]
+    assert added([("a", 1), ("b", 2)], {"a": 3, "c": 4}) == [("a", [1, 3]), ("b", [2]), ("c", [4])]
+    assert added([(1, "int"), ("1", "text")]) == [(1, ["int"]), ("1", ["text"])]
+    assert added([], {}, iter([])) == []
+
+
+@pytest.mark.parametrize(
+    ("items", "error"),
+    [
+        ([(1.5, "x")], "is no id of a child"),
+        ([(True, "x")], "is no id of a child"),
+        ([{1, 2}], "not JSON"),
+        ("letters", "not as a text"),
+        ([("a", float("nan"))], "not JSON"),
+        (itertools.repeat(1), "over 5"),
+    ],
+)
+def test_what_cannot_be_added_leaves_what_was(items: Any, error: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(context, "MOST_ITEMS", 1000)
+    found = Added()
+    found.add([("a", 1)])
+    with override_settings(FLOWER={"MAX_CHILDREN": 5}), pytest.raises(InvalidValueError, match=error):
+        found.add(items)
+    assert [(child.id, child.item) for child in found.children] == [("a", [1])]
 
 
 def test_only_so_many_run_at_once_and_an_end_starts_the_next(runner: InlineRunner) -> None:
@@ -266,7 +291,7 @@ def test_a_gathering_that_was_lost_is_made_up_for(runner: InlineRunner, monkeypa
 @override_settings(FLOWER={"MAX_CHILDREN": 3})
 def test_too_many_children_fail_the_task_and_write_none(runner: InlineRunner) -> None:
     flow = run_checked(engine.register(splitting([[1]] * 4)), runner)
-    assert task(flow, 1).error.startswith("4 children; the limit is 3 (FLOWER['MAX_CHILDREN'])")
+    assert task(flow, 1).error.startswith("over 3 children (FLOWER['MAX_CHILDREN'])")
     assert (status(flow), children(flow)) == (SUSPEND, [])
 
 
@@ -274,7 +299,7 @@ def test_too_many_children_fail_the_task_and_write_none(runner: InlineRunner) ->
 def test_outputs_that_are_too_large_together_fail_the_task(runner: InlineRunner) -> None:
     flow = run_checked(engine.register(splitting([[n] for n in range(40)], child="Item")), runner)
     assert status(flow) is SUSPEND
-    assert task(flow, 1).error.startswith("outputs of the 40 children of task 1 is ")
+    assert task(flow, 1).error.startswith("the outputs of the children of task 1 are together over 260")
     assert flow.failed_seq == 1
 
 
@@ -302,3 +327,47 @@ def test_a_lost_child_is_rescued_and_a_lost_cause_fails_its_parent(runner: Inlin
     assert status(flow, 3) is SUSPEND
     assert status(flow, 1) is SUSPEND
     assert Event.objects.filter(task_flow=flow, verb="rescue").count() == 3
+
+
+@pytest.mark.parametrize("how", [{"from_seq": 1}, {"all_tasks": True}])
+def test_rerun_of_a_parent_whose_children_wait(runner: InlineRunner, how: Any) -> None:
+    flow = engine.register(splitting([[1], [2], [3]]))
+    runner.step()
+    runner.waiting.clear()
+    engine.rerun(flow.pk, **how)
+    assert not children(flow)
+    assert (task(flow, 1).status, task(flow, 1).parked, task(flow, 1).run) == (WAIT, False, 2)
+    flow = run_checked(flow, runner)
+    assert (flow.status, flow.output) == (FINISH, [1, 2, 3])
+
+
+def test_a_turn_that_got_lost_is_given(runner: InlineRunner) -> None:
+    flow = engine.register(splitting([[1], [2], [3]], max_concurrency=1))
+    runner.step()
+    runner.waiting.clear()
+    Task.objects.filter(task_flow=flow, task_exec_seq=3).update(pending=1, sent_ts=None)
+    place = (flow.pk, flow.task_id, 1)
+    assert engine.give_turns([place]) == 1
+    assert engine.give_turns([place]) == 0
+    assert run_checked(flow, runner).output == [1, 2, 3]
+
+
+def test_resume_gives_lost_turns(runner: InlineRunner) -> None:
+    flow = engine.register(splitting([[1], [2]], max_concurrency=1))
+    runner.step()
+    engine.suspend(flow.pk)
+    Task.objects.filter(task_flow=flow, task_exec_seq=3).update(pending=1, sent_ts=None)
+    engine.resume(flow.pk)
+    assert run_checked(flow, runner).status is FINISH
+
+
+def test_refresh_reaches_the_children(runner: InlineRunner) -> None:
+    name = splitting([[1], ["bad"]], max_retries=0)
+    flow = run_checked(engine.register(name), runner)
+    engine.set_pool("narrow", 1)
+    first = TaskDefinition.objects.filter(task_id=name, task_seq=1)
+    first.update(pool="narrow", child_program="Item", max_retries=2)
+    engine.rerun(flow.pk, refresh=True)
+    child = task(flow, 4)
+    assert (child.program, child.pool, child.max_retries, child.admitted) == ("Item", "narrow", 2, True)
+    assert run_checked(flow, runner).output == [1, [1, ["bad"]]]

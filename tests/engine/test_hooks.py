@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from asyncio import CancelledError
 from collections.abc import Iterator
 from typing import Any
 
@@ -158,6 +159,26 @@ def test_an_error_of_a_listener_is_recorded_and_breaks_nothing(runner: InlineRun
     assert event.reason.startswith("task_over: RuntimeError: cannot stand task_over")
     assert (event.task_exec_seq, event.details["event"]) == (1, listener.events[2].id)
     assert listener.heard[-1] == ("all_over", None)
+
+
+@pytest.mark.parametrize("error", [SystemExit(1), CancelledError()])
+def test_a_listener_that_wants_to_end_the_process(
+    runner: InlineRunner, listener: Listener, error: BaseException, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def leave(event: HookEvent, **_: Any) -> None:
+        raise error
+
+    monkeypatch.setattr(signals, "_methods", {})
+    name = define({1: []}, "Noop")
+    signals.listen("task_start", name, leave)
+    signals.task_over.connect(leave, weak=False)
+    try:
+        flow = engine.register(name)
+        runner.run()
+    finally:
+        signals.task_over.disconnect(leave)
+    assert status(flow) is Status.FINISH
+    assert verbs(flow) == ["hook", "hook"]
 
 
 def test_nothing_is_written_where_nobody_listens(runner: InlineRunner) -> None:

@@ -26,7 +26,7 @@ METHODS: dict[str, Verb] = {
     "wake": lambda flow: Task.objects.one(flow, 1).wake(),
     "settle": lambda flow: Task.objects.settle(flow, 1, {"event": 1}),
     "pass_over": lambda flow: Task.objects.pass_over(flow, 1, 1, "error", "traceback"),
-    "await_children": lambda flow: Task.objects.await_children(flow, 1, 1, 3, 2),
+    "await_children": lambda flow: Task.objects.await_children(flow, 1, 1, 3),
     "give_up": lambda flow: Task.objects.give_up(flow, 1, "error"),
     "reopen": lambda flow: Task.objects.reopen(flow, [1]),
     "rescue": lambda flow: Task.objects.rescue(flow, 1, 1),

@@ -103,3 +103,13 @@ def test_no_wish_is_too_long_to_be_written(runner: InlineRunner, seconds: float)
     engine.failed(claim, ParkTask(seconds=seconds))
     assert task(flow, 1).parked
     check(flow)
+
+
+def test_rerun_of_all_begins_a_parked_task_anew(runner: InlineRunner) -> None:
+    flow = engine.register(define({1: []}, "Waiting"))
+    runner.run()
+    assert task(flow, 1).parked
+    engine.rerun(flow.pk, all_tasks=True)
+    assert not task(flow, 1).parked
+    runner.run()
+    assert (status(flow), task(flow, 1).run) == (Status.FINISH, 2)

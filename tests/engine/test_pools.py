@@ -245,6 +245,51 @@ def test_why_tasks_wait(runner: InlineRunner) -> None:
     assert [each.task_flow_id for each in use.waiters] == [flows[2].pk]
 
 
+def failed_in(pool: str) -> Flow:
+    """A flow whose only step has failed in a pool, or in none."""
+    flow = engine.register(define({1: []}, "FailUnlisted", pool=pool))
+    engine.failed(started(flow), ValueError("broken"))
+    return flow
+
+
+def test_refresh_takes_a_step_out_of_its_pool(runner: InlineRunner) -> None:
+    flow = failed_in("gpu")
+    engine.set_pool("gpu", 0)
+    TaskDefinition.objects.filter(task_id=flow.task_id).update(pool="", program="Noop")
+    engine.rerun(flow.pk, refresh=True)
+    runner.run()
+    assert status(flow) is FINISH
+
+
+def test_refresh_puts_a_step_into_a_pool(runner: InlineRunner) -> None:
+    flow = failed_in("")
+    engine.set_pool("gpu", 0)
+    TaskDefinition.objects.filter(task_id=flow.task_id).update(pool="gpu", program="Noop")
+    engine.rerun(flow.pk, refresh=True)
+    assert claim(flow) is None
+    engine.set_pool("gpu", 1)
+    runner.run()
+    assert status(flow) is FINISH
+    TaskDefinition.objects.filter(task_id=flow.task_id).update(pool="nowhere")
+    with pytest.raises(InvalidPlanError, match="there is no pool 'nowhere'"):
+        engine.rerun(flow.pk, all_tasks=True, refresh=True)
+
+
+def test_inserted_rows_keep_to_the_limits(runner: InlineRunner) -> None:
+    engine.set_pool("gpu", 0)
+    name = pooled()
+    Workflow.objects.create(task_id=name, max_active_flows=1)
+    flow_ids = ["inserted-1", "inserted-2"]
+    for flow_id in flow_ids:
+        Task.objects.create(task_flow_id=flow_id, task_exec_seq=1, task_id=name, task_seq=1)
+    assert engine.adopt() == 2
+    assert [Flow.objects.get(pk=flow_id).admitted for flow_id in flow_ids] == [True, False]
+    assert Task.objects.claim("inserted-1", 1, "w", 1) is None
+    engine.set_pool("gpu", 2)
+    runner.run()
+    assert {Flow.objects.get(pk=flow_id).status for flow_id in flow_ids} == {FINISH}
+
+
 # Flows of one workflow at once.
 
 

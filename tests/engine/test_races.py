@@ -258,3 +258,44 @@ def test_children_that_fail_together_fail_their_parent_once(runner: InlineRunner
         assert list(statuses(flow).values()).count(Status.SUSPEND) == 2
         check(flow)
         assert Event.objects.filter(task_flow=flow, verb="fail").count() == 2
+
+
+@pytest.mark.parametrize("verb", ["change", "skip", "rerun"])
+def test_children_are_added_against_another_verb(runner: InlineRunner, verb: str) -> None:
+    """The children that come while a verb waits for its locks count too."""
+    name = define({1: [], 2: [1], 3: [], 4: [3]})
+    first = TaskDefinition.objects.filter(task_id=name, task_seq=1)
+    items = [[n] for n in range(300)]
+    first.update(program="Split", child_program="Item", max_concurrency=2, parameters={"items": items})
+    for _ in range(ROUNDS):
+        runner.waiting.clear()
+        flow = engine.register(name)
+        parent = claim(flow, 1)
+        if verb == "rerun":
+            engine.finished(claim(flow, 3), "{}")
+        verbs: dict[str, Callable[[], Any]] = {
+            "change": lambda flow=flow: engine.change(flow.pk, 4, priority=3),  # type: ignore[misc]
+            "skip": lambda flow=flow: engine.skip(flow.pk, 4),  # type: ignore[misc]
+            "rerun": lambda flow=flow: engine.rerun(flow.pk, from_seq=3),  # type: ignore[misc]
+        }
+        together(lambda parent=parent: engine.perform(parent), verbs[verb])  # type: ignore[misc]
+        engine.settle(flow.pk)
+        check(flow)
+        assert status(flow, 1) is Status.WAIT
+        assert flow.tasks.filter(parent_seq=1).count() == 300
+
+
+def test_children_that_are_lost_for_good_together(runner: InlineRunner) -> None:
+    for flow, claims in families(runner, 4):
+        Task.objects.filter(task_flow=flow, parent_seq=1).update(rescues=3)
+        calls = [
+            lambda seq=each.seq, flow=flow: engine.lost(flow.pk, seq, "gone", worker="w")  # type: ignore[misc]
+            for each in reversed(claims)
+        ]
+        together(*calls)
+        engine.settle(flow.pk)
+        check(flow)
+        assert status(flow, 1) is Status.SUSPEND
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
+        assert cursor.fetchone()[0] == 0

@@ -1,0 +1,69 @@
+"""Bare Celery, as people write it who want what flowerapp asks for: late acknowledgement, no prefetching, JSON.
+
+``celery -A benchmarks.bare worker``. Header tasks of a chord store their results, others ignore them.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import Any
+
+from celery import Celery, chain, group
+
+from benchmarks import signals
+
+BACKEND = "BENCHMARK_BACKEND"
+"""Environment variable with the result backend: a Redis URL, or ``django-db``."""
+TRANSPORT = {
+    "priority_steps": list(range(10)),
+    "queue_order_strategy": "priority",
+    "visibility_timeout": 3600,
+    "socket_timeout": 5,
+    "socket_connect_timeout": 5,
+    "socket_keepalive": True,
+}
+
+
+class Bare:
+    """A Celery app with the tasks of the workloads, and the workloads as canvas."""
+
+    def __init__(self, broker: str | None, backend: str | None) -> None:
+        self.app = Celery("bare", broker=broker, backend=backend, set_as_current=False)
+        self.app.conf.update(
+            task_acks_late=True,
+            task_ignore_result=True,
+            worker_prefetch_multiplier=1,
+            task_default_queue="default",
+            broker_connection_retry_on_startup=True,
+            broker_transport_options=TRANSPORT,
+        )
+        self.app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000
+        self.noop: Any = self.app.task(name="bare.noop")(_nothing)
+        self.branch: Any = self.app.task(name="bare.branch", ignore_result=False)(_nothing)
+        self.tell: Any = self.app.task(name="bare.tell")(signals.tell)
+
+    def chain(self, length: int, key: str) -> None:
+        """Tasks one after the other."""
+        chain(*[self.noop.si() for _ in range(length - 1)], self.tell.si(key), app=self.app).apply_async()
+
+    def fan_out(self, width: int, key: str) -> None:
+        """One, so many, and one that waits for them."""
+        header = group([self.branch.si() for _ in range(width)], app=self.app)
+        chain(self.noop.si(), header, self.tell.si(key), app=self.app).apply_async()
+
+    def many(self, number: int, key: str) -> None:
+        """Chains of three."""
+        for _ in range(number):
+            chain(self.noop.si(), self.noop.si(), self.tell.si(key, number), app=self.app).apply_async()
+
+
+def _nothing() -> None:
+    """Do nothing."""
+
+
+if os.environ.get(BACKEND) == "django-db":
+    import django
+
+    django.setup()
+
+app = Bare(os.environ.get("CELERY_BROKER_URL"), os.environ.get(BACKEND)).app

@@ -1,0 +1,119 @@
+"""Who is compared: flowerapp, bare Celery with Redis, and Celery with django-celery-results on kept connections."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from typing import Any
+from unittest import mock
+
+from benchmarks import meter, signals
+from benchmarks.bare import BACKEND, Bare
+from tests.services import Service, Site, WorkerProcess, address_of, fresh_database, fresh_redis
+
+FLOWERAPP, REDIS, DJANGO = "flowerapp", "Celery, Redis", "Celery, django-db"
+SECONDS = 300.0
+"""Longest wait for one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """One run of one workload."""
+
+    seconds: float
+    """From submitting to the end of the last task."""
+    cpu: dict[str, float]
+    """Processor seconds by kind of process: worker, redis, postgres."""
+
+    @property
+    def cpu_total(self) -> float:
+        """Processor seconds of all processes together."""
+        return sum(self.cpu.values())
+
+
+class Contender:
+    """Workers on a broker of their own, and how to submit to them."""
+
+    def __init__(self, name: str, workers: list[WorkerProcess], kinds: tuple[str, ...]) -> None:
+        self.name = name
+        self.workers = workers
+        found: dict[str, Callable[[], list[int]]] = {
+            "worker": lambda: [pid for worker in workers for pid in meter.of_group(worker.process.pid)],
+            "redis": lambda: meter.named("redis-server"),
+            "postgres": lambda: meter.named("postgres"),
+        }
+        self.meter = meter.Meter({kind: found[kind] for kind in kinds})
+
+    @staticmethod
+    def new_key() -> str:
+        """A key for the signal of one run."""
+        return f"run-{secrets.token_hex(6)}"
+
+    def run(self, submit: Callable[[str], Any], after: Callable[[Any], None] | None = None, key: str = "") -> Run:
+        """Submit, wait for the signal of the last task, and for what comes ``after``."""
+        key = key or self.new_key()
+        self.meter.look()
+        began = time.time()
+        submitted = submit(key)
+        ended = signals.wait(key, SECONDS)
+        if after is not None:
+            after(submitted)
+            ended = time.time()
+        return Run(ended - began, self.meter.look())
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Servers' own databases, and all contenders with their workers up."""
+
+    site: Site
+    contenders: dict[str, Contender]
+    bare: dict[str, Bare]
+    """What to submit with, by contender."""
+
+    def run(self, name: str, submit: Callable[[str], Any], after: Callable[[Any], None] | None = None) -> Run:
+        """One run of one contender."""
+        return self.contenders[name].run(submit, after)
+
+
+@contextmanager
+def started(processes: int) -> Iterator[Bench]:
+    """A bench whose contenders have a worker of so many processes each."""
+    urls = {}
+    for service in (Service.POSTGRES, Service.REDIS):
+        url, reason = address_of(service)
+        if url is None:
+            raise SystemExit(reason)
+        urls[service] = url
+    with ExitStack() as stack:
+        redis = [stack.enter_context(fresh_redis(urls[Service.REDIS])) for _ in range(4)]
+        database = stack.enter_context(fresh_database(urls[Service.POSTGRES]))
+        site = Site(database, redis[0])
+        stack.callback(site.close)
+        common = {signals.VARIABLE: redis[3], "DJANGO_SETTINGS_MODULE": "benchmarks.settings"}
+        site.environment |= common
+        stack.enter_context(mock.patch.dict(os.environ, common))
+        stack.enter_context(site.entered())
+        site.migrate()
+        ours = site.start("-c", str(processes))
+        theirs = {}
+        for name, broker, backend in ((REDIS, redis[1], redis[1]), (DJANGO, redis[2], "django-db")):
+            environment = {**site.environment, "CELERY_BROKER_URL": broker, BACKEND: backend}
+            if name == REDIS:
+                environment["DJANGO_SETTINGS_MODULE"] = ""  # Celery would look after Django's connections at each task
+            worker = WorkerProcess("-c", str(processes), environment=environment, app="benchmarks.bare")
+            stack.callback(worker.stop)
+            theirs[name] = worker
+        for worker in (ours, *theirs.values()):
+            worker.wait_ready()
+        contenders = {
+            FLOWERAPP: Contender(FLOWERAPP, [ours], ("worker", "redis", "postgres")),
+            REDIS: Contender(REDIS, [theirs[REDIS]], ("worker", "redis")),
+            DJANGO: Contender(DJANGO, [theirs[DJANGO]], ("worker", "redis", "postgres")),
+        }
+        bare = {REDIS: Bare(redis[1], redis[1]), DJANGO: Bare(redis[2], None)}
+        yield Bench(site, contenders, bare)

@@ -1,0 +1,87 @@
+"""The same workloads as workflows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import connection
+
+from flowerapp import dispatch, engine
+from flowerapp.models import Flow, Task, TaskDefinition
+from flowerapp.states import Status
+from tests.services import until
+
+Edges = Mapping[int, Sequence[int]]
+
+
+def define(name: str, edges: Edges) -> str:
+    """Store a workflow whose last step tells."""
+    last = max(edges)
+    TaskDefinition.objects.bulk_create(
+        [
+            TaskDefinition(
+                task_id=name,
+                task_seq=seq,
+                program="benchmarks.tell" if seq == last else "benchmarks.noop",
+                depends_on=list(waits),
+                parameters={"key": ""} if seq == last else {},
+            )
+            for seq, waits in edges.items()
+        ],
+        batch_size=1000,
+    )
+    return name
+
+
+def chain(length: int) -> str:
+    """Tasks one after the other."""
+    return define(f"chain-{length}", {seq: [seq - 1] if seq > 1 else [] for seq in range(1, length + 1)})
+
+
+def fan_out(width: int) -> str:
+    """One, so many, and one that waits for them."""
+    last = width + 2
+    return define(f"fan-{width}", {1: [], **{seq: [1] for seq in range(2, last)}, last: range(2, last)})
+
+
+def register(name: str, last: int, key: str, of: int = 1) -> Flow:
+    """Register a flow whose last task tells under ``key``."""
+    return engine.register(name, parameters={last: {"key": key, "of": of}})
+
+
+def many(name: str, number: int, key: str) -> list[Flow]:
+    """Register so many flows of a chain of three, one commit each."""
+    return [register(name, 3, key, number) for _ in range(number)]
+
+
+class Registered:
+    """Flows that were registered and not sent yet."""
+
+    def __init__(self, name: str, number: int) -> None:
+        self.name = name
+        self.number = number
+
+    def prepare(self, key: str) -> list[Flow]:
+        """Register, and send nothing."""
+        sender = dispatch.use(None)
+        try:
+            return many(self.name, self.number, key)
+        finally:
+            dispatch.use(sender)
+
+    def go(self) -> None:
+        """Send them."""
+        engine.hand_over()
+
+
+def finished(flows: Flow | Sequence[Flow] | Any) -> None:
+    """Wait until the ends of flows, whose last tasks have told, are committed."""
+    keys = [flow.pk for flow in (flows if isinstance(flows, list) else [flows])]
+    until(lambda: not Flow.objects.filter(pk__in=keys).exclude(exec_status=Status.FINISH).exists(), 60, poll=0.001)
+
+
+def analyse() -> None:
+    """Let PostgreSQL know its tables, as autovacuum does in time."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"VACUUM (ANALYZE) {Task._meta.db_table}, {Flow._meta.db_table}")

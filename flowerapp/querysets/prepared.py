@@ -1,0 +1,44 @@
+"""Cursors whose statements PostgreSQL plans once per connection, not at every call."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import cache
+from typing import TYPE_CHECKING, Any
+
+from flowerapp import conf
+
+if TYPE_CHECKING:
+    from django.db.backends.base.base import BaseDatabaseWrapper
+
+Row = tuple[Any, ...]
+
+
+def rows(connection: BaseDatabaseWrapper, statement: str, values: Mapping[str, Any]) -> list[Row]:
+    """Run a statement of the hot path on PostgreSQL; all rows that it returns."""
+    with _cursor(connection) as cursor:
+        cursor.execute(statement, values)
+        return list(cursor.fetchall())
+
+
+def _cursor(connection: BaseDatabaseWrapper) -> Any:
+    if not conf.get().PREPARE:
+        return connection.cursor()
+    connection.close_if_health_check_failed()
+    connection.ensure_connection()
+    with connection.wrap_database_errors:
+        return connection._prepare_cursor(_preparing()(connection.connection))
+
+
+@cache
+def _preparing() -> Any:
+    import psycopg
+
+    class Preparing(psycopg.Cursor[Row]):
+        """Prepares each statement at its first use."""
+
+        def execute(self, query: Any, params: Any = None, **_: Any) -> Any:
+            """As psycopg's, prepared."""
+            return super().execute(query, params, prepare=True)
+
+    return Preparing
