@@ -79,9 +79,9 @@ def install(directory: Path) -> None:
             reach(Step.CLAIMED, current.place)
         return claimed
 
-    def finish_and_stop(self: Any, flow_id: str, seq: int, *args: Any) -> Any:
+    def finish_and_stop(self: Any, flow_id: str, seq: int, *args: Any, **options: Any) -> Any:
         reach(Step.PERFORMED, (flow_id, seq))
-        done = finish(self, flow_id, seq, *args)
+        done = finish(self, flow_id, seq, *args, **options)
         reach(Step.FINISHED, (flow_id, seq))
         return done
 
