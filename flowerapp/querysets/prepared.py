@@ -4,24 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from flowerapp import conf
-
-if TYPE_CHECKING:
-    from django.db.backends.base.base import BaseDatabaseWrapper
 
 Row = tuple[Any, ...]
 
 
-def rows(connection: BaseDatabaseWrapper, statement: str, values: Mapping[str, Any]) -> list[Row]:
+def rows(connection: Any, statement: str, values: Mapping[str, Any]) -> list[Row]:
     """Run a statement of the hot path on PostgreSQL; all rows that it returns."""
     with _cursor(connection) as cursor:
         cursor.execute(statement, values)
         return list(cursor.fetchall())
 
 
-def _cursor(connection: BaseDatabaseWrapper) -> Any:
+def _cursor(connection: Any) -> Any:
     if not conf.get().PREPARE:
         return connection.cursor()
     connection.close_if_health_check_failed()

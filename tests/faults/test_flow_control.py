@@ -18,7 +18,7 @@ from tests.ledger import LEDGER
 from tests.probe.workflows import VARIABLE, deadly
 from tests.services import until
 
-CHILDREN = 10_000 if LONG else 3_000
+CHILDREN = 10_000 if LONG else 2_000
 FLOWS = 200
 SLOTS = 3
 IDLE_SECONDS = 0.5
