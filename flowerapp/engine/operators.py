@@ -238,8 +238,9 @@ def rerun(
 
 
 def _has_begun(task: Task) -> bool:
-    """Whether there is anything to reset: a task that only waits for others stays as it is."""
-    return task.status is not Status.WAIT or task.attempt > 0
+    """Whether there is anything to reset: a task that waits for others and nothing else stays as it is."""
+    waits_otherwise = task.parked or task.due_ts is not None or task.children or task.retries or task.rescues
+    return task.status is not Status.WAIT or bool(waits_otherwise)
 
 
 def _must_fit(seq: int, task: Task, workflow: str) -> None:

@@ -426,3 +426,12 @@ def test_a_unique_workflow_is_registered_once_by_many_at_once(runner: InlineRunn
     in_threads(8, lambda _: flows.append(engine.register(name)))
     assert len({flow.pk for flow in flows}) == 1
     assert sum(flow.created for flow in flows) == 1
+
+
+def test_slots_are_counted_in_one_statement(runner: InlineRunner, django_assert_num_queries: Any) -> None:
+    """A task that starts between two would be in neither, and its slot would be given twice."""
+    name = pooled()
+    flows = [engine.register(name) for _ in range(2)]
+    started(flows[0])
+    with django_assert_num_queries(1):
+        assert Task.objects.slots_held("gpu") == 2
