@@ -80,7 +80,7 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         In one statement, because a task that starts between two would be in neither; and in two parts, so that the
         history of the flows is not read.
         """
-        mine = self.filter(pool=pool, admitted=True)
+        mine = self.filter(pool=pool, admitted=True).order_by()
         running, about_to = mine.filter(exec_status=Status.RUNNING), mine.filter(_STARTS, exec_status=Status.WAIT)
         return int(running.values("pk").union(about_to.values("pk"), all=True).count())
 
