@@ -191,15 +191,16 @@ def test_change_shows_what_is_wrong_and_writes_nothing(
 
 def test_change_keeps_what_is_masked(staff: Staff, runner: InlineRunner, steps: Any) -> None:
     steps(
-        "secret", {"program": "HTTPPostRequest", "parameters": {"URL": "http://127.0.0.1:1/", "BODY": {"token": "abc"}}}
+        "secret",
+        {"program": "HTTPPostRequest", "parameters": {"URL": "http://127.0.0.1:1/", "BODY": {"token": "xyzzy"}}},
     )
     flow = engine.register("secret")
     client = staff(*OPERATORS)
     page = client.get(task_verb(flow, 1, "change")).text
-    assert "abc" not in page
+    assert "xyzzy" not in page
     masked = '{"URL": "http://127.0.0.1:2/", "BODY": {"token": "••••"}}'
     assert change(client, flow, 1, parameters=masked).status_code == 302
-    assert flow.tasks.get().parameters == {"URL": "http://127.0.0.1:2/", "BODY": {"token": "abc"}}
+    assert flow.tasks.get().parameters == {"URL": "http://127.0.0.1:2/", "BODY": {"token": "xyzzy"}}
     half = '{"URL": "http://127.0.0.1:2/", "BODY": {"token": "••••", "more": 1}}'
     assert "type the secret anew" in change(client, flow, 1, parameters=half).text
     assert "cannot be taken away" in change(client, flow, 1, parameters='{"URL": "x"}').text
