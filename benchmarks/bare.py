@@ -6,7 +6,9 @@
 from __future__ import annotations
 
 import os
+from contextlib import AbstractContextManager
 from typing import Any
+from unittest import mock
 
 from celery import Celery, chain, group
 
@@ -28,6 +30,7 @@ class Bare:
     """A Celery app with the tasks of the workloads, and the workloads as canvas."""
 
     def __init__(self, broker: str | None, backend: str | None) -> None:
+        self.broker = broker
         self.app = Celery("bare", broker=broker, backend=backend, set_as_current=False)
         self.app.conf.update(
             task_acks_late=True,
@@ -41,6 +44,10 @@ class Bare:
         self.noop: Any = self.app.task(name="bare.noop")(_nothing)
         self.branch: Any = self.app.task(name="bare.branch", ignore_result=False)(_nothing)
         self.tell: Any = self.app.task(name="bare.tell")(signals.tell)
+
+    def submitting(self) -> AbstractContextManager[Any]:
+        """Within the block Celery, which takes the variable before its configuration, publishes to this broker."""
+        return mock.patch.dict(os.environ, {"CELERY_BROKER_URL": self.broker or ""})
 
     def chain(self, length: int, key: str) -> None:
         """Tasks one after the other."""

@@ -16,7 +16,7 @@ def client() -> Any:
     """The connection, kept."""
     import redis
 
-    return redis.Redis.from_url(os.environ[VARIABLE])
+    return redis.Redis.from_url(os.environ[VARIABLE], socket_timeout=None)
 
 
 def tell(key: str, of: int = 1) -> None:

@@ -30,7 +30,8 @@ class Workload:
         """One run of one contender."""
         if name == FLOWERAPP:
             return self.ours(bench)
-        return bench.run(name, lambda key: self.bare(bench.bare[name], key))
+        with bench.bare[name].submitting():
+            return bench.run(name, lambda key: self.bare(bench.bare[name], key))
 
 
 def _flow(task_id: str, last: int) -> Callable[[Bench], Run]:
