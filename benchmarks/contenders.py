@@ -115,5 +115,5 @@ def started(processes: int) -> Iterator[Bench]:
             REDIS: Contender(REDIS, [theirs[REDIS]], ("worker", "redis")),
             DJANGO: Contender(DJANGO, [theirs[DJANGO]], ("worker", "redis", "postgres")),
         }
-        bare = {REDIS: Bare(redis[1], redis[1]), DJANGO: Bare(redis[2], None)}
+        bare = {REDIS: Bare(redis[1], redis[1]), DJANGO: Bare(redis[2], "django-db")}
         yield Bench(site, contenders, bare)
