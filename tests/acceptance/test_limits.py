@@ -18,8 +18,8 @@ from tests.services import Site, threads, until
 CHILDREN = {"": 500, "long": 10_000}.get(os.environ.get("FLOWER_TEST_FAULTS", ""), 2_000)
 """As many as the tests have time for."""
 MOST_MEGABYTES = 200
-IDLE_SECONDS = 0.5 if os.environ.get("FLOWER_TEST_FAULTS") == "long" else 2.0
-"""Longest time that a slot may be idle; 0.5 s is promised, on a machine that does nothing else."""
+IDLE_SECONDS = 0.5
+"""Longest time that a slot may be idle."""
 SLOTS = 3
 
 own = pytest.mark.parametrize("own", ["redis"], indirect=True)

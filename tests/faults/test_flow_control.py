@@ -21,7 +21,7 @@ from tests.services import until
 CHILDREN = 10_000 if LONG else 2_000
 FLOWS = 200
 SLOTS = 3
-IDLE_SECONDS = 0.5 if LONG else 2.0
+IDLE_SECONDS = 0.5
 HOOK_SECONDS = 30.0
 
 
