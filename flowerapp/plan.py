@@ -63,6 +63,11 @@ class Plan:
     entrance: int | None = None
     """``task_seq`` to start at, unless a flow is registered with another."""
 
+    @property
+    def most_flows(self) -> int | None:
+        """How many flows may go on at once; None for any number."""
+        return most_flows(self.max_active_flows, unique=self.unique)
+
     @cached_property
     def edges(self) -> dict[int, tuple[int, ...]]:
         """``{task_seq: task_seqs it depends on}``."""
@@ -122,6 +127,11 @@ class Plan:
         if problems:
             raise InvalidPlanError(problems, self.name)
         return self
+
+
+def most_flows(max_active_flows: int | None, *, unique: bool) -> int | None:
+    """How many flows of a workflow with these settings may go on at once; None for any number."""
+    return 1 if unique else max_active_flows
 
 
 def name_problems(name: str, what: str = "task_id") -> Iterator[str]:

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.contrib.admin.widgets import AdminIntegerFieldWidget
 from django.core.exceptions import ValidationError
-from django.db.models import Count, IntegerField, OuterRef, QuerySet, Subquery
-from django.db.models.functions import Coalesce
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.safestring import SafeString
@@ -70,9 +69,9 @@ class PoolAdmin(Base):
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Pool]:
         """Pools with the numbers of their tasks, counted in the same statement."""
-        name = cast("str", OuterRef("pk"))
-        counts = {"held_slots": Task.objects.holding(name), "waiting_tasks": Task.objects.waiting_for(name)}
-        return super().get_queryset(request).annotate(**{key: _count(tasks) for key, tasks in counts.items()})
+        pools: Any = super().get_queryset(request)
+        found: QuerySet[Pool] = pools.with_use()
+        return found
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Pool | None:
         """The pool; none has a name that cannot be stored."""
@@ -85,12 +84,12 @@ class PoolAdmin(Base):
     @admin.display(description="held")
     def held(self, obj: Any) -> SafeString:
         """Slots that tasks have."""
-        return show.bar(obj.held_slots, obj.slots, f"{obj.held_slots} of {obj.slots}")
+        return show.bar(obj.held, obj.slots, f"{obj.held} of {obj.slots}")
 
     @admin.display(description="waiting")
     def waiting(self, obj: Any) -> int:
         """Tasks that wait for a slot."""
-        return int(obj.waiting_tasks)
+        return int(obj.waiting)
 
     def changeform_view(
         self,
@@ -129,12 +128,6 @@ class PoolAdmin(Base):
 
     class Media:
         css = {"all": ["flowerapp/admin.css"]}
-
-
-def _count(tasks: QuerySet[Task]) -> Coalesce:
-    """The number of a pool's tasks, as part of the statement that finds the pools."""
-    counted = tasks.order_by().values("pool").annotate(number=Count("pk")).values("number")
-    return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
 
 
 def _use(name: str) -> dict[str, Any]:

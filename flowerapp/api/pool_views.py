@@ -4,8 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count, IntegerField, OuterRef, Subquery
-from django.db.models.functions import Coalesce
 from drf_spectacular.utils import OpenApiParameter, extend_schema_field
 from rest_framework import serializers, status
 from rest_framework.generics import ListAPIView
@@ -107,12 +105,6 @@ def shown(pool: Pool) -> dict[str, Any]:
     return dict(PoolSerializer({**columns, **numbers, "holders": holders, "waiters": waiters}, context=context).data)
 
 
-def _number(tasks: Any) -> Coalesce:
-    """How many tasks of each pool of a list there are, as part of its one statement."""
-    counted = tasks.order_by().values("pool").annotate(number=Count("pk")).values("number")
-    return Coalesce(Subquery(counted, output_field=IntegerField()), 0)
-
-
 @documented(tags=["pools"])
 class PoolListView(ApiView, ListAPIView[Any]):
     """Pools by name."""
@@ -125,9 +117,7 @@ class PoolListView(ApiView, ListAPIView[Any]):
 
     def get_queryset(self) -> Any:
         """Pools with how much of them is in use."""
-        name: Any = OuterRef("pk")
-        held, waiting = Task.objects.holding(name), Task.objects.waiting_for(name)
-        return Pool.objects.annotate(held=_number(held), waiting=_number(waiting))
+        return Pool.objects.with_use()
 
     @documented(request=PoolBodySerializer, responses={201: PoolSerializer})
     def post(self, request: Request) -> Response:

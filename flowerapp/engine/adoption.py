@@ -101,7 +101,6 @@ def _take_over(task: Task, node: Node | None, error: str) -> bool:
         moved["registered_ts"] = database_now()
     if not error and node is not None:
         moved |= options_of(node, 0) | {
-            "admitted": not node.pool,
             "parameters": task.parameters or {},
             "task_priority": task.task_priority,
         }

@@ -14,7 +14,7 @@ from flowerapp.engine.clock import database_now
 from flowerapp.engine.sending import AT_ONCE
 from flowerapp.exceptions import InvalidValueError
 from flowerapp.models import Event, Flow, Task, Worker
-from flowerapp.models.flows import NO_DEPENDENCY
+from flowerapp.models.flows import NO_DEPENDENCY, STOPPED
 from flowerapp.querysets import Claim, Finished, batched
 from flowerapp.states import ACTIVE, Status
 
@@ -70,7 +70,6 @@ def _row(parent: Task, first: int, index: int, child: Child, *, waits: bool) -> 
         item=child.item,
         dependents=[parent.task_exec_seq],
         pending=int(waits),
-        admitted=not parent.pool,
         **options_of({name: getattr(parent, name) for name in (*_INHERITED, "child_program", "queue")}),
     )
 
@@ -82,7 +81,7 @@ def options_of(parent: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of a child that come from those of its step."""
     program = registry.get(parent["child_program"])
     own = {"program": program.name, "queue": program.queue or parent["queue"]}
-    return {name: parent[name] for name in _INHERITED} | own
+    return {name: parent[name] for name in _INHERITED} | {"admitted": not parent["pool"]} | own
 
 
 def at_once(parent: Task) -> int:
@@ -147,7 +146,7 @@ def _outputs(flow_id: str, seq: int) -> list[Any]:
 def fail_parent(parent: Task, error: str) -> None:
     """Fail a task because of its children: those that have not ended are stopped. Under the locks of its family."""
     place = parent.task_flow_id, parent.task_exec_seq
-    Task.objects.stop_children(*place, f"stopped, because {error}")
+    Task.objects.stop_children(*place, f"{STOPPED}, because {error}")
     if Task.objects.give_up(*place, error):
         Event.objects.record("fail", *place, attempt=parent.attempt, actor="engine", reason=error)
 
@@ -175,6 +174,4 @@ def stopped_children(flow_id: str, parents: set[int]) -> list[int]:
     strict = Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=parents, exit_on_failed=True)
     seqs = list(strict.values_list("task_exec_seq", flat=True))
     ended = Task.objects.filter(task_flow_id=flow_id, parent_seq__in=seqs, exec_status=Status.IGNORE)
-    return list(
-        ended.filter(output__isnull=True, error__startswith="stopped, ").values_list("task_exec_seq", flat=True)
-    )
+    return list(ended.filter(output__isnull=True, error__startswith=STOPPED).values_list("task_exec_seq", flat=True))

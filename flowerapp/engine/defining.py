@@ -19,6 +19,7 @@ from flowerapp.exceptions import (
 )
 from flowerapp.models import Pool, Task, TaskDefinition, Workflow
 from flowerapp.plan import Plan, name_problems
+from flowerapp.querysets.definitions import HEADER
 from flowerapp.states import OPEN
 
 
@@ -46,7 +47,7 @@ def define(
         raise InvalidPlanError(problems, task_id)
     with transaction.atomic():
         may_change(task_id, source)
-        settings = {name: getattr(plan, name) for name in ("description", "max_active_flows", "unique", "entrance")}
+        settings = {name: getattr(plan, name) for name in HEADER}
         Workflow.objects.update_or_create(task_id=task_id, defaults={**settings, "source": source})
         present = TaskDefinition.objects.filter(task_id=task_id)
         if new and present.exists():

@@ -40,16 +40,23 @@ def by_seq(tasks: Sequence[Task]) -> dict[int, Task]:
     return {task.task_exec_seq: task for task in tasks}
 
 
+def edges_of(tasks: Sequence[Task]) -> dict[int, list[int]]:
+    """``{seq: seqs it waits for}``: the steps before it, as far as there are such tasks, and its children."""
+    named = by_seq(tasks)
+    edges = {seq: [each for each in task.depends_on if each in named] for seq, task in named.items()}
+    for task in tasks:
+        if task.parent_seq is not None:
+            edges[task.parent_seq].append(task.task_exec_seq)
+    return edges
+
+
 def relink(tasks: Sequence[Task]) -> int:
     """Set what follows from the state of all tasks of a flow: pending, dependents and canvas of the open ones.
 
     Returns the number of open sinks.
     """
     named = by_seq(tasks)
-    edges = {seq: [each for each in task.depends_on if each in named] for seq, task in named.items()}
-    for task in tasks:
-        if task.parent_seq in edges:
-            edges[task.parent_seq].append(task.task_exec_seq)
+    edges = edges_of(tasks)
     is_open = {seq for seq, task in named.items() if task.exec_status in OPEN}
     links = graph.links(edges, is_open)
     for seq in is_open:

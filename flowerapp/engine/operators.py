@@ -11,11 +11,12 @@ from flowerapp import graph, values
 from flowerapp.context import input_of
 from flowerapp.engine import children, hooks
 from flowerapp.engine.admission import admit, admit_flows
-from flowerapp.engine.links import by_seq, follow_up, lock, settle, store_links
+from flowerapp.engine.links import by_seq, edges_of, follow_up, lock, settle, store_links
 from flowerapp.engine.registering import options_of, plan_of, pool_problems
 from flowerapp.engine.sending import send, send_released
 from flowerapp.exceptions import InvalidPlanError, StateConflictError, UnknownFlowError, UnknownTaskError
 from flowerapp.models import Event, Flow, Task
+from flowerapp.models.flows import STOPPED
 from flowerapp.plan import Node, node_problems
 from flowerapp.querysets import Finished
 from flowerapp.states import SATISFIED, Status
@@ -131,7 +132,7 @@ def skip(flow_id: str, seq: int, *, actor: str = "", why: str = "") -> Flow:
             raise StateConflictError(f"task {seq} of flow {flow_id} is {task.status.label}; skip takes Wait or Suspend")
         task.exec_status = Status.IGNORE
         if task.children:
-            Task.objects.stop_children(flow_id, seq, f"stopped, because task {seq} was skipped", failed=True)
+            Task.objects.stop_children(flow_id, seq, f"{STOPPED}, because task {seq} was skipped", failed=True)
             tasks = Task.objects.for_update(flow_id)
         children.revive(flow_id, tasks)
         Event.objects.record("skip", flow_id, seq, attempt=task.attempt, actor=actor, reason=why)
@@ -261,11 +262,7 @@ def _affected(flow: Flow, tasks: Sequence[Task], from_seq: int | None, *, all_ta
         return failed_seqs
     if from_seq is not None and from_seq not in named:
         raise UnknownTaskError(f"flow {flow.pk} has no task {from_seq}")
-    edges = {seq: [*task.depends_on] for seq, task in named.items()}
-    for task in tasks:
-        if task.parent_seq is not None:
-            edges[task.parent_seq].append(task.task_exec_seq)
-    affected = set(named) if from_seq is None else graph.reach([from_seq], graph.followers(edges))
+    affected = set(named) if from_seq is None else graph.reach([from_seq], graph.followers(edges_of(tasks)))
     kept = named[from_seq].parent_seq if from_seq is not None else None
     parents = affected - {kept}
     affected |= {seq for seq, task in named.items() if task.parent_seq in parents}
@@ -312,7 +309,6 @@ def _refresh(flow: Flow, tasks: Sequence[Task]) -> None:
             options = options_of(node, flow.task_priority)
             if task.parent_seq is not None:
                 options = children.options_of(options)
-            options["admitted"] = not options["pool"]
             for name, value in options.items():
                 setattr(task, name, value)
             Task.objects.one(flow.pk, task.task_exec_seq).update(**options)

@@ -53,13 +53,8 @@ def register(
     Raises UnknownWorkflowError, InvalidPlanError, InvalidValueError, IdempotencyConflictError.
     """
     plan = _with_overrides(plan_of(task_id), parameters or {}).check()
-    problems = [Problem(message, field="priority") for message in priority_problems(priority)]
     start = plan.entrance if entrance is None else plan.seq_of(entrance)
-    problems += pool_problems(plan)
-    if idempotency_key is not None and (len(idempotency_key) > 256 or not values.storable(idempotency_key)):
-        problems.append(Problem("Idempotency-Key is over 256 characters or not text", field="idempotency_key"))
-    if problems:
-        raise InvalidPlanError(problems, task_id)
+    _must_be_registrable(plan, priority, idempotency_key)
     flow = Flow(
         task_flow_id=str(uuid7()),
         task_id=task_id,
@@ -67,13 +62,11 @@ def register(
         input=values.check({} if input is None else input, "input"),
         registered_by=actor,
         idempotency_key=idempotency_key,
-        limited=plan.unique or plan.max_active_flows is not None,
+        limited=plan.most_flows is not None,
+        admitted=plan.most_flows is None,
     )
-    flow.admitted = not flow.limited
     if idempotency_key is not None:
-        given = values.check({str(k): dict(v) for k, v in (parameters or {}).items()}, "parameters")
-        canonical = json.dumps([task_id, flow.input, priority, given, entrance], sort_keys=True)
-        flow.request_hash = hashlib.sha256(canonical.encode()).hexdigest()
+        flow.request_hash = _hash_of(flow, parameters or {}, entrance)
         if earlier := _earlier(flow):
             return earlier
     if plan.unique and (running := _running(task_id)):
@@ -90,6 +83,23 @@ def register(
         raise
     flow.created = True
     return flow
+
+
+def _must_be_registrable(plan: Plan, priority: int, idempotency_key: str | None) -> None:
+    """Raise InvalidPlanError for what is wrong beside the plan itself."""
+    problems = [Problem(message, field="priority") for message in priority_problems(priority)]
+    problems += pool_problems(plan)
+    if idempotency_key is not None and (len(idempotency_key) > 256 or not values.storable(idempotency_key)):
+        problems.append(Problem("Idempotency-Key is over 256 characters or not text", field="idempotency_key"))
+    if problems:
+        raise InvalidPlanError(problems, plan.name)
+
+
+def _hash_of(flow: Flow, parameters: Mapping[int, Mapping[str, Any]], entrance: int | str | None) -> str:
+    """What tells whether two requests with the same key are the same."""
+    given = values.check({str(seq): dict(each) for seq, each in parameters.items()}, "parameters")
+    canonical = json.dumps([flow.task_id, flow.input, flow.task_priority, given, entrance], sort_keys=True)
+    return hashlib.sha256(canonical.encode()).hexdigest()
 
 
 def _running(task_id: str) -> Flow | None:
@@ -148,7 +158,6 @@ def _task_of(flow: Flow, seq: int, node: Node, depends_on: list[int]) -> Task:
         depends_on=depends_on,
         task_id=flow.task_id,
         task_seq=node.seq,
-        admitted=not node.pool,
         **options_of(node, flow.task_priority),
     )
 
@@ -166,6 +175,7 @@ def options_of(node: Node, flow_priority: int) -> dict[str, Any]:
         "name": node.name,
         "merge": node.merge,
         "pool": node.pool,
+        "admitted": not node.pool,
         "child_program": node.child_program,
         "max_concurrency": node.max_concurrency,
         "exit_on_failed": node.exit_on_failed,

@@ -11,6 +11,7 @@ from django.utils import timezone
 from flowerapp import values
 from flowerapp.exceptions import UnknownPoolError
 from flowerapp.models import Flow, Pool, Task, Workflow
+from flowerapp.plan import most_flows
 from flowerapp.querysets import TaskQuerySet
 from flowerapp.states import Status
 
@@ -103,7 +104,7 @@ class _Facts:
     def _for_flows(self, flow: Flow) -> str:
         if flow.task_id not in self._turns:
             header = Workflow.objects.filter(pk=flow.task_id).first()
-            most = header and (1 if header.unique else header.max_active_flows)
+            most = header and most_flows(header.max_active_flows, unique=header.unique)
             active = Flow.objects.active(flow.task_id).count()
             how = f"of {flow.task_id}, {active} of {most} flows go on" if most else "it is just coming"
             self._turns[flow.task_id] = f"for its flow's turn: {how}"

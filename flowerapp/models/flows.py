@@ -19,6 +19,10 @@ NO_DEPENDENCY = -1
 """``depends_task_exec_seq`` of a task that waits for none."""
 
 
+STOPPED = "stopped"
+"""How the error of a child begins that was ended because of another task."""
+
+
 def _empty() -> Value:
     return Value({}, models.JSONField())
 

@@ -6,10 +6,11 @@ from django.db.models import Count, Q
 
 from flowerapp.drawing import children_done
 from flowerapp.models import Task
+from flowerapp.models.flows import STOPPED
 from flowerapp.querysets import TaskQuerySet
 from flowerapp.states import Status
 
-_ENDED_BY_ERROR = Q(exec_status=Status.IGNORE, output__isnull=True) & ~Q(error="") & ~Q(error__startswith="stopped, ")
+_ENDED_BY_ERROR = Q(exec_status=Status.IGNORE, output__isnull=True) & ~Q(error="") & ~Q(error__startswith=STOPPED)
 
 
 def passed_over(flow_id: str) -> TaskQuerySet:
