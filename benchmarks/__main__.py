@@ -17,6 +17,7 @@ django.setup()
 
 from benchmarks.contenders import DJANGO, FLOWERAPP, REDIS, Bench, Run, started  # noqa: E402 - Django first
 from benchmarks.figures import Ratio  # noqa: E402
+from benchmarks.ours import analyse  # noqa: E402
 from benchmarks.workloads import WORKLOADS, Workload, define_all  # noqa: E402
 
 Result = dict[str, Any]
@@ -31,6 +32,8 @@ def compared(workload: Workload, bench: Bench, pairs: int) -> Result:
             run = workload.run(bench, name)
             if number:
                 runs[name].append(run)
+        if not number:
+            analyse()
         print(f"\r{workload.name}: {number} of {pairs}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return {"workload": workload.name, "tasks": workload.tasks, **_report(workload, runs)}

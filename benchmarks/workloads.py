@@ -59,7 +59,6 @@ def define_all() -> None:
     for length in (3, LENGTH, LONG):
         ours.chain(length)
     ours.fan_out(WIDTH)
-    ours.analyse()
 
 
 def _chain(length: int, bar: float, cpu: float | None = None) -> Workload:

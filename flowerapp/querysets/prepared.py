@@ -9,6 +9,8 @@ from typing import Any
 from flowerapp import conf
 
 Row = tuple[Any, ...]
+_NEVER_BY_ITSELF = 2**31
+"""Uses after which psycopg prepares a statement that nobody asked it to prepare."""
 
 
 def rows(connection: Any, statement: str, values: Mapping[str, Any]) -> list[Row]:
@@ -23,8 +25,11 @@ def _cursor(connection: Any) -> Any:
         return connection.cursor()
     connection.close_if_health_check_failed()
     connection.ensure_connection()
+    driver = connection.connection
+    if driver.prepare_threshold is None:  # Django's default, with which psycopg ignores ``prepare``
+        driver.prepare_threshold = _NEVER_BY_ITSELF
     with connection.wrap_database_errors:
-        return connection._prepare_cursor(_preparing()(connection.connection))
+        return connection._prepare_cursor(_preparing()(driver))
 
 
 @cache
