@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import connection
+from django.db import connection, transaction
 
 from flowerapp import dispatch, engine
 from flowerapp.models import Flow, Task, TaskDefinition
+from flowerapp.querysets.flows import FlowQuerySet
 from flowerapp.states import Status
 from tests.services import until
 
@@ -56,23 +57,30 @@ def many(name: str, number: int, key: str) -> list[Flow]:
 
 
 class Registered:
-    """Flows that were registered and not sent yet."""
+    """Flows that were registered and are held, so that nobody sends them yet."""
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
         self.number = number
+        self.flows: list[Flow] = []
 
-    def prepare(self, key: str) -> list[Flow]:
+    def prepare(self, key: str) -> None:
         """Register, and send nothing."""
         sender = dispatch.use(None)
         try:
-            return many(self.name, self.number, key)
+            with transaction.atomic():
+                self.flows = many(self.name, self.number, key)
+                self._mine().update(held=True)
         finally:
             dispatch.use(sender)
 
     def go(self) -> None:
         """Send them."""
+        self._mine().update(held=False)
         engine.hand_over()
+
+    def _mine(self) -> FlowQuerySet:
+        return Flow.objects.filter(pk__in=[flow.pk for flow in self.flows])
 
 
 def finished(flows: Flow | Sequence[Flow] | Any) -> None:

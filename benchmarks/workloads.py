@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
 
 from benchmarks import ours
 from benchmarks.bare import Bare
@@ -46,12 +45,11 @@ def _many(bench: Bench) -> Run:
 
 
 def _many_registered(bench: Bench) -> Run:
-    flows: list[Any] = []
     contender = bench.contenders[FLOWERAPP]
     key = contender.new_key()
     registered = ours.Registered("chain-3", FLOWS)
-    flows += registered.prepare(key)
-    return contender.run(lambda _: registered.go(), lambda _: ours.finished(flows), key)
+    registered.prepare(key)
+    return contender.run(lambda _: registered.go(), lambda _: ours.finished(registered.flows), key)
 
 
 def define_all() -> None:

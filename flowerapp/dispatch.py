@@ -110,6 +110,9 @@ def tell(flow_ids: Sequence[str]) -> None:
         _sender.tell(flow_ids)
 
 
+AT_ONCE = 500
+"""Messages that one process takes on at once: publishing them must take far less than ``RESEND_AFTER``, or they would
+be taken for lost before they are sent."""
 BROKER_STEPS = 10
 
 

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowerapp import conf, dispatch, registry, values
-from flowerapp.dispatch import Message
+from flowerapp.dispatch import AT_ONCE, Message
 from flowerapp.engine import hooks
 from flowerapp.engine.clock import database_now
-from flowerapp.engine.sending import AT_ONCE
 from flowerapp.exceptions import InvalidValueError
 from flowerapp.models import Event, Flow, Task, Worker
 from flowerapp.models.flows import NO_DEPENDENCY, STOPPED

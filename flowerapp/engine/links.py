@@ -10,7 +10,7 @@ from flowerapp import conf, dispatch, graph
 from flowerapp.dispatch import Message
 from flowerapp.engine import children, hooks
 from flowerapp.engine.admission import admit, admit_flows
-from flowerapp.engine.sending import send, send_released
+from flowerapp.engine.sending import hand_over, send, send_released
 from flowerapp.exceptions import UnknownFlowError
 from flowerapp.models import Flow, Task
 from flowerapp.querysets import Finished
@@ -136,6 +136,10 @@ def follow_up(flow_id: str, task_id: str, done: Finished) -> tuple[Message, ...]
     if done.ended and done.limited:
         admit_flows(task_id)
     admit(done.pools)
+    if done.more:
+        send(released)
+        hand_over(flow_id)
+        return ()
     return tuple(released)
 
 

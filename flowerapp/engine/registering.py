@@ -8,17 +8,17 @@ import os
 import time
 import uuid
 from collections.abc import Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from django.db import IntegrityError, transaction
 
 from flowerapp import dispatch, graph, registry, values
-from flowerapp.dispatch import Message
+from flowerapp.dispatch import AT_ONCE, Message
 from flowerapp.engine.admission import admit, admit_flows
-from flowerapp.engine.clock import database_now
 from flowerapp.engine.links import relink
-from flowerapp.engine.sending import AT_ONCE, hand_over, send_on_commit
+from flowerapp.engine.sending import hand_over, send_on_commit
 from flowerapp.exceptions import IdempotencyConflictError, InvalidPlanError, Problem, UnknownWorkflowError
 from flowerapp.models import Flow, Pool, Task, TaskDefinition, Workflow
 from flowerapp.models.flows import NO_DEPENDENCY
@@ -73,7 +73,7 @@ def register(
         return running
     tasks = _tasks_of(flow, plan, start)
     try:
-        with transaction.atomic():
+        with transaction.atomic() if plan.unique or idempotency_key is not None else nullcontext():
             if plan.unique and Workflow.objects.limit(task_id) and (running := _running(task_id)):
                 return running
             _insert(flow, tasks)
@@ -186,26 +186,17 @@ def _pass_over(tasks: list[Task], edges: graph.Edges, entrance: int, flow_input:
     """Ignore what the entrance and its followers don't run; what lies before it hands the flow's input on."""
     run = graph.reach([entrance], graph.followers(edges))
     before = graph.reach([entrance], edges)
-    now = database_now()
     for task in tasks:
         if task.task_exec_seq not in run:
             task.exec_status = Status.IGNORE
-            task.finished_ts = now
             task.output = flow_input if task.task_exec_seq in before else {}
 
 
 def _insert(flow: Flow, tasks: list[Task]) -> None:
-    now = database_now()
     wanted = [task for task in tasks if task.status is Status.WAIT and task.pending == 0]
     ready = [task for task in wanted if task.admitted and flow.admitted]
     taken = ready[: AT_ONCE if dispatch.connected() else 0]
-    flow.registered_ts = now
-    for task in tasks:
-        task.registered_ts = now
-    for task in taken:
-        task.sent_ts = now
-    flow.save(force_insert=True)
-    Task.objects.bulk_create(tasks, batch_size=1000)
+    Flow.objects.insert(flow, tasks, {task.task_exec_seq for task in taken})
     send_on_commit([Message.of(flow.pk, task.link, task.canvas) for task in taken])
     if len(ready) > len(taken) > 0:
         transaction.on_commit(lambda: hand_over(flow.pk), robust=True)

@@ -12,15 +12,11 @@ from collections.abc import Sequence
 from django.db import transaction
 
 from flowerapp import dispatch
-from flowerapp.dispatch import Message
+from flowerapp.dispatch import AT_ONCE, Message
 from flowerapp.models import Task
 from flowerapp.querysets import batched
 
 logger = logging.getLogger(__name__)
-
-AT_ONCE = 500
-"""Messages that one process takes on at once: publishing them must take far less than ``RESEND_AFTER``, or they would
-be taken for lost before they are sent."""
 
 
 def send_on_commit(messages: Sequence[Message]) -> None:
@@ -41,8 +37,14 @@ def send(messages: Sequence[Message]) -> None:
 
 
 def hand_over(flow_id: str | None = None, *, most: int | None = None) -> int:
-    """Send startable tasks that nobody has taken on to send, of one flow or of all; the number sent, about ``most``."""
+    """Send startable tasks that nobody has taken on to send, of one flow or of all; the number sent, about ``most``.
+
+    Among them are retries and parked tasks whose time has come.
+    """
     tasks = Task.objects.all() if flow_id is None else Task.objects.filter(task_flow_id=flow_id)
+    overslept = list(tasks.overslept().values_list("pk", flat=True)[:AT_ONCE])
+    if overslept:
+        Task.objects.filter(pk__in=overslept).wake()
     count, refusing = 0, set[str]()
     while dispatch.connected() and (most is None or count < most):
         messages = tasks.exclude(queue__in=refusing).take_unsent(AT_ONCE)

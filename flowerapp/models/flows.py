@@ -238,6 +238,18 @@ class Task(models.Model):
                 condition=Q(exec_status=Status.WAIT, pending=0, admitted=True),
             ),
             models.Index(
+                name="kr_task_stat_unsent",
+                fields=["task_priority", "id"],
+                condition=Q(
+                    exec_status=Status.WAIT,
+                    pending=0,
+                    admitted=True,
+                    parked=False,
+                    sent_ts__isnull=True,
+                    due_ts__isnull=True,
+                ),
+            ),
+            models.Index(
                 F("pool"),
                 F("task_priority"),
                 Coalesce("parent_seq", "task_exec_seq").desc(),

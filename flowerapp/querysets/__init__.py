@@ -7,13 +7,11 @@ task that is locked.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from typing import Any
-
 from flowerapp.querysets.definitions import DefinitionQuerySet, PoolQuerySet, WorkflowQuerySet
 from flowerapp.querysets.flows import FlowQuerySet
 from flowerapp.querysets.records import EventQuerySet, HookQuerySet, LeaseQuerySet, WorkerQuerySet
 from flowerapp.querysets.statements import Claim, Finished
+from flowerapp.querysets.steady import batched
 from flowerapp.querysets.tasks import TaskQuerySet
 
 __all__ = [
@@ -30,8 +28,3 @@ __all__ = [
     "WorkflowQuerySet",
     "batched",
 ]
-
-
-def batched(items: Sequence[Any], size: int = 500) -> Iterable[Sequence[Any]]:
-    """``items`` in slices of at most ``size``."""
-    return (items[start : start + size] for start in range(0, len(items), size))

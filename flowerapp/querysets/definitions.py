@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
-from django.db import models
+from django.db import connections, models
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
 from flowerapp.plan import Plan, most_flows
+from flowerapp.querysets import prepared
 
 HEADER = ("description", "max_active_flows", "unique", "entrance")
 """Settings of a workflow as a whole."""
@@ -44,22 +46,69 @@ def _number(tasks: Any) -> Coalesce:
     return Coalesce(Subquery(counted, output_field=models.IntegerField()), 0)
 
 
+_Rows = list[tuple[Any, ...]]
+_known: dict[tuple[str, str], tuple[_Rows, Plan]] = {}
+"""Database and workflow → what was read last, and the plan that it is. The rows are read each time all the same."""
+_MOST_KNOWN = 256
+_MOST_STEPS = 5_000
+"""Plans with more steps are not kept: making one again takes little beside running it."""
+
+
 class DefinitionQuerySet(models.QuerySet[Any]):
     """Steps of workflows."""
 
     def plan(self, task_id: str) -> Plan | None:
         """The stored workflow as a plan, unchecked; None if there are no rows."""
+        connection = connections[self.db]
+        rows = prepared.rows(connection, self._with_header(), {"task_id": task_id})
+        if not rows:
+            return None
+        before, known = _known.get((self.db, task_id), ([], None))
+        if known is not None and rows == before:
+            return known
+        plan = self._plan_of(task_id, rows, connection)
+        if len(rows) <= _MOST_STEPS:
+            if len(_known) >= _MOST_KNOWN:
+                _known.clear()
+            _known[self.db, task_id] = rows, plan
+        return plan
+
+    def _with_header(self) -> str:
+        """One statement for all that a plan is made of."""
+        header = ", ".join(f'w."{name}"' for name in HEADER)
+        steps = ", ".join(f"d.{field.column}" for field in self.model._meta.concrete_fields)
+        columns = f"SELECT {header}, {steps} "
+        tables = "FROM ms_task_definition d LEFT JOIN ms_workflow w ON w.task_id = d.task_id "
+        return columns + tables + "WHERE d.task_id = %(task_id)s ORDER BY d.task_seq"
+
+    def _plan_of(self, task_id: str, rows: _Rows, connection: Any) -> Plan:
+        fields = self.model._meta.concrete_fields
+        names = [field.attname for field in fields]
+        from_database = [_converter(field, connection) for field in fields]
         nodes = []
         before: int | None = None
-        for row in self.filter(task_id=task_id).order_by("task_seq"):
-            nodes.append(row.node(before))
-            before = row.task_seq
-        return Plan(task_id, tuple(nodes), **self._header(task_id)) if nodes else None
-
-    def _header(self, task_id: str) -> dict[str, Any]:
-        workflows: Any = self.model._meta.apps.get_model("flowerapp", "Workflow").objects.using(self.db)
-        return workflows.filter(pk=task_id).values(*HEADER).first() or {}
+        for row in rows:
+            values = [convert(value) for convert, value in zip(from_database, row[len(HEADER) :], strict=True)]
+            step = self.model.from_db(self.db, names, values)
+            nodes.append(step.node(before))
+            before = step.task_seq
+        description, most, unique, entrance = rows[0][: len(HEADER)]
+        header = {"max_active_flows": most, "unique": bool(unique), "entrance": entrance}
+        return Plan(task_id, tuple(nodes), description=description or "", **header)
 
     def workflows(self) -> Any:
         """Names of all workflows that have steps, each once, with the number of steps."""
         return self.order_by("task_id").values("task_id").annotate(steps=models.Count("task_seq"))
+
+
+def _converter(field: Any, connection: Any) -> Callable[[Any], Any]:
+    """What makes of a column's raw value that of the field."""
+    column = field.get_col(field.model._meta.db_table)
+    steps = [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
+
+    def convert(value: Any) -> Any:
+        for step in steps:
+            value = step(value, column, connection)
+        return value
+
+    return convert

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from typing import TYPE_CHECKING, Any
 
-from django.db import models
+from django.db import connections, models, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 
+from flowerapp.querysets import inserting
 from flowerapp.querysets.statements import ago, status_case
 from flowerapp.states import ACTIVE, OPEN, SATISFIED, Status
 
 if TYPE_CHECKING:
-    from flowerapp.models import Flow
+    from flowerapp.models import Flow, Task
 
 
 _ANEW = Case(When(limited=True, then=Value(value=False)), default=Value(value=True))
@@ -28,6 +31,22 @@ class FlowQuerySet(models.QuerySet["Flow"]):
     def for_update(self, flow_id: str) -> Flow | None:
         """The flow, locked where the database can."""
         return self.select_for_update().filter(pk=flow_id).first()
+
+    def insert(self, flow: Flow, tasks: Sequence[Task], sent: Collection[int]) -> None:
+        """Write a new flow and its tasks; messages for those of the seqs ``sent`` go out now."""
+        connection = connections[self.db]
+        if connection.vendor == "postgresql" and (written := inserting.insert(connection, flow, tasks, sent)):
+            flow.registered_ts = written
+            return
+        now = flow.registered_ts = timezone.now()
+        for task in tasks:
+            task.registered_ts = now
+            task.sent_ts = now if task.task_exec_seq in sent else None
+            task.finished_ts = now if task.exec_status in SATISFIED else None
+        with transaction.atomic(using=self.db):
+            flow.save(force_insert=True, using=self.db)
+            task_model: Any = self.model._meta.get_field("tasks").related_model
+            task_model.objects.using(self.db).bulk_create(tasks, batch_size=1000)
 
     def open(self) -> FlowQuerySet:
         """Flows that have not ended."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from functools import cache
-from typing import Any
+from types import SimpleNamespace
+from typing import Any, cast
 
 from flowerapp import conf
 
@@ -14,14 +15,14 @@ _NEVER_BY_ITSELF = 2**31
 
 
 def rows(connection: Any, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    """Run a statement of the hot path on PostgreSQL; all rows that it returns."""
+    """Run a statement of the hot path, prepared on PostgreSQL; all rows that it returns."""
     with _cursor(connection) as cursor:
         cursor.execute(statement, values)
         return list(cursor.fetchall())
 
 
 def _cursor(connection: Any) -> Any:
-    if not conf.get().PREPARE:
+    if connection.vendor != "postgresql" or not conf.get().PREPARE:
         return connection.cursor()
     connection.close_if_health_check_failed()
     connection.ensure_connection()
@@ -41,6 +42,10 @@ def _preparing() -> Any:
 
         def execute(self, query: Any, params: Any = None, **_: Any) -> Any:
             """As psycopg's, prepared."""
-            return super().execute(query, params, prepare=True)
+            try:
+                return super().execute(query, params, prepare=True)
+            finally:
+                if self._query is None:  # Django's record of statements looks here
+                    self._query = cast("Any", SimpleNamespace(query=query.encode()))
 
     return Preparing

@@ -47,12 +47,12 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         return self.ready().filter(_STARTS)
 
     def handed_over(self) -> Self:
-        """Startable tasks that nobody sent yet: due retries, and rows of processes without a broker."""
-        return self.startable().filter(Q(sent_ts__isnull=True) | Q(due_ts__isnull=False))
+        """Startable tasks that nobody has sent yet, such as rows of processes without a broker."""
+        return self.startable().filter(sent_ts__isnull=True, due_ts__isnull=True)
 
     def overslept(self) -> Self:
-        """Parked tasks whose time has come."""
-        return self.filter(exec_status=Status.WAIT, parked=True, due_ts__lte=Now(), children=0)
+        """Parked tasks and retries whose time has come."""
+        return self.filter(exec_status=Status.WAIT, due_ts__lte=Now(), children=0)
 
     def parents(self) -> Self:
         """Tasks that wait for their children."""

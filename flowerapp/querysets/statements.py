@@ -48,6 +48,8 @@ class Finished:
 
     released: tuple[Message, ...] = ()
     """Tasks that became ready by it; sent even while the flow is held, for it may be resumed at this moment."""
+    more: bool = False
+    """More tasks became ready than are sent at once; nobody has taken on to send these yet."""
     pools: frozenset[str] = frozenset()
     """Pools that tasks now wait for."""
     parents: tuple[int, ...] = ()
@@ -96,9 +98,9 @@ WITH done AS (
      WHERE task_flow_id = %(flow)s AND task_exec_seq = %(seq)s AND exec_status + 0 = 1 AND attempt = %(attempt)s
     RETURNING dependents, parent_seq
 ), follower AS (
-    SELECT t.id
+    SELECT t.id, each.place > %(at_once)s AS later
       FROM done
-     CROSS JOIN jsonb_array_elements_text(done.dependents) each(seq)
+     CROSS JOIN jsonb_array_elements_text(done.dependents) WITH ORDINALITY each(seq, place)
      CROSS JOIN LATERAL (
         SELECT id FROM kr_task_stat WHERE task_flow_id = %(flow)s AND task_exec_seq = each.seq::int FOR UPDATE
      ) t
@@ -106,12 +108,12 @@ WITH done AS (
 ), told AS (
     UPDATE kr_task_stat t
        SET pending = t.pending - 1,
-           sent_ts = CASE WHEN t.pending = 1 AND t.admitted AND NOT t.parked THEN STATEMENT_TIMESTAMP()
-                          ELSE t.sent_ts END
+           sent_ts = CASE WHEN t.pending = 1 AND t.admitted AND NOT t.parked AND NOT follower.later
+                          THEN STATEMENT_TIMESTAMP() ELSE t.sent_ts END
       FROM follower
      WHERE t.id = follower.id AND t.pending > 0
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
-              t.parked, t.pending = 0 AND t.exec_status = 0 AS ready
+              t.parked, t.pending = 0 AND t.exec_status = 0 AS ready, t.admitted AND follower.later AS later
 ){turn}, ended AS (
     UPDATE kr_task_flow f
        SET open_sinks = f.open_sinks - 1,
@@ -123,9 +125,12 @@ WITH done AS (
        AND f.exec_status IN (0, 1, 2)
     RETURNING f.exec_status
 )
-SELECT EXISTS (SELECT FROM ended WHERE exec_status = 3), f.limited, f.failed_seq, ready.task_exec_seq, ready.program,
+SELECT EXISTS (SELECT FROM ended WHERE exec_status = 3), f.limited, f.failed_seq,
+       EXISTS (SELECT FROM told WHERE told.ready AND told.later), ready.task_exec_seq, ready.program,
        ready.queue, ready.task_priority, ready.time_limit, ready.canvas, ready.admitted, ready.pool, ready.parked
-  FROM done JOIN kr_task_flow f ON f.task_flow_id = %(flow)s LEFT JOIN ({ready}) ready ON ready.ready
+  FROM done
+  JOIN kr_task_flow f ON f.task_flow_id = %(flow)s
+  LEFT JOIN ({ready}) ready ON ready.ready AND NOT ready.later
  ORDER BY ready.task_exec_seq
 """
 
@@ -138,7 +143,7 @@ _TURN = """, turn AS (
              ORDER BY c.child_index LIMIT 1 FOR UPDATE OF c SKIP LOCKED) first
      WHERE t.id = first.id
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
-              t.parked, TRUE AS ready
+              t.parked, TRUE AS ready, FALSE AS later
 )"""
 
 FINISH = _FINISH.format(turn="", ready="SELECT * FROM told")
@@ -176,10 +181,10 @@ def message_of(flow_id: str, *columns: Any) -> Message:
 
 
 def finished_of(flow_id: str, rows: Sequence[Any]) -> Finished:
-    """What the rows of ``FINISH`` say: three columns of the flow, then those of each task that became ready."""
-    ended, limited, failed_seq = rows[0][:3]
+    """What the rows of ``FINISH`` say: four columns about the flow, then those of each task that became ready."""
+    ended, limited, failed_seq, more = rows[0][:4]
     released, pools, parents = [], set(), []
-    for seq, program, queue, priority, time_limit, canvas, admitted, pool, parked in (row[3:] for row in rows):
+    for seq, program, queue, priority, time_limit, canvas, admitted, pool, parked in (row[4:] for row in rows):
         if parked:
             parents.append(seq)
         elif admitted:
@@ -189,6 +194,7 @@ def finished_of(flow_id: str, rows: Sequence[Any]) -> Finished:
             pools.add(pool)
     return Finished(
         released=tuple(released),
+        more=more,
         pools=frozenset(pools),
         parents=tuple(parents),
         ended=ended,

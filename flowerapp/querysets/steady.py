@@ -1,11 +1,11 @@
-"""Getting over a connection that broke, as it does when the database is restarted."""
+"""Getting over a connection that broke, as it does when the database is restarted, and over rows that are too many."""
 
 from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Callable, Iterable
-from typing import TypeVar
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, TypeVar
 
 from django.db import InterfaceError, OperationalError, connection
 
@@ -46,3 +46,8 @@ def one_by_one(rows: Iterable[Row], mend: Callable[[Row], int]) -> int:
         except Exception:
             logger.exception("could not mend %s", row)
     return count
+
+
+def batched(items: Sequence[Any], size: int = 500) -> Iterable[Sequence[Any]]:
+    """``items`` in slices of at most ``size``."""
+    return (items[start : start + size] for start in range(0, len(items), size))

@@ -11,7 +11,7 @@ from django.db import connections, models, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
 
-from flowerapp import conf
+from flowerapp import conf, dispatch
 from flowerapp.querysets import prepared
 from flowerapp.querysets.ready import IN_ORDER, MESSAGE, OWN_SLOT, ReadyQuerySet
 from flowerapp.querysets.statements import (
@@ -24,10 +24,14 @@ from flowerapp.querysets.statements import (
     claim_of,
     finished_of,
 )
+from flowerapp.querysets.steady import batched
 from flowerapp.states import OPEN, TRANSITIONS, Status
 
 if TYPE_CHECKING:
     from flowerapp.models import Task
+
+_READY = (*MESSAGE, "admitted", "pool", "parked")
+_ADMITTED = _READY.index("admitted")
 
 
 class TaskQuerySet(ReadyQuerySet):
@@ -107,7 +111,7 @@ class TaskQuerySet(ReadyQuerySet):
         connection = connections[self.db]
         if connection.vendor != "postgresql":
             return self._finish_portably(flow_id, seq, attempt, output)
-        given = {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt}
+        given = {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt, "at_once": dispatch.AT_ONCE}
         rows = prepared.rows(connection, FINISH_CHILD if child else FINISH, given)
         return finished_of(flow_id, rows) if rows else None
 
@@ -130,12 +134,19 @@ class TaskQuerySet(ReadyQuerySet):
         dependents, parent_seq, *facts = self.one(flow_id, seq).values_list(*columns).get()
         waiting = self.filter(task_flow_id=flow_id, task_exec_seq__in=dependents, pending__gt=0)
         told = list(waiting.select_for_update().order_by("task_exec_seq").values_list("pk", flat=True))
+        first, later = told[: dispatch.AT_ONCE], told[dispatch.AT_ONCE :]
         goes_out = When(pending=1, admitted=True, parked=False, then=Now())
-        self.filter(pk__in=told).update(sent_ts=Case(goes_out, default="sent_ts"), pending=F("pending") - 1)
+        self.filter(pk__in=first).update(sent_ts=Case(goes_out, default="sent_ts"), pending=F("pending") - 1)
+        for some in batched(later):
+            self.filter(pk__in=some).update(pending=F("pending") - 1)
         if parent_seq is not None:
-            told += self.next_turns(flow_id, parent_seq)
+            first += self.next_turns(flow_id, parent_seq)
         ended = not dependents and self._ends_flow(flow_id)
-        return finished_of(flow_id, self._found_ready(told, [ended, *facts]))
+        rows = self._found_ready(first)
+        released_later = [row for some in batched(later) for row in self._found_ready(some)]
+        unasked = [row for row in released_later if not row[_ADMITTED]]
+        facts = (ended, *facts, len(released_later) > len(unasked))
+        return finished_of(flow_id, [(*facts, *row) for row in rows + unasked] or [(*facts, *[None] * len(_READY))])
 
     def _ends_flow(self, flow_id: str) -> bool:
         """Count one of a flow's last tasks down; whether it was the very last."""
@@ -143,12 +154,10 @@ class TaskQuerySet(ReadyQuerySet):
         of_flow = flows.objects.using(self.db).filter(pk=flow_id)
         return bool(of_flow.sink_satisfied(flow_id) and of_flow.get().ended)
 
-    def _found_ready(self, told: Collection[int], facts: list[Any]) -> list[tuple[Any, ...]]:
-        """The rows that ``FINISH`` answers with, for tasks that were told."""
+    def _found_ready(self, told: Collection[int]) -> list[tuple[Any, ...]]:
+        """What ``FINISH`` answers with for each of the tasks that were told and are ready."""
         ready = self.filter(pk__in=told, pending=0, exec_status=Status.WAIT).order_by("task_exec_seq")
-        columns = (*MESSAGE, "admitted", "pool", "parked")
-        rows = [(*facts, *row) for row in ready.values_list(*columns)]
-        return rows or [(*facts, *[None] * len(columns))]
+        return list(ready.values_list(*_READY))
 
     def next_turns(self, flow_id: str, parent_seq: int, number: int = 1) -> list[int]:
         """Give the next children of a task their turn, but for those that others are just changing: their keys."""
@@ -163,6 +172,7 @@ class TaskQuerySet(ReadyQuerySet):
         return self._attempt("retry", flow_id, seq, attempt).update(
             exec_status=Status.WAIT,
             due_ts=Now() + timedelta(seconds=delay),
+            sent_ts=None,
             admitted=OWN_SLOT,
             retries=F("retries") + 1,
             error=error,
@@ -198,9 +208,10 @@ class TaskQuerySet(ReadyQuerySet):
         )
 
     def wake(self) -> int:
-        """Let parked tasks be started again; they are to be sent by the caller, or by the watcher."""
-        mine = self._allowed("wake").filter(parked=True, children=0)
-        return mine._update_in_order(parked=False, due_ts=None, sent_ts=None)
+        """Let parked tasks, and retries whose time has come, be started; they are to be sent by the caller, or by
+        the watcher."""
+        waits = Q(parked=True) | Q(due_ts__lte=Now())
+        return self._allowed("wake").filter(waits, children=0)._update_in_order(parked=False, due_ts=None, sent_ts=None)
 
     def settle(self, flow_id: str, seq: int, output: Any) -> Finished | None:
         """End a parked task with ``output``, without another start; None if it is not parked. In a transaction."""

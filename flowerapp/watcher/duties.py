@@ -53,9 +53,7 @@ def intervened(kind: str, flow_id: str, seq: int) -> None:
 
 
 def hand_over() -> int:
-    """Send what nobody sent yet: due retries, parked tasks whose time has come, tasks of processes without a broker."""
-    overslept = list(Task.objects.overslept().values_list("pk", flat=True)[:PAGE])
-    Task.objects.filter(pk__in=overslept).wake()
+    """Send what nobody has sent yet: what was due, and tasks of processes without a broker."""
     return engine.hand_over(most=PAGE)
 
 

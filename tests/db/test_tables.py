@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 from django.db import IntegrityError, connection, transaction
 from django.db.models.functions import Now
+from django.test.utils import CaptureQueriesContext
 
 from flowerapp import engine
 from flowerapp.models import Flow, Task, TaskDefinition
@@ -111,3 +112,28 @@ def test_parameters_go_through_the_pairs_unchanged(parameters: dict[str, Any]) -
 
 def test_a_value_that_sql_left_null_is_empty_text() -> None:
     assert TaskDefinition(param1_key="a", param2_value="b").all_parameters == {"a": ""}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_statements_of_the_hot_path_are_planned_once() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite prepares nothing")
+    TaskDefinition.objects.create(task_id="example", task_seq=1, program="Noop")
+    connection.close()
+    for _ in range(3):
+        flow = engine.register("example")
+        claim = Task.objects.claim(flow.pk, 1, "w", 1)
+        assert claim
+        assert Task.objects.finish(flow.pk, 1, claim.attempt, "{}")
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT generic_plans + custom_plans FROM pg_prepared_statements WHERE statement LIKE '%kr_task%'"
+        )
+        assert cursor.fetchall() == [(3,)] * 3  # insert, claim, finish
+
+
+def test_prepared_statements_are_seen_in_the_log() -> None:
+    TaskDefinition.objects.create(task_id="example", task_seq=1, program="Noop")
+    with CaptureQueriesContext(connection) as queries:
+        assert engine.plan_of("example").nodes
+    assert ["ms_task_definition" in each["sql"] for each in queries.captured_queries] == [True]

@@ -1,0 +1,27 @@
+"""What nobody has sent yet is found by an index, however many tasks wait for other things."""
+
+from django.db import migrations, models
+
+import flowerapp.states
+
+
+class Migration(migrations.Migration):
+    dependencies = [("flowerapp", "0003_flow_control")]
+
+    operations = [
+        migrations.AddIndex(
+            model_name="task",
+            index=models.Index(
+                name="kr_task_stat_unsent",
+                fields=["task_priority", "id"],
+                condition=models.Q(
+                    ("admitted", True),
+                    ("due_ts__isnull", True),
+                    ("exec_status", flowerapp.states.Status.WAIT),
+                    ("parked", False),
+                    ("pending", 0),
+                    ("sent_ts__isnull", True),
+                ),
+            ),
+        ),
+    ]
