@@ -103,8 +103,8 @@ def started(processes: int) -> Iterator[Bench]:
         theirs = {}
         for name, broker, backend in ((REDIS, redis[1], redis[1]), (DJANGO, redis[2], "django-db")):
             environment = {**site.environment, "CELERY_BROKER_URL": broker, BACKEND: backend}
-            if name == REDIS:
-                environment["DJANGO_SETTINGS_MODULE"] = ""  # Celery would look after Django's connections at each task
+            # With Redis there is no Django, for Celery would look after its connections at each task.
+            environment["DJANGO_SETTINGS_MODULE"] = "benchmarks.bare_settings" if name == DJANGO else ""
             worker = WorkerProcess("-c", str(processes), environment=environment, app="benchmarks.bare")
             stack.callback(worker.stop)
             theirs[name] = worker
