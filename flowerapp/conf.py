@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any
@@ -56,9 +57,18 @@ def raw() -> Mapping[str, Any]:
     return value if isinstance(value, Mapping) else {}
 
 
+_read: tuple[dict[str, Any], Settings] = ({}, Settings())
+
+
 def get() -> Settings:
     """The settings in force now: the host's over the defaults; unknown names are left to the system check."""
-    return Settings(**{name: _frozen(value) for name, value in raw().items() if name in NAMES})
+    global _read
+    given = raw()
+    before, found = _read
+    if given != before:
+        found = Settings(**{name: _frozen(value) for name, value in given.items() if name in NAMES})
+        _read = copy.deepcopy(dict(given)), found
+    return found
 
 
 def _frozen(value: Any) -> Any:

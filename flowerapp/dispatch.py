@@ -79,6 +79,9 @@ class Sender(Protocol):
     def tell(self, flow_ids: Sequence[str]) -> None:
         """Let a worker tell what happened in these flows to those who listen."""
 
+    def hand_over(self, flow_id: str) -> None:
+        """Let a worker send the ready tasks of a flow that nobody has taken on to send."""
+
     def connected(self) -> bool:
         """Whether what is sent from this process can reach a worker."""
 
@@ -102,6 +105,12 @@ def send(messages: Sequence[Message]) -> None:
     """Hand ready tasks to the workers; call it after the commit that made them ready."""
     if _sender is not None and messages:
         _sender(messages)
+
+
+def hand_over(flow_id: str) -> None:
+    """Let a worker send the ready tasks of a flow that nobody has taken on to send."""
+    if _sender is not None:
+        _sender.hand_over(flow_id)
 
 
 def tell(flow_ids: Sequence[str]) -> None:

@@ -59,7 +59,8 @@ def listen(hook: str, task_id: str, listener: Listener) -> None:
 
 def wanted(hook: str, task_id: str | None = None) -> bool:
     """Whether anybody in this process listens to such events of a workflow, or of any."""
-    if HOOKS[hook].has_listeners():
+    signal = HOOKS[hook]
+    if signal.receivers and signal.has_listeners():
         return True
     return (hook, task_id) in _methods if task_id is not None else any(each == hook for each, _ in _methods)
 

@@ -18,7 +18,7 @@ from flowerapp import dispatch, graph, registry, values
 from flowerapp.dispatch import AT_ONCE, Message
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.links import relink
-from flowerapp.engine.sending import hand_over, send_on_commit
+from flowerapp.engine.sending import send_on_commit
 from flowerapp.exceptions import IdempotencyConflictError, InvalidPlanError, Problem, UnknownWorkflowError
 from flowerapp.models import Flow, Pool, Task, TaskDefinition, Workflow
 from flowerapp.models.flows import NO_DEPENDENCY
@@ -199,7 +199,7 @@ def _insert(flow: Flow, tasks: list[Task]) -> None:
     Flow.objects.insert(flow, tasks, {task.task_exec_seq for task in taken})
     send_on_commit([Message.of(flow.pk, task.link, task.canvas) for task in taken])
     if len(ready) > len(taken) > 0:
-        transaction.on_commit(lambda: hand_over(flow.pk), robust=True)
+        transaction.on_commit(lambda: dispatch.hand_over(flow.pk), robust=True)
     if not flow.admitted:
         transaction.on_commit(lambda: admit_flows(flow.task_id), robust=True)
     elif pools := {task.pool for task in wanted if task.pool}:
