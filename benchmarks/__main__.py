@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick] [--json] [--pairs N] [--only NAME] [--processes N …]``."""
+"""``python -m benchmarks [--quick] [--json] [--pairs N] [--only NAME] [--processes N …] [--chart FILE.svg]``."""
 
 from __future__ import annotations
 
@@ -7,6 +7,9 @@ import json
 import os
 import statistics
 import sys
+from collections.abc import Callable, Iterator
+from dataclasses import asdict
+from pathlib import Path
 from typing import Any
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
@@ -15,7 +18,8 @@ import django
 
 django.setup()
 
-from benchmarks.contenders import DJANGO, FLOWERAPP, REDIS, Bench, Run, started  # noqa: E402 - Django first
+from benchmarks import chart, history, planning, single, wide  # noqa: E402 - Django first
+from benchmarks.contenders import DJANGO, FLOWERAPP, REDIS, Bench, Run, started  # noqa: E402
 from benchmarks.figures import Ratio  # noqa: E402
 from benchmarks.ours import analyse  # noqa: E402
 from benchmarks.workloads import WORKLOADS, Workload, define_all  # noqa: E402
@@ -46,9 +50,9 @@ def _report(workload: Workload, runs: dict[str, list[Run]]) -> Result:
         wall = Ratio.of([run.seconds for run in mine], [run.seconds for run in runs[name]])
         cpu = Ratio.of([run.cpu_total for run in mine], [run.cpu_total for run in runs[name]])
         report["ratios"][name] = {
-            "wall": wall,
+            "wall": asdict(wall),
             "wall_bar": workload.bars[name],
-            "cpu": cpu,
+            "cpu": asdict(cpu),
             "cpu_bar": workload.cpu_bar if name == REDIS else None,
         }
     return report
@@ -71,39 +75,91 @@ def line(result: Result) -> str:
         spent = ", ".join(f"{kind} {value:.2f}" for kind, value in figures["cpu"].items())
         lines.append(f"  {name:18} wall {figures['wall']:6.2f}   cpu {spent}")
     for name, ratio in result["ratios"].items():
-        verdict = "meets" if ratio["wall"].median <= ratio["wall_bar"] else "misses"
-        text = f"  to {name:15} wall {ratio['wall']}, {verdict} {ratio['wall_bar']}; cpu {ratio['cpu']}"
+        wall, cpu = Ratio(**ratio["wall"]), Ratio(**ratio["cpu"])
+        text = f"  to {name:15} wall {wall}, {_verdict(wall, ratio['wall_bar'])}; cpu {cpu}"
         if ratio["cpu_bar"]:
-            text += f", {'meets' if ratio['cpu'].median <= ratio['cpu_bar'] else 'misses'} {ratio['cpu_bar']}"
+            text += f", {_verdict(cpu, ratio['cpu_bar'])}"
         lines.append(text)
     return "\n".join(lines)
+
+
+def _verdict(ratio: Ratio, bar: float) -> str:
+    return f"{'meets' if ratio.median <= bar else 'misses'} {bar}"
+
+
+def chosen(name: str, only: str | None) -> bool:
+    """Whether a workload was asked for."""
+    return not only or name.startswith(only)
+
+
+def on_bench(bench: Bench, options: argparse.Namespace) -> Iterator[Result]:
+    """All that is measured with a worker of so many processes."""
+    define_all()
+    for workload in WORKLOADS:
+        if chosen(workload.name, options.only):
+            yield compared(workload, bench, 3 if options.quick else options.pairs)
+    if any(chosen(name, options.only) for name in ("LATENCY", "REGISTER")):
+        with single.web(bench) as server:
+            yield single.latency(bench, server, 20 if options.quick else 200)
+            yield single.registering(server, 200 if options.quick else 2000)
+    if chosen("WIDE", options.only):
+        yield from wide.measure(bench, 10_000 if options.quick else wide.WIDTH)
+
+
+def apart(options: argparse.Namespace) -> Iterator[Result]:
+    """What needs a database of its own."""
+    if chosen("PLANNING", options.only):
+        yield planning.measure()
+    if chosen("HISTORY", options.only):
+        yield history.measure(options.quick)
+
+
+TOLD: list[tuple[str, Callable[[Result], list[str]]]] = [
+    ("LATENCY", single.lines),
+    ("REGISTER", single.lines),
+    ("WIDE", wide.lines),
+    ("PLANNING", planning.lines),
+    ("HISTORY", history.lines),
+]
+
+
+def lines(result: Result) -> list[str]:
+    """A result for people."""
+    for name, told in TOLD:
+        if result["workload"].startswith(name):
+            return told(result)
+    return line(result).splitlines()
 
 
 def main() -> None:
     """Parse, measure, print."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="three pairs each")
+    parser.add_argument("--quick", action="store_true", help="three pairs each, and small sizes")
     parser.add_argument("--pairs", type=int, default=15)
     parser.add_argument("--only", metavar="NAME", help="workloads whose name begins so")
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 4], help="of each contender's worker")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
     options = parser.parse_args()
     found: list[Result] = []
-    for processes in options.processes:
-        with started(processes) as bench:
-            define_all()
-            for workload in WORKLOADS:
-                if not options.only or workload.name.startswith(options.only):
-                    result = compared(workload, bench, 3 if options.quick else options.pairs)
-                    found.append({"processes": processes, **result})
-                    if not options.json:
-                        print(f"{processes} processes: {line(result)}", flush=True)
+
+    def tell(result: Result) -> None:
+        found.append(result)
+        if not options.json:
+            where = f"{result['processes']} processes: " if "processes" in result else ""
+            print(where + "\n".join(lines(result)), flush=True)
+
+    if any(chosen(name, options.only) for name in (*(each.name for each in WORKLOADS), "LATENCY", "REGISTER", "WIDE")):
+        for processes in options.processes:
+            with started(processes) as bench:
+                for result in on_bench(bench, options):
+                    tell({"processes": processes, **result})
+    for result in apart(options):
+        tell(result)
     if options.json:
-        print(json.dumps(found, default=lambda each: vars(each) if hasattr(each, "__dict__") else _slots(each)))
-
-
-def _slots(value: Any) -> dict[str, Any]:
-    return {name: getattr(value, name) for name in value.__slots__}
+        print(json.dumps(found))
+    if options.chart:
+        chart.draw([each for each in found if "ratios" in each], options.chart)
 
 
 if __name__ == "__main__":

@@ -80,15 +80,18 @@ class Bench:
         return self.contenders[name].run(submit, after)
 
 
+def server_url(service: Service) -> str:
+    """Where a server answers; ends the program if it does not."""
+    url, reason = address_of(service)
+    if url is None:
+        raise SystemExit(reason)
+    return url
+
+
 @contextmanager
 def started(processes: int) -> Iterator[Bench]:
     """A bench whose contenders have a worker of so many processes each."""
-    urls = {}
-    for service in (Service.POSTGRES, Service.REDIS):
-        url, reason = address_of(service)
-        if url is None:
-            raise SystemExit(reason)
-        urls[service] = url
+    urls = {service: server_url(service) for service in (Service.POSTGRES, Service.REDIS)}
     with ExitStack() as stack:
         redis = [stack.enter_context(fresh_redis(urls[Service.REDIS])) for _ in range(4)]
         database = stack.enter_context(fresh_database(urls[Service.POSTGRES]))

@@ -13,10 +13,39 @@ from django.utils.safestring import SafeString
 
 from flowerapp.admin import show
 from flowerapp.admin.flows import StatusFilter, WorkflowFilter
+from flowerapp.admin.lists import MOST_COUNTED, LongListAdmin
 from flowerapp.admin.pages import task_page
 from flowerapp.admin.verbs import TASK_VERBS, VerbAdmin
-from flowerapp.models import Task
-from flowerapp.states import Status
+from flowerapp.models import Flow, Task
+from flowerapp.states import OPEN, Status
+
+MOST_FLOWS = 200
+"""Flows whose tasks a search finds."""
+
+
+def _of_one_flow(request: HttpRequest) -> bool:
+    return any(name.startswith("task_flow") for name in request.GET)
+
+
+class TaskStatusFilter(StatusFilter):
+    """Tasks in one state; those that are open are in open flows."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Rows in that state."""
+        chosen = super().queryset(request, queryset)
+        is_open = str(self.value()) in {str(int(status)) for status in OPEN}
+        return chosen.filter(task_flow__exec_status__in=OPEN) if is_open else chosen
+
+
+class TaskWorkflowFilter(WorkflowFilter):
+    """Tasks of one workflow."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        """Rows of that workflow; those of a rare one are found by its flows, of a common one among the latest."""
+        flows = Flow.objects.filter(task_id=self.value()).order_by().values_list("pk", flat=True)[: MOST_COUNTED + 1]
+        few = list(flows) if self.value() is not None else []
+        rare = self.value() is not None and len(few) <= MOST_COUNTED
+        return queryset.filter(task_flow_id__in=few) if rare else super().queryset(request, queryset)
 
 
 class KindFilter(admin.SimpleListFilter):
@@ -26,7 +55,9 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "parent_seq"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The two kinds, and the one parent whose children are looked at."""
+        """The two kinds, within one flow, and the one parent whose children are looked at."""
+        if not _of_one_flow(request):
+            return []
         kinds = [("none", "steps"), ("any", "children")]
         return kinds if self._parent() is None else [*kinds, (str(self.value()), f"children of task {self._parent()}")]
 
@@ -42,17 +73,15 @@ class KindFilter(admin.SimpleListFilter):
 
 
 @admin.register(Task)
-class TaskAdmin(VerbAdmin):
+class TaskAdmin(LongListAdmin, VerbAdmin):
     """Tasks, read-only, with verbs."""
 
     verbs = TASK_VERBS
     list_display = ["seq", "runs", "state", "flow", "workflow", "took", "attempt", "queue", "error_line"]
     list_display_links = None
-    list_filter = [StatusFilter, KindFilter, WorkflowFilter]
-    search_fields = ["task_flow_id__startswith", "program__icontains"]
-    search_help_text = "Start of a flow's id, or part of a program's name"
-    show_full_result_count = False
-    show_facets = admin.ShowFacets.NEVER
+    list_filter = [TaskStatusFilter, KindFilter, TaskWorkflowFilter]
+    search_fields = ["task_flow__task_flow_id__startswith"]
+    search_help_text = "Start of a flow's id"
     list_per_page = 100
     list_max_show_all = 500
     actions = None
@@ -61,9 +90,23 @@ class TaskAdmin(VerbAdmin):
         """Tasks with their flows."""
         return super().get_queryset(request).select_related("task_flow")
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """By the flows that are meant, the latest first."""
+        term = search_term.strip()
+        if not term:
+            return queryset, False
+        flows = Flow.objects.filter(task_flow_id__startswith=term).order_by("-task_flow_id")
+        return queryset.filter(task_flow_id__in=list(flows.values_list("pk", flat=True)[:MOST_FLOWS])), False
+
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         """One flow's tasks in their order, else the latest first."""
-        return ["task_exec_seq"] if "task_flow" in request.GET else ["-id"]
+        return ["task_exec_seq"] if _of_one_flow(request) else ["-id"]
+
+    def get_sortable_by(self, request: HttpRequest) -> Any:
+        """One flow's tasks by any column; all of them have no other order than their own."""
+        return list(self.list_display) if _of_one_flow(request) else []
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Tasks go with their flow."""

@@ -1,4 +1,4 @@
-"""What nobody has sent yet is found by an index, however many tasks wait for other things."""
+"""What nobody has sent yet, and what was cancelled, is found by an index, however long the history."""
 
 from django.db import migrations, models
 
@@ -22,6 +22,22 @@ class Migration(migrations.Migration):
                     ("pending", 0),
                     ("sent_ts__isnull", True),
                 ),
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="flow",
+            index=models.Index(
+                name="kr_task_flow_ignored",
+                fields=["-registered_ts", "-task_flow_id"],
+                condition=models.Q(("exec_status", flowerapp.states.Status.IGNORE)),
+            ),
+        ),
+        migrations.AddIndex(
+            model_name="task",
+            index=models.Index(
+                name="kr_task_stat_ignored",
+                fields=["id"],
+                condition=models.Q(("exec_status", flowerapp.states.Status.IGNORE)),
             ),
         ),
     ]

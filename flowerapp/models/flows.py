@@ -82,6 +82,11 @@ class Flow(models.Model):
         ]
         indexes = [
             models.Index(name="kr_task_flow_recent", fields=["-registered_ts", "-task_flow_id"]),
+            models.Index(
+                name="kr_task_flow_ignored",
+                fields=["-registered_ts", "-task_flow_id"],
+                condition=Q(exec_status=Status.IGNORE),
+            ),
             models.Index(name="kr_task_flow_workflow", fields=["task_id", "-registered_ts"]),
             models.Index(name="kr_task_flow_open", fields=["exec_status"], condition=Q(exec_status__in=sorted(OPEN))),
             models.Index(
@@ -274,6 +279,7 @@ class Task(models.Model):
             ),
             models.Index(name="kr_task_stat_running", fields=["started_ts"], condition=Q(exec_status=Status.RUNNING)),
             models.Index(name="kr_task_stat_due", fields=["due_ts"], condition=Q(due_ts__isnull=False)),
+            models.Index(name="kr_task_stat_ignored", fields=["id"], condition=Q(exec_status=Status.IGNORE)),
             models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="")),
         ]
 

@@ -169,5 +169,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         )
 
     def ended_before(self, days: float) -> FlowQuerySet:
-        """Flows that ended over ``days`` ago."""
-        return self.filter(exec_status__in=SATISFIED, finished_ts__lt=ago(days * 86400))
+        """Flows that ended over ``days`` ago, the oldest first; all that are younger are not looked at."""
+        then = ago(days * 86400)
+        old = self.filter(exec_status__in=SATISFIED, finished_ts__lt=then, registered_ts__lt=then)
+        return old.order_by("registered_ts", "task_flow_id")

@@ -73,7 +73,7 @@ WITH claimed AS (
        AND NOT t.parked AND t.admitted AND t.program <> ''
        AND (t.due_ts IS NULL OR t.due_ts <= STATEMENT_TIMESTAMP())
        AND f.task_flow_id = t.task_flow_id AND NOT f.held AND f.admitted
-       AND f.exec_status IN (0, 1, 2)
+       AND f.exec_status + 0 IN (0, 1, 2)  -- as above
        AND NOT EXISTS (SELECT FROM kr_worker w
                         WHERE w.id = %(worker)s AND w.seen_ts < STATEMENT_TIMESTAMP() - %(lease)s * INTERVAL '1 second')
     RETURNING t.task_flow_id, t.task_id, t.task_seq, t.program, t.parameters, t.attempt, t.retries, t.run,
@@ -82,7 +82,7 @@ WITH claimed AS (
     UPDATE kr_task_flow f
        SET exec_status = 1, started_ts = COALESCE(f.started_ts, STATEMENT_TIMESTAMP()), suspended_ts = NULL
       FROM claimed
-     WHERE f.task_flow_id = %(flow)s AND f.exec_status IN (0, 2) AND NOT f.held
+     WHERE f.task_flow_id = %(flow)s AND f.exec_status + 0 IN (0, 2) AND NOT f.held
     RETURNING f.started_ts = STATEMENT_TIMESTAMP() AS first
 )
 SELECT task_id, task_seq, program, parameters, attempt, retries, run, max_retries, retry_delay, time_limit, pool,
@@ -122,7 +122,7 @@ WITH done AS (
            held = f.held AND f.open_sinks > 1
       FROM done
      WHERE done.dependents = '[]'::jsonb AND f.task_flow_id = %(flow)s AND f.open_sinks > 0
-       AND f.exec_status IN (0, 1, 2)
+       AND f.exec_status + 0 IN (0, 1, 2)
     RETURNING f.exec_status
 )
 SELECT EXISTS (SELECT FROM ended WHERE exec_status = 3), f.limited, f.failed_seq,

@@ -10,14 +10,20 @@ from typing import Any
 
 import pytest
 from celery.signals import before_task_publish
+from django.db import connection
 from django.db.backends.signals import connection_created
 
-from flowerapp import engine, memory
+from flowerapp import conf, engine, memory
 from tests.acceptance.live import Live, define
+from tests.probe.measure import size_of
 from tests.services import Site, fresh_database, sqlite_site, threads
 
 LENGTH = 100
 POSTGRES_STATEMENTS = 2
+REGISTER_STATEMENTS = 2
+"""The plan, and the flow with all its tasks."""
+BYTES_PER_LINK = 450
+"""Of a message, for each task that travels on it."""
 SQLITE_STATEMENTS = 10
 """The portable form of claim and finish, each in a transaction; SQLite answers without a network."""
 
@@ -28,14 +34,18 @@ def counted() -> Iterator[Counter[str]]:
     counts: Counter[str] = Counter()
 
     def count(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
-        counts["statements"] += threading.current_thread().name.startswith("ThreadPoolExecutor")
+        thread = threading.current_thread()
+        counts["statements"] += thread.name.startswith("ThreadPoolExecutor")
+        counts["registering"] += thread is threading.main_thread()
         return execute(sql, params, many, context)
 
     def on_connection(connection: Any, **_: Any) -> None:
         connection.execute_wrappers.append(count)
 
-    def on_publish(**_: Any) -> None:
+    def on_publish(body: Any = None, headers: Any = None, properties: Any = None, **_: Any) -> None:
         counts["messages"] += 1
+        size = size_of(body) * 4 // 3 + size_of(headers) + size_of(properties)
+        counts["largest"] = max(counts["largest"], size)
 
     connection_created.connect(on_connection)
     before_task_publish.connect(on_publish)
@@ -71,3 +81,19 @@ def test_a_chained_task_costs_two_statements_and_one_message(site: Site) -> None
     print(site.environment["DATABASE_URL"].partition(":")[0], counts)  # noqa: T201
     assert counts["messages"] == LENGTH
     assert LENGTH <= counts["statements"] <= limit * LENGTH + 1
+
+
+@pytest.mark.parametrize("tasks", [1, 3, 3000])
+def test_a_registration_costs_two_statements_whatever_its_size(site: Site, tasks: int) -> None:
+    if "postgres" not in site.environment["DATABASE_URL"]:
+        pytest.skip("SQLite takes a statement for some rows each")
+    with site.entered():
+        name = define({seq: [seq - 1] if seq > 1 else [] for seq in range(1, tasks + 1)}, program="Noop")
+        connection.close()
+        memory.serve()
+        with counted() as counts:
+            flow = engine.register(name)
+        assert counts["registering"] == REGISTER_STATEMENTS
+        assert counts["messages"] == 1
+        assert counts["largest"] <= 1000 + BYTES_PER_LINK * min(tasks, conf.get().CHAIN_LENGTH)
+        assert flow.tasks.count() == tasks

@@ -1,0 +1,613 @@
+"""What a long history costs: plans, buffers and pages over few tasks and over a million finished ones.
+
+``python -m benchmarks.history [--quick] [--json]``. A third look at half of the history tells apart trees that are
+deeper, which end at once, from scans that grow with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import logging
+import os
+import re
+import statistics
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from datetime import timedelta
+from typing import Any
+
+os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
+
+import django
+
+django.setup()
+
+from django.contrib.auth.models import User  # noqa: E402 - Django first
+from django.db import DatabaseError, connection, transaction  # noqa: E402
+from django.test import Client  # noqa: E402
+from django.test.utils import CaptureQueriesContext  # noqa: E402
+from django.urls import reverse  # noqa: E402
+
+from benchmarks import ours  # noqa: E402
+from flowerapp import conf, dispatch, engine  # noqa: E402
+from flowerapp.models import Flow, Pool, Task, Workflow  # noqa: E402
+from flowerapp.querysets.inserting import INSERT  # noqa: E402
+from flowerapp.querysets.statements import CLAIM, FINISH  # noqa: E402
+from flowerapp.states import Status  # noqa: E402
+from flowerapp.watcher import duties  # noqa: E402
+from tests.services import Service, address_of, site  # noqa: E402
+
+TASKS, QUICK_TASKS = 1_000_000, 100_000
+"""Finished tasks of the history, three to a flow."""
+DAYS = 100
+"""Days over which the history is spread."""
+FINISHED, OPEN = 60, 4
+"""Flows of each workflow that the engine itself registers: more than a page shows have ended, and some are open."""
+MOST_BUFFERS = 1.05
+"""Bar of the ratio of buffers."""
+MOST_MS = 100.0
+"""Bar of a page."""
+NOISE = 20
+"""Buffers by which dead rows and a choice between small indexes move a statement; a scan of the history reads more."""
+WARM = 10
+"""Calls of a page that are timed."""
+FEW, HALF, MANY = STATES = ("few", "half", "many")
+EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON)"
+RUNS = 4
+"""Runs of a statement of the hot path."""
+WORKER = "history"
+POOL = "history"
+
+
+def told(text: str) -> None:
+    """Progress."""
+    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
+
+
+class Nowhere:
+    """A sender whose messages go nowhere: the duties believe in a broker."""
+
+    def __call__(self, messages: Any) -> None:
+        """Drop them."""
+
+    def tell(self, flow_ids: Any) -> None:
+        """Drop them."""
+
+    def hand_over(self, flow_id: str) -> None:
+        """Drop it."""
+
+    def connected(self) -> bool:
+        """So it says."""
+        return True
+
+
+# The few
+
+
+@dataclass(frozen=True, slots=True)
+class Few:
+    """The flows that the engine has made."""
+
+    workflows: list[str]
+    ended: list[Flow]
+    ready: Flow
+    """Its first task may be claimed."""
+    begun: Flow
+    """Its first task runs."""
+    ending: Flow
+    """Its last task runs."""
+    failed: Flow
+
+
+def _run(flow: Flow, seqs: range) -> None:
+    for seq in seqs:
+        claim = Task.objects.claim(flow.pk, seq, WORKER, 1)
+        if claim is None or Task.objects.finish(flow.pk, seq, claim.attempt, "{}") is None:
+            raise RuntimeError(f"task {seq} of flow {flow.pk} could not be run")
+
+
+def _fail(flow: Flow) -> None:
+    Task.objects.claim(flow.pk, 1, WORKER, 1)
+    Task.objects.fail(flow.pk, 1, 1, "ValueError: no", "")
+    Flow.objects.point_to_failure(flow.pk, 1)
+    with transaction.atomic():
+        engine.settle(flow.pk)
+
+
+def made_few() -> Few:
+    """Workflows, flows that have ended, and open ones in every state that a duty looks for."""
+    chain = {1: [], 2: [1], 3: [2]}
+    workflows = [ours.chain(3), ours.define("chain-3-b", chain), ours.define("chain-3-c", chain)]
+    Pool.objects.create(name=POOL, slots=1)
+    ended = [engine.register(name) for _ in range(FINISHED) for name in workflows]
+    for flow in ended:
+        _run(flow, range(1, 4))
+    ready, begun, ending, failed, *others = [engine.register(name) for _ in range(OPEN) for name in workflows]
+    Task.objects.claim(begun.pk, 1, WORKER, 1)
+    _run(ending, range(1, 3))
+    Task.objects.claim(ending.pk, 3, WORKER, 1)
+    _fail(failed)
+    pooled, limited, *others = others
+    Task.objects.one(pooled.pk, 1).update(pool=POOL, admitted=False)
+    Workflow.objects.update_or_create(task_id=limited.task_id, defaults={"max_active_flows": 1})
+    Flow.objects.filter(pk=limited.pk).update(limited=True, admitted=False)
+    sent = [flow.pk for flow in [ready, *others[: len(others) // 2]]]
+    long_ago = timedelta(hours=1)
+    Task.objects.filter(task_flow_id__in=sent, task_exec_seq=1).update(sent_ts=ready.registered_ts - long_ago)
+    Task.objects.filter(exec_status=Status.RUNNING).update(started_ts=ready.registered_ts - long_ago)
+    return Few(workflows, ended, ready, begun, ending, failed)
+
+
+# The history
+
+_NAMES = """
+CREATE TEMPORARY TABLE name AS
+SELECT n, ts, (%(templates)s::text[])[1 + n %% %(kinds)s] AS template,
+       CONCAT_WS('-', SUBSTR(ms, 1, 8), SUBSTR(ms, 9, 4), '7' || SUBSTR(hash, 1, 3), '8' || SUBSTR(hash, 4, 3),
+                 SUBSTR(hash, 7, 12)) AS id
+  FROM GENERATE_SERIES(%(first)s::bigint, %(last)s) n
+ CROSS JOIN LATERAL (
+    SELECT NOW() - INTERVAL '1 hour' - %(days)s * INTERVAL '1 day' * (1 - n::float8 / %(flows)s)
+ ) registered(ts)
+ CROSS JOIN LATERAL (
+    SELECT LPAD(TO_HEX(FLOOR(EXTRACT(EPOCH FROM ts) * 1000)::bigint), 12, '0'), MD5(n::text)
+ ) parts(ms, hash)
+"""
+_FLOW_VALUES = {
+    "task_flow_id": "name.id",
+    "registered_ts": "name.ts",
+    "started_ts": "name.ts + INTERVAL '1 second'",
+    "finished_ts": "name.ts + INTERVAL '5 seconds'",
+}
+_TASK_VALUES = {
+    "task_flow_id": "name.id",
+    "registered_ts": "name.ts",
+    "sent_ts": "name.ts + t.task_exec_seq * INTERVAL '1 second'",
+    "started_ts": "name.ts + t.task_exec_seq * INTERVAL '1.2 seconds'",
+    "finished_ts": "name.ts + t.task_exec_seq * INTERVAL '1.5 seconds'",
+}
+
+
+def _copies(model: Any, values: Mapping[str, str], *without: str) -> str:
+    """A statement that copies finished rows of the engine under the names of other flows."""
+    columns = [each.column for each in model._meta.concrete_fields if each.column not in without]
+    taken = ", ".join(values.get(name, f"t.{name}") for name in columns)
+    table = model._meta.db_table
+    return (
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {taken} FROM name "  # noqa: S608 - names of ours
+        f"JOIN {table} t ON t.task_flow_id = name.template ORDER BY name.n"
+    )
+
+
+def add_history(few: Few, first: int, last: int, flows: int) -> None:
+    """Insert the flows of these numbers, of so many in all, with their tasks."""
+    templates = [next(flow.pk for flow in few.ended if flow.task_id == name) for name in few.workflows]
+    given: dict[str, Any] = {"templates": templates, "kinds": len(templates), "days": DAYS, "flows": flows}
+    step = 33_334
+    for begin in range(first, last + 1, step):
+        end = min(begin + step - 1, last)
+        with transaction.atomic(), connection.cursor() as cursor:
+            cursor.execute(_NAMES, {**given, "first": begin, "last": end})
+            cursor.execute(_copies(Flow, _FLOW_VALUES))
+            cursor.execute(_copies(Task, _TASK_VALUES, "id"))
+            cursor.execute("DROP TABLE name")
+        told(f"{3 * end:,} of {3 * flows:,} finished tasks")
+
+
+def vacuum(tables: str = "") -> None:
+    """Let PostgreSQL know these tables, or all, with no dead rows in them."""
+    with connection.cursor() as cursor:
+        cursor.execute(f"VACUUM (ANALYZE, INDEX_CLEANUP ON) {tables}")
+
+
+# Plans
+
+
+@dataclass(slots=True)
+class Cost:
+    """What a statement costs in one state; several with the same text are one."""
+
+    buffers: int = 0
+    plan: list[str] = field(default_factory=list)
+    """Kinds of nodes with their indexes and tables, in order."""
+    own: list[int] = field(default_factory=list)
+    """Buffers of each of these alone."""
+    heaviest: str = ""
+    """The node that reads most buffers itself."""
+
+    def add(self, plan: dict[str, Any]) -> None:
+        """Count a plan in that was carried out."""
+        nodes = list(_nodes(plan))
+        self.buffers += _buffers(plan) + _after_the_end(nodes)
+        if not self.plan:
+            self.plan = [_node_name(node) for node in nodes]
+            self.own = [_own_buffers(node) for node in nodes]
+            self.heaviest = _described(max(nodes, key=_own_buffers))
+
+    @property
+    def text(self) -> str:
+        """The plan in one line."""
+        return ", ".join(f"{name} ({own})" if own else name for name, own in zip(self.plan, self.own, strict=True))
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for each in plan.get("Plans", ()):
+        yield from _nodes(each)
+
+
+def _buffers(node: dict[str, Any]) -> int:
+    return int(node.get("Shared Hit Blocks", 0) + node.get("Shared Read Blocks", 0))
+
+
+def _after_the_end(nodes: list[dict[str, Any]]) -> int:
+    """Buffers of writing CTEs that nothing reads: they run when the top node is done, which does not count them."""
+    read = {f"CTE {node['CTE Name']}" for node in nodes if node["Node Type"] == "CTE Scan"}
+    names = [(node.get("Subplan Name", ""), _buffers(node)) for node in nodes]
+    return sum(buffers for name, buffers in names if name.startswith("CTE ") and name not in read)
+
+
+def _own_buffers(node: dict[str, Any]) -> int:
+    if node["Node Type"] == "CTE Scan":  # they are counted where the CTE stands
+        return 0
+    below = [each for each in node.get("Plans", ()) if each.get("Parent Relationship") != "InitPlan"]
+    return max(0, _buffers(node) - sum(_buffers(each) for each in below))
+
+
+def _node_name(node: dict[str, Any]) -> str:
+    parallel = "Parallel " if node.get("Parallel Aware") else ""
+    index = f" using {node['Index Name']}" if "Index Name" in node else ""
+    table = f" on {node['Relation Name']}" if "Relation Name" in node else ""
+    return f"{parallel}{node.get('Operation', node['Node Type'])}{index}{table}"
+
+
+def _described(node: dict[str, Any]) -> str:
+    facts = [f"{name}: {node[name]}" for name in ("Index Cond", "Filter", "Rows Removed by Filter") if node.get(name)]
+    rows = f"{node['Actual Rows']} rows × {node['Actual Loops']}"
+    return f"{_node_name(node)}: {_own_buffers(node)} buffers, {rows}; {'; '.join(facts)}"[:600]
+
+
+def explained(statement: str, values: Any = None, before: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The plan of a statement as it was carried out; what it did is undone."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        for each in before:
+            cursor.execute(each)
+        cursor.execute(f"{EXPLAIN} {statement}", values)
+        found = cursor.fetchone()[0]
+        transaction.set_rollback(True)
+    (top,) = found if isinstance(found, list) else json.loads(found)
+    return dict(top["Plan"])
+
+
+def as_generic(statement: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan that a prepared statement gets when PostgreSQL plans it for any values."""
+    places = {name: f"${number}" for number, name in enumerate(values, start=1)}
+    given = ", ".join(["%s"] * len(values))
+    with connection.cursor() as cursor:
+        cursor.execute(f"PREPARE measured AS {statement % places}")
+    try:
+        generic = ("SET LOCAL plan_cache_mode = force_generic_plan",)
+        return explained(f"EXECUTE measured ({given})", list(values.values()), generic)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DEALLOCATE measured")
+
+
+# What is measured
+
+Costs = dict[str, Cost]
+"""By the text of the statement, without its values."""
+
+
+def hot_path(few: Few) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
+    """Name, statement and values of what each task runs."""
+    ids = {"worker": WORKER, "pid": 1, "lease": 15}
+    done = {"attempt": 1, "output": "{}", "at_once": dispatch.AT_ONCE}
+    yield "claim", CLAIM, lambda: {"flow": few.ready.pk, "seq": 1, **ids}
+    yield "finish", FINISH, lambda: {"flow": few.begun.pk, "seq": 1, **done}
+    yield "finish, the last", FINISH, lambda: {"flow": few.ending.pk, "seq": 3, **done}
+    yield "register", INSERT, lambda: _new_flow(few)
+
+
+def _new_flow(few: Few) -> dict[str, Any]:
+    flow_id = str(engine.uuid7())
+    flow = {"task_flow_id": flow_id, "task_id": few.workflows[0], "task_priority": 0, "input": {}, "limited": False}
+    flow |= {"admitted": True, "open_sinks": 1, "registered_by": "", "request_hash": ""}
+    step = {"task_id": few.workflows[0], "program": "benchmarks.noop"}
+    tasks = [
+        {**step, "task_exec_seq": seq, "task_seq": seq, "depends_task_exec_seq": before or -1, "pending": int(seq > 1)}
+        | {"depends_on": [before] if before else [], "dependents": [seq + 1] if seq < 3 else [], "sent": seq == 1}
+        for before, seq in enumerate(range(1, 4))
+    ]
+    return {"flow_id": flow_id, "flow": json.dumps(flow), "tasks": json.dumps(tasks)}
+
+
+def hot_costs(few: Few) -> dict[str, Costs]:
+    """Costs of the hot path, planned for its values and for any.
+
+    The least of some runs: whether a page of the table has room for a new row is no matter of the history.
+    """
+    found = {}
+    for name, statement, values in hot_path(few):
+        for kind, explain in (("", explained), (", generic", as_generic)):
+            vacuum("kr_task_stat, kr_task_flow")
+            runs = [Cost() for _ in range(RUNS)]
+            for run in runs:
+                run.add(explain(statement, values()))
+            found[f"{name}{kind}"] = {_without_values(statement): min(runs, key=lambda run: run.buffers)}
+    return found
+
+
+def rota() -> dict[str, Callable[[], Any]]:
+    """The leader's duties, and the queries of those that look at all tasks or flows."""
+    found: dict[str, Callable[[], Any]] = {name: duty for name, _, duty in duties.rota()}
+    found["resend"] = _looks(duties.Resend())
+    found["resend's silent tasks"] = lambda: list(Task.objects.silent(conf.get().RESEND_AFTER))
+    found["prune"] = lambda: list(Flow.objects.ended_before(10 * DAYS).values_list("pk", flat=True)[: duties.PAGE])
+    return found
+
+
+def _looks(duty: Callable[[], int]) -> Callable[[], Any]:
+    return lambda: [duty() for _ in range(3)]
+
+
+def pages(few: Few, client: Client) -> dict[str, str]:
+    """Name of a page → its address."""
+    ended, failed, name = few.ended[-1].pk, few.failed.pk, few.workflows[0]
+    flows, tasks = (reverse(f"admin:flowerapp_{each}_changelist") for each in ("flow", "task"))
+    task = Task.objects.one(ended, 2).values_list("pk", flat=True).get()
+    last = (Flow.objects.count() + 49) // 50
+    return {
+        "api flows": "/api/flows/",
+        "api flows, next page": client.get("/api/flows/").json()["next"],
+        **{f"api flows, {word}": f"/api/flows/?status={word}" for word in ("finish", "suspend", "ignore")},
+        "api flows of a workflow": f"/api/flows/?task_id={name}",
+        "api flows of it, suspend": f"/api/flows/?task_id={name}&status=suspend",
+        "api flow": f"/api/flows/{ended}/",
+        "api tasks of a flow": f"/api/flows/{ended}/tasks/",
+        "api task": f"/api/flows/{ended}/tasks/2/",
+        "api workflows": "/api/workflows/",
+        "api queues": "/api/queues/",
+        "admin flows": flows,
+        "admin flows, last page": f"{flows}?p={last}",
+        "admin flows, finish": f"{flows}?status=3",
+        "admin flows, suspend": f"{flows}?status=2",
+        "admin flows, ignore": f"{flows}?status=9",
+        "admin flows of a workflow": f"{flows}?task_id={name}",
+        "admin flows, an id": f"{flows}?q={ended}",
+        "admin flows, a name": f"{flows}?q=3-b",
+        "admin flows by status": f"{flows}?o=1",
+        "admin flow, ended": reverse("admin:flowerapp_flow_change", args=[ended]),
+        "admin flow, failed": reverse("admin:flowerapp_flow_change", args=[failed]),
+        "admin tasks": tasks,
+        "admin tasks of a flow": f"{tasks}?task_flow={ended}",
+        "admin tasks by status": f"{tasks}?o=2",
+        "admin tasks, wait": f"{tasks}?status=0",
+        "admin tasks, running": f"{tasks}?status=1",
+        "admin tasks, suspend": f"{tasks}?status=2",
+        "admin tasks, ignore": f"{tasks}?status=9",
+        "admin tasks of a workflow": f"{tasks}?task_id={name}",
+        "admin tasks, children": f"{tasks}?parent_seq=any",
+        "admin tasks, a program": f"{tasks}?q=tell",
+        "admin task": reverse("admin:flowerapp_task_change", args=[task]),
+        "admin workflows": reverse("admin:flowerapp_workflow_changelist"),
+    }
+
+
+def statements_of(action: Callable[[], Any]) -> list[str]:
+    """The statements that ``action`` sends and that stand for themselves; what it did is undone."""
+    with CaptureQueriesContext(connection) as found, transaction.atomic():
+        action()
+        transaction.set_rollback(True)
+    sent = [str(each["sql"]) for each in found.captured_queries]
+    return [sql for sql in sent if re.match(r"\W*(SELECT|UPDATE|DELETE)\b", sql) and not re.search(r"\$\d", sql)]
+
+
+def _without_values(sql: str) -> str:
+    sql = re.sub(r"'(?:[^']|'')*'", "?", sql)
+    sql = re.sub(r"(?<![\w\"$])-?\d+(\.\d+)?\b", "?", sql)
+    return re.sub(r"\(\?(, ?\?)*\)", "(?)", " ".join(sql.split()))
+
+
+def costs_of(statements: list[str]) -> Costs:
+    """What each of these costs while its pages are in memory."""
+    found: Costs = {}
+    for sql in statements:
+        explained(sql)
+        found.setdefault(_without_values(sql), Cost()).add(explained(sql))
+    return found
+
+
+def milliseconds(client: Client, url: str) -> tuple[float, int]:
+    """The median time of a page that was read before, and the status that it answers with."""
+    took = []
+    for _ in range(WARM + 1):
+        begun = time.perf_counter()
+        answer = client.get(url)
+        took.append(1000 * (time.perf_counter() - begun))
+    return round(statistics.median(took[1:]), 1), int(answer.status_code)
+
+
+def levels() -> dict[str, int]:
+    """Index → levels of its tree above the leaves, where PostgreSQL has the extension that tells."""
+    tables = "('kr_task_stat', 'kr_task_flow')"
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("CREATE EXTENSION IF NOT EXISTS pageinspect")
+            cursor.execute(
+                "SELECT indexname, (BT_METAP(indexname)).level FROM pg_indexes "  # noqa: S608 - names of ours
+                f"WHERE tablename IN {tables} ORDER BY indexname"
+            )
+            return {name: int(level) for name, level in cursor.fetchall()}
+    except DatabaseError:
+        return {}
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """Everything in one state."""
+
+    costs: dict[str, Costs]
+    pages: dict[str, tuple[float, int]]
+    """Milliseconds and status."""
+    levels: dict[str, int]
+
+
+def look(state: str, few: Few, client: Client) -> Look:
+    """Measure everything once."""
+    told(f"{state}: vacuum")
+    vacuum()
+    told(f"{state}: statements")
+    costs = hot_costs(few)
+    for name, duty in rota().items():
+        costs[name] = costs_of(statements_of(duty))
+    addresses = pages(few, client)
+    seen: dict[str, tuple[float, int]] = {}
+    told(f"{state}: {len(addresses)} pages")
+    for name, url in addresses.items():
+        begun = time.monotonic()
+        seen[name] = milliseconds(client, url)
+        costs[name] = costs_of(statements_of(lambda url=url: client.get(url)))  # type: ignore[misc] # bound at once
+        if time.monotonic() - begun > 2:
+            told(f"{state}: {name}, {seen[name][0]:.0f} ms")
+    return Look(costs, seen, levels())
+
+
+# The report
+
+
+@contextmanager
+def started() -> Iterator[None]:
+    """A database and a Redis number of our own, and no worker."""
+    urls = {}
+    for service in (Service.POSTGRES, Service.REDIS):
+        urls[service], reason = address_of(service)
+        if urls[service] is None:
+            sys.exit(reason)
+    logging.disable(logging.ERROR)
+    before = dispatch.use(None)
+    try:
+        with site(str(urls[Service.POSTGRES]), "redis", str(urls[Service.REDIS])) as made, made.entered():
+            yield
+    finally:
+        dispatch.use(before)
+        logging.disable(logging.NOTSET)
+
+
+def measure(quick: bool) -> dict[str, Any]:
+    """The report, over a tenth of the history where it is to be quick."""
+    tasks = QUICK_TASKS if quick else TASKS
+    flows = -(-tasks // 3)
+    with started():
+        few = made_few()
+        dispatch.use(Nowhere())
+        client = Client(raise_request_exception=False, SERVER_NAME="localhost")
+        client.force_login(User.objects.create_superuser("history"))
+        looks = {FEW: look(FEW, few, client)}
+        add_history(few, 1, flows // 2, flows)
+        looks[HALF] = look(HALF, few, client)
+        add_history(few, flows // 2 + 1, flows, flows)
+        looks[MANY] = look(MANY, few, client)
+    return {
+        "tasks": 3 * flows,
+        "flows": flows,
+        "levels": {name: [looks[state].levels[name] for state in STATES] for name in looks[MANY].levels},
+        "rows": [_row(name, looks) for name in looks[FEW].costs],
+    }
+
+
+def _row(name: str, looks: Mapping[str, Look]) -> dict[str, Any]:
+    costs = {state: looks[state].costs[name] for state in STATES}
+    buffers = {state: sum(cost.buffers for cost in costs[state].values()) for state in STATES}
+    found = [_statement(sql, costs) for sql in dict.fromkeys(sql for each in costs.values() for sql in each)]
+    return {
+        "name": name,
+        "same_plan": all(each["same_plan"] for each in found),
+        "settled": all(each["settled"] for each in found),
+        "buffers": buffers,
+        "ratio": _ratio(buffers[MANY], buffers[FEW]),
+        "growth": _ratio(buffers[MANY], buffers[HALF]),
+        "ms": {state: look.pages[name][0] for state, look in looks.items()} if name in looks[MANY].pages else None,
+        "answers": looks[MANY].pages.get(name, (0, 200))[1],
+        "statements": found,
+    }
+
+
+def _statement(sql: str, costs: Mapping[str, Costs]) -> dict[str, Any]:
+    found = {state: costs[state].get(sql, Cost()) for state in STATES}
+    return {
+        "sql": sql,
+        "same_plan": found[FEW].plan == found[MANY].plan,
+        "settled": found[HALF].plan == found[MANY].plan,
+        **{state: {**asdict(cost), "text": cost.text} for state, cost in found.items()},
+    }
+
+
+def _ratio(value: int, base: int) -> float:
+    return round(value / base, 3) if base else 1.0 if not value else float(value)
+
+
+def kind(row: Mapping[str, Any]) -> str:
+    """Why a row is over the bar of buffers: it grows on with the history, or levels off, as the depth of trees does."""
+    if row["ratio"] <= MOST_BUFFERS:
+        return ""
+    more = row["buffers"][MANY] - row["buffers"][HALF]
+    return "grows" if row["growth"] > MOST_BUFFERS and more > NOISE else "levels off"
+
+
+def lines(report: Mapping[str, Any]) -> list[str]:
+    """The report for people."""
+    found = [f"few tasks against {report['tasks']:,} more of {report['flows']:,} flows, all finished"]
+    found.append(f"{'':28}{'plan':>8}{'few':>8}{'half':>8}{'many':>8}{'ratio':>8}  {'':11}{'few':>7}{'many':>7} ms")
+    found += [_line(row) for row in report["rows"]]
+    deeper = [f"{name} {'→'.join(map(str, each))}" for name, each in report["levels"].items() if len(set(each)) > 1]
+    found.append(f"levels above the leaves: {', '.join(deeper)}")
+    found.append("plan: as over few, or (settled) as over half, because PostgreSQL reads small tables from end to end")
+    for row in report["rows"]:
+        if kind(row) == "grows" or not row["settled"]:
+            found += _culprits(row)
+    return found
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    plan = "same" if row["same_plan"] else "settled" if row["settled"] else "changed"
+    buffers = "".join(f"{row['buffers'][state]:>8}" for state in STATES)
+    text = f"{row['name']:28}{plan:>8}{buffers}{row['ratio']:>8.2f}  {kind(row):11}"
+    if row["ms"] is None:
+        return text.rstrip()
+    late = " over" if row["ms"][MANY] > MOST_MS else ""
+    late += f" answers {row['answers']}" if row["answers"] != 200 else ""
+    return f"{text}{row['ms'][FEW]:>7.0f}{row['ms'][MANY]:>7.0f}{late}"
+
+
+def _culprits(row: Mapping[str, Any]) -> Iterator[str]:
+    for each in row["statements"]:
+        few, many = each[FEW], each[MANY]
+        grows = many["buffers"] > NOISE + MOST_BUFFERS * max(few["buffers"], each[HALF]["buffers"])
+        if grows or not each["settled"]:
+            yield f"{row['name']}: {_brief(each['sql'])}"
+            yield f"  few {few['buffers']}: {few['text']}"
+            yield f"  many {many['buffers']}: {many['text']}"
+            yield f"  most: {many['heaviest'][:300]}"
+
+
+def _brief(sql: str) -> str:
+    return re.sub(r"SELECT (?:DISTINCT )?.{80,}? FROM", "SELECT … FROM", sql, count=1)[:400]
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.history", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help=f"{QUICK_TASKS:,} finished tasks")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    report = measure(options.quick)
+    print(json.dumps(report, indent=1) if options.json else "\n".join(lines(report)))
+
+
+if __name__ == "__main__":
+    main()

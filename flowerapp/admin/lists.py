@@ -1,0 +1,62 @@
+"""Lists of tables that grow for years: nothing that they do reads the whole table."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.views.main import ChangeList
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest
+
+MOST_COUNTED = 1000
+"""Rows that are counted, and paged through; who looks for others narrows the list."""
+
+
+class LongPaginator(Paginator):  # type: ignore[type-arg]
+    """Counts no further than ``MOST_COUNTED``."""
+
+    @cached_property
+    def _found(self) -> int:
+        rows: Any = self.object_list
+        return len(rows.order_by().values_list("pk")[: MOST_COUNTED + 1]) if isinstance(rows, QuerySet) else len(rows)
+
+    @cached_property
+    def count(self) -> int:
+        """Rows of the list, at most ``MOST_COUNTED``."""
+        return min(self._found, MOST_COUNTED)
+
+    @property
+    def more(self) -> bool:
+        """Whether there are more rows than were counted."""
+        return self._found > MOST_COUNTED
+
+
+class LongList(ChangeList):
+    """Sorts by nothing but what it offers to sort by, whatever the address says."""
+
+    def get_ordering_field(self, field_name: Any) -> Any:
+        """The column behind one of the list's, or None."""
+        return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
+
+
+class LongListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+    """An admin of such a table."""
+
+    paginator = LongPaginator
+    show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER
+
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        """The list that keeps to what has an index."""
+        return LongList
+
+    def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *more: Any, **options: Any) -> Any:
+        """An action on all rows of a list is one on rows that were counted."""
+        if request.POST.get("select_across") == "1" and LongPaginator(queryset, 1).more:
+            sentence = f"over {MOST_COUNTED:,} rows match; narrow the list before doing something to all of them"
+            self.message_user(request, sentence, messages.ERROR)
+            return None
+        return super().response_action(request, queryset, *more, **options)
