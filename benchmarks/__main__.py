@@ -1,4 +1,4 @@
-"""``python -m benchmarks [--quick] [--json] [--pairs N] [--only NAME] [--processes N …] [--chart FILE.svg]``."""
+"""``python -m benchmarks [--quick] [--json] [--pairs N] [--only NAME] [--processes N …] [--page FILE.md]``."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import django
 
 django.setup()
 
-from benchmarks import chart, history, planning, single, wide  # noqa: E402 - Django first
+from benchmarks import chart, history, page, planning, single, wide  # noqa: E402 - Django first
 from benchmarks.contenders import DJANGO, FLOWERAPP, REDIS, Bench, Run, started  # noqa: E402
 from benchmarks.figures import Ratio  # noqa: E402
 from benchmarks.ours import analyse  # noqa: E402
@@ -139,6 +139,7 @@ def main() -> None:
     parser.add_argument("--only", metavar="NAME", help="workloads whose name begins so")
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 4], help="of each contender's worker")
     parser.add_argument("--json", action="store_true")
+    parser.add_argument("--page", type=Path, metavar="FILE.md", help="write the page")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
     options = parser.parse_args()
     found: list[Result] = []
@@ -158,6 +159,8 @@ def main() -> None:
         tell(result)
     if options.json:
         print(json.dumps(found))
+    if options.page:
+        options.page.write_text(page.page(found), encoding="utf-8")
     if options.chart:
         chart.draw([each for each in found if "ratios" in each], options.chart)
 

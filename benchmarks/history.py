@@ -513,6 +513,7 @@ def measure(quick: bool) -> dict[str, Any]:
         add_history(few, flows // 2 + 1, flows, flows)
         looks[MANY] = look(MANY, few, client)
     return {
+        "workload": "HISTORY",
         "tasks": 3 * flows,
         "flows": flows,
         "levels": {name: [looks[state].levels[name] for state in STATES] for name in looks[MANY].levels},

@@ -136,7 +136,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
             return queryset, False
         names = TaskDefinition.objects.filter(task_id__icontains=term).order_by("task_id").values("task_id").distinct()
         named = [row["task_id"] for row in names[:MOST_NAMES]]
-        return queryset.filter(Q(task_flow_id__startswith=term) | Q(task_id__in=named)), False
+        return queryset.filter(Q(task_flow_id__startswith=term) | Q(task_id__in=[*named, term])), False
 
     @admin.display(description="flow", ordering="task_flow_id")
     def flow(self, obj: Flow) -> SafeString:

@@ -55,7 +55,8 @@ class LongListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
 
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *more: Any, **options: Any) -> Any:
         """An action on all rows of a list is one on rows that were counted."""
-        if request.POST.get("select_across") == "1" and LongPaginator(queryset, 1).more:
+        across = request.POST.get("select_across", "") not in ("", "0", "false", "False")
+        if across and LongPaginator(queryset, 1).more:
             sentence = f"over {MOST_COUNTED:,} rows match; narrow the list before doing something to all of them"
             self.message_user(request, sentence, messages.ERROR)
             return None

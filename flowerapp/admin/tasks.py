@@ -42,10 +42,10 @@ class TaskWorkflowFilter(WorkflowFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Rows of that workflow; those of a rare one are found by its flows, of a common one among the latest."""
-        flows = Flow.objects.filter(task_id=self.value()).order_by().values_list("pk", flat=True)[: MOST_COUNTED + 1]
-        few = list(flows) if self.value() is not None else []
-        rare = self.value() is not None and len(few) <= MOST_COUNTED
-        return queryset.filter(task_flow_id__in=few) if rare else super().queryset(request, queryset)
+        found = super().queryset(request, queryset)
+        flows = Flow.objects.filter(task_id=self.value() or "").order_by().values_list("pk", flat=True)
+        few = list(flows[: MOST_COUNTED + 1])
+        return found.filter(task_flow_id__in=few) if 0 < len(few) <= MOST_COUNTED else found
 
 
 class KindFilter(admin.SimpleListFilter):

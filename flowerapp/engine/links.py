@@ -14,6 +14,7 @@ from flowerapp.engine.sending import hand_over, send, send_released
 from flowerapp.exceptions import UnknownFlowError
 from flowerapp.models import Flow, Task
 from flowerapp.querysets import Finished
+from flowerapp.querysets.steady import steady
 from flowerapp.states import OPEN, Status
 
 
@@ -138,7 +139,7 @@ def follow_up(flow_id: str, task_id: str, done: Finished) -> tuple[Message, ...]
     admit(done.pools)
     if done.more:
         send(released)
-        hand_over(flow_id)
+        steady(lambda: hand_over(flow_id))
         return ()
     return tuple(released)
 

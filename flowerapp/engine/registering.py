@@ -58,7 +58,7 @@ def register(
     flow = Flow(
         task_flow_id=str(uuid7()),
         task_id=task_id,
-        task_priority=priority,
+        task_priority=int(priority),
         input=values.check({} if input is None else input, "input"),
         registered_by=actor,
         idempotency_key=idempotency_key,
@@ -73,16 +73,21 @@ def register(
         return running
     tasks = _tasks_of(flow, plan, start)
     try:
-        with transaction.atomic() if plan.unique or idempotency_key is not None else nullcontext():
+        with transaction.atomic() if _may_fail(plan, flow) else nullcontext():
             if plan.unique and Workflow.objects.limit(task_id) and (running := _running(task_id)):
                 return running
             _insert(flow, tasks)
     except IntegrityError:
-        if earlier := _earlier(flow):
+        if idempotency_key is not None and (earlier := _earlier(flow)):
             return earlier
         raise
     flow.created = True
     return flow
+
+
+def _may_fail(plan: Plan, flow: Flow) -> bool:
+    """Whether more than one statement is made, or one that another's transaction has to survive."""
+    return plan.unique or flow.idempotency_key is not None or transaction.get_connection().in_atomic_block
 
 
 def _must_be_registrable(plan: Plan, priority: int, idempotency_key: str | None) -> None:

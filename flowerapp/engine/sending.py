@@ -44,7 +44,7 @@ def hand_over(flow_id: str | None = None, *, most: int | None = None) -> int:
     tasks = Task.objects.all() if flow_id is None else Task.objects.filter(task_flow_id=flow_id)
     overslept = list(tasks.overslept().values_list("pk", flat=True)[:AT_ONCE])
     if overslept:
-        Task.objects.filter(pk__in=overslept).wake()
+        Task.objects.overslept().filter(pk__in=overslept).wake()
     count, refusing = 0, set[str]()
     while dispatch.connected() and (most is None or count < most):
         messages = tasks.exclude(queue__in=refusing).take_unsent(AT_ONCE)

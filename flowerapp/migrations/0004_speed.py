@@ -6,6 +6,9 @@ import flowerapp.states
 
 
 class Migration(migrations.Migration):
+    atomic = False
+    """Each index is locked for by itself: together they would meet a registration, which locks both tables."""
+
     dependencies = [("flowerapp", "0003_flow_control")]
 
     operations = [

@@ -49,9 +49,8 @@ def _number(tasks: Any) -> Coalesce:
 _Rows = list[tuple[Any, ...]]
 _known: dict[tuple[str, str], tuple[_Rows, Plan]] = {}
 """Database and workflow → what was read last, and the plan that it is. The rows are read each time all the same."""
-_MOST_KNOWN = 256
-_MOST_STEPS = 5_000
-"""Plans with more steps are not kept: making one again takes little beside running it."""
+_MOST_STEPS = 20_000
+"""Steps of the plans that are kept, all together; the oldest make room."""
 
 
 class DefinitionQuerySet(models.QuerySet[Any]):
@@ -67,10 +66,7 @@ class DefinitionQuerySet(models.QuerySet[Any]):
         if known is not None and rows == before:
             return known
         plan = self._plan_of(task_id, rows, connection)
-        if len(rows) <= _MOST_STEPS:
-            if len(_known) >= _MOST_KNOWN:
-                _known.clear()
-            _known[self.db, task_id] = rows, plan
+        _keep((self.db, task_id), rows, plan)
         return plan
 
     def _with_header(self) -> str:
@@ -99,6 +95,18 @@ class DefinitionQuerySet(models.QuerySet[Any]):
     def workflows(self) -> Any:
         """Names of all workflows that have steps, each once, with the number of steps."""
         return self.order_by("task_id").values("task_id").annotate(steps=models.Count("task_seq"))
+
+
+def _keep(key: tuple[str, str], rows: _Rows, plan: Plan) -> None:
+    _known.pop(key, None)
+    room = _MOST_STEPS - len(rows)
+    if room < 0:
+        return
+    for oldest in list(_known):
+        if sum(len(each) for each, _ in list(_known.values())) <= room:
+            break
+        _known.pop(oldest, None)
+    _known[key] = rows, plan
 
 
 def _converter(field: Any, connection: Any) -> Callable[[Any], Any]:

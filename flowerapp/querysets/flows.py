@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
-from django.utils import timezone
 
 from flowerapp.querysets import inserting
 from flowerapp.querysets.statements import ago, status_case
@@ -33,20 +33,26 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         return self.select_for_update().filter(pk=flow_id).first()
 
     def insert(self, flow: Flow, tasks: Sequence[Task], sent: Collection[int]) -> None:
-        """Write a new flow and its tasks; messages for those of the seqs ``sent`` go out now."""
+        """Write a new flow and its tasks; messages for those of the seqs ``sent`` go out now. No model signals."""
+        self._for_write = True
         connection = connections[self.db]
-        if connection.vendor == "postgresql" and (written := inserting.insert(connection, flow, tasks, sent)):
-            flow.registered_ts = written
-            return
-        now = flow.registered_ts = timezone.now()
-        for task in tasks:
-            task.registered_ts = now
-            task.sent_ts = now if task.task_exec_seq in sent else None
-            task.finished_ts = now if task.exec_status in SATISFIED else None
+        written = inserting.insert(connection, flow, tasks, sent) if connection.vendor == "postgresql" else None
+        if written is None:
+            written = self._insert_portably(flow, tasks, sent)
+        flow.registered_ts = written
+        flow._state.adding, flow._state.db = False, self.db
+
+    def _insert_portably(self, flow: Flow, tasks: Sequence[Task], sent: Collection[int]) -> datetime:
         with transaction.atomic(using=self.db):
-            flow.save(force_insert=True, using=self.db)
+            self.bulk_create([flow])
+            now = self.values_list("registered_ts", flat=True).get(pk=flow.pk)
+            for task in tasks:
+                task.registered_ts = now
+                task.sent_ts = now if task.task_exec_seq in sent else None
+                task.finished_ts = now if task.exec_status in SATISFIED else None
             task_model: Any = self.model._meta.get_field("tasks").related_model
             task_model.objects.using(self.db).bulk_create(tasks, batch_size=1000)
+        return now
 
     def open(self) -> FlowQuerySet:
         """Flows that have not ended."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from django.db import IntegrityError, connection, transaction
+from django.db import IntegrityError, NotSupportedError, connection, transaction
 from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
@@ -137,3 +137,49 @@ def test_prepared_statements_are_seen_in_the_log() -> None:
     with CaptureQueriesContext(connection) as queries:
         assert engine.plan_of("example").nodes
     assert ["ms_task_definition" in each["sql"] for each in queries.captured_queries] == [True]
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("in_transaction", [False, True])
+def test_what_was_prepared_for_a_table_as_it_was_is_prepared_anew(in_transaction: bool) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite prepares nothing")
+    TaskDefinition.objects.create(task_id="example", task_seq=1, program="Noop")
+    try:
+        assert engine.plan_of("example").nodes
+        execute("ALTER TABLE ms_task_definition ALTER COLUMN queue TYPE varchar(255)")
+        if in_transaction:
+            with pytest.raises(NotSupportedError), transaction.atomic():
+                engine.plan_of("example")
+        assert engine.plan_of("example").nodes
+    finally:
+        execute("ALTER TABLE ms_task_definition ALTER COLUMN queue TYPE varchar(256)")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_other_statements_are_neither_prepared_nor_kept() -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite prepares nothing")
+    connection.close()
+    for number in range(20):
+        assert not TaskDefinition.objects.filter(task_seq=number).exists()
+        Task.objects.claim("none", number, "w", 1)
+    driver: Any = connection.connection
+    assert driver.prepare_threshold is None
+    assert len(driver._prepared._names) == 1
+    assert len(driver._prepared._counts) == 0
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM pg_prepared_statements")
+        assert cursor.fetchone() == (1,)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_nothing_is_prepared_behind_a_pooler(monkeypatch: pytest.MonkeyPatch) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite prepares nothing")
+    monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
+    connection.close()
+    assert Task.objects.claim("none", 1, "w", 1) is None
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT COUNT(*) FROM pg_prepared_statements")
+        assert cursor.fetchone() == (0,)

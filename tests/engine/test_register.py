@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
+from django.db import DatabaseError, connection, transaction
 
 from flowerapp import engine
 from flowerapp.context import input_of
@@ -195,3 +196,46 @@ def test_a_thousand_rows_of_one_definition_table(runner: InlineRunner) -> None:
     check(flow)
     assert TaskDefinition.objects.count() == 1000
     assert Task.objects.filter(task_flow=flow, sent_ts__isnull=False).count() == 1
+
+
+@pytest.mark.parametrize("priority", [True, 1.0])
+def test_a_registration_that_fails_leaves_the_hosts_transaction_alone(runner: InlineRunner, priority: Any) -> None:
+    name = define(CHAIN)
+    with transaction.atomic():
+        if connection.vendor == "postgresql":  # SQLite takes text of any length
+            with pytest.raises(DatabaseError):
+                engine.register(name, actor="a" * 151)
+        flow = engine.register(name, priority=priority)
+    flow.refresh_from_db()
+    assert flow.task_priority == 1
+    assert not flow._state.adding
+
+
+def test_values_are_stored_as_they_are(runner: InlineRunner) -> None:
+    value = {"big": 2**70, "small": 1e-9, "text": "a'b\"c\\ é \u2028 %s {x}", "none": [None, {}], "": True}
+    flow = engine.register(define({1: []}, "Return", parameters={"value": value}), input=value)
+    flow = Flow.objects.get(pk=flow.pk)
+    assert flow.input == value
+    assert flow.tasks.get().parameters == {"value": value}
+
+
+def test_what_is_too_large_for_one_statement_is_written_all_the_same(
+    runner: InlineRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    name = define(DIAMOND)
+    usual = engine.register(name)
+    monkeypatch.setattr("flowerapp.querysets.inserting.LARGEST", 10)
+    large = engine.register(name)
+    own = {"id", "task_flow_id", "registered_ts", "sent_ts"}
+    usual_rows, large_rows = (
+        [
+            {key: value for key, value in row.items() if key not in own}
+            for row in Task.objects.filter(task_flow=flow).order_by("task_exec_seq").values()
+        ]
+        for flow in (usual, large)
+    )
+    assert usual_rows == large_rows
+    assert [bool(sent) for (sent,) in rows(usual, "sent_ts")] == [bool(sent) for (sent,) in rows(large, "sent_ts")]
+    assert large.registered_ts == Flow.objects.get(pk=large.pk).registered_ts
+    runner.run()
+    check(large)

@@ -1,0 +1,98 @@
+"""The page ``docs/performance.md``: its words are those of ``performance.md`` here, its figures those of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+from benchmarks import history, planning, single, wide
+from benchmarks.contenders import DJANGO, FLOWERAPP, REDIS
+from tests.faults.report import machine
+
+TEMPLATE = Path(__file__).with_name("performance.md")
+"""The page without its figures."""
+
+Result = Mapping[str, Any]
+
+
+def page(found: Sequence[Result]) -> str:
+    """The page as Markdown."""
+    written = TEMPLATE.read_text(encoding="utf-8")
+    parts = {
+        "machine": f"Of {datetime.now(UTC):%d %B %Y}, on {machine()}.",
+        "pairs": "\n".join(_pairs([each for each in found if "ratios" in each])),
+        "others": "\n".join(_others([each for each in found if "ratios" not in each])),
+        "history": "\n".join(_history(each) for each in found if each["workload"] == "HISTORY"),
+    }
+    for name, text in parts.items():
+        written = written.replace(f"{{{name}}}", text)
+    return written
+
+
+def _row(cells: Iterable[Any]) -> str:
+    return f"| {' | '.join(map(str, cells))} |"
+
+
+def _table(headings: Sequence[str], rows: Iterable[Iterable[Any]]) -> list[str]:
+    return [_row(headings), _row(["---", *["---:"] * (len(headings) - 1)]), *map(_row, rows)]
+
+
+def _pairs(results: Sequence[Result]) -> list[str]:
+    times = _table(
+        ["ms per task: wall (CPU)", "processes", "flowerapp", "Celery, Redis", "Celery, django-db"],
+        ([each["workload"], each["processes"], *map(_time, _contenders(each))] for each in results),
+    )
+    headings = ["to Celery, Redis", "bar", "CPU to it", "bar", "to Celery, django-db", "bar"]
+    ratios = _table(
+        ["ratio, median (interval)", "processes", *headings],
+        (
+            [each["workload"], each["processes"], *_ratio(each, REDIS), *_cpu(each), *_ratio(each, DJANGO)]
+            for each in results
+        ),
+    )
+    return [*times, "", *ratios]
+
+
+def _contenders(result: Result) -> list[Result]:
+    return [result["contenders"][name] for name in (FLOWERAPP, REDIS, DJANGO)]
+
+
+def _time(figures: Result) -> str:
+    return f"{figures['wall']:.2f} ({sum(figures['cpu'].values()):.2f})"
+
+
+def _marked(value: float, bar: float | None) -> str:
+    return f"{value:.2f}" if bar is None else f"{value:.2f} {'met' if value <= bar else 'missed'}"
+
+
+def _ratio(result: Result, name: str) -> list[str]:
+    ratio = result["ratios"][name]
+    wall, bar = ratio["wall"], ratio["wall_bar"]
+    return [f"{_marked(wall['median'], bar)} ({wall['low']:.2f}–{wall['high']:.2f})", f"{bar}"]
+
+
+def _cpu(result: Result) -> list[str]:
+    ratio = result["ratios"][REDIS]
+    return [_marked(ratio["cpu"]["median"], ratio["cpu_bar"]), str(ratio["cpu_bar"] or "–")]
+
+
+def _others(results: Sequence[Result]) -> list[str]:
+    told = {"LATENCY": single.lines, "REGISTER": single.lines, "WIDE": wide.lines, "PLANNING": planning.lines}
+    lines = []
+    for result in results:
+        for name, words in told.items():
+            if result["workload"].startswith(name):
+                where = f"{result['processes']} processes: " if name != "PLANNING" else ""
+                lines.append(f"    {where}" + "\n    ".join(words(result)))
+    return lines
+
+
+def _history(result: Result) -> str:
+    rows = []
+    for row in result["rows"]:
+        buffers, taken = row["buffers"], row["ms"]
+        times = [f"{taken[state]:.0f}" for state in (history.FEW, history.MANY)] if taken else ["", ""]
+        rows.append([row["name"], *buffers.values(), f"{row['ratio']:.2f}", history.kind(row), *times])
+    return "\n".join(_table(["buffers", "few", "half", "many", "many to few", "", "ms, few", "ms, many"], rows))
