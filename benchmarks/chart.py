@@ -18,7 +18,8 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
     from matplotlib import pyplot
 
     rows = [(each, name) for each in results for name in each["ratios"]]
-    with mpl.rc_context({"text.color": INK, "axes.labelcolor": INK, "xtick.color": INK, "ytick.color": INK}):
+    colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
+    with mpl.rc_context({**colours, "svg.fonttype": "none", "svg.hashsalt": "flowerapp"}):
         figure, axes = pyplot.subplots(figsize=(9, 0.36 * len(rows) + 1))
         for place, (result, name) in enumerate(rows):
             ratio = result["ratios"][name]
@@ -27,7 +28,7 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
             hatch = None if wall["median"] <= bar else "///"
             axes.barh(place, wall["median"], xerr=spread, color=COLOURS[name], hatch=hatch, ecolor=INK, height=0.7)
             axes.plot([bar, bar], [place - 0.42, place + 0.42], color=INK, linewidth=2)
-            axes.text(wall["median"] + 0.03, place - 0.12, f"{wall['median']:.2f}", fontsize=8, ha="left")
+            axes.text(max(wall["high"], bar) + 0.03, place + 0.2, f"{wall['median']:.2f}", fontsize=8, ha="left")
         axes.set_yticks(range(len(rows)), [f"{r['workload']}, {r['processes']} processes, to {n}" for r, n in rows])
         axes.invert_yaxis()
         axes.set_xlabel("wall time as a share of the other's; the upright line is the bar, hatched ones miss it")

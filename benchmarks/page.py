@@ -41,8 +41,15 @@ def _table(headings: Sequence[str], rows: Iterable[Iterable[Any]]) -> list[str]:
 
 def _pairs(results: Sequence[Result]) -> list[str]:
     times = _table(
-        ["ms per task: wall (CPU)", "processes", "flowerapp", "Celery, Redis", "Celery, django-db"],
-        ([each["workload"], each["processes"], *map(_time, _contenders(each))] for each in results),
+        [
+            "ms per task: wall (CPU)",
+            "processes",
+            "flowerapp",
+            "Celery, Redis",
+            "Celery, django-db",
+            "flowerapp, tasks/s a core",
+        ],
+        ([each["workload"], each["processes"], *map(_time, _contenders(each)), _per_core(each)] for each in results),
     )
     headings = ["to Celery, Redis", "bar", "CPU to it", "bar", "to Celery, django-db", "bar"]
     ratios = _table(
@@ -61,6 +68,11 @@ def _contenders(result: Result) -> list[Result]:
 
 def _time(figures: Result) -> str:
     return f"{figures['wall']:.2f} ({sum(figures['cpu'].values()):.2f})"
+
+
+def _per_core(result: Result) -> str:
+    """Tasks per second that a core of processor time gives, all servers included."""
+    return f"{1000 / sum(result['contenders'][FLOWERAPP]['cpu'].values()):.0f}"
 
 
 def _marked(value: float, bar: float | None) -> str:
