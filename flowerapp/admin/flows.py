@@ -127,16 +127,11 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
         """Flows without what the list does not show."""
         return super().get_queryset(request).defer("request_hash", "idempotency_key")
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
+    def found(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """By id, or by the names of the workflows that there are, which are few beside the flows."""
-        term = search_term.strip()
-        if not term:
-            return queryset, False
         names = TaskDefinition.objects.filter(task_id__icontains=term).order_by("task_id").values("task_id").distinct()
         named = [row["task_id"] for row in names[:MOST_NAMES]]
-        return queryset.filter(Q(task_flow_id__startswith=term) | Q(task_id__in=[*named, term])), False
+        return queryset.filter(Q(task_flow_id__startswith=term) | Q(task_id__in=[*named, term]))
 
     @admin.display(description="flow", ordering="task_flow_id")
     def flow(self, obj: Flow) -> SafeString:

@@ -53,6 +53,17 @@ class LongListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
         """The list that keeps to what has an index."""
         return LongList
 
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
+    ) -> tuple[QuerySet[Any], bool]:
+        """What ``found`` finds."""
+        term = search_term.strip()
+        return (self.found(queryset, term) if term else queryset), False
+
+    def found(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """The rows of the list that a search is for, by what has an index."""
+        raise NotImplementedError
+
     def response_action(self, request: HttpRequest, queryset: QuerySet[Any], *more: Any, **options: Any) -> Any:
         """An action on all rows of a list is one on rows that were counted."""
         across = request.POST.get("select_across", "") not in ("", "0", "false", "False")

@@ -90,15 +90,10 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
         """Tasks with their flows."""
         return super().get_queryset(request).select_related("task_flow")
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str
-    ) -> tuple[QuerySet[Any], bool]:
+    def found(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """By the flows that are meant, the latest first."""
-        term = search_term.strip()
-        if not term:
-            return queryset, False
         flows = Flow.objects.filter(task_flow_id__startswith=term).order_by("-task_flow_id")
-        return queryset.filter(task_flow_id__in=list(flows.values_list("pk", flat=True)[:MOST_FLOWS])), False
+        return queryset.filter(task_flow_id__in=list(flows.values_list("pk", flat=True)[:MOST_FLOWS]))
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         """One flow's tasks in their order, else the latest first."""

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db import connections, models, transaction
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
+from django.utils import timezone
 
 from flowerapp.querysets import inserting
 from flowerapp.querysets.statements import ago, status_case
@@ -43,6 +44,8 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         flow._state.adding, flow._state.db = False, self.db
 
     def _insert_portably(self, flow: Flow, tasks: Sequence[Task], sent: Collection[int]) -> datetime:
+        if connections[self.db].vendor != "postgresql":
+            flow.registered_ts = timezone.now()  # SQLite compares times as text, and its own has fewer digits
         with transaction.atomic(using=self.db):
             self.bulk_create([flow])
             now = self.values_list("registered_ts", flat=True).get(pk=flow.pk)
