@@ -1,7 +1,7 @@
 """Handing ready tasks over, on commit.
 
 ``sent_ts`` says that somebody has taken on to send a task's message: whoever sets it sends it. What nobody has taken
-on yet is the watcher's, who takes it a few hundred at a time.
+on yet is handed over a few hundred at a time, by a worker that is asked to or by the watcher.
 """
 
 from __future__ import annotations

@@ -39,7 +39,7 @@ def _run(connection: Any, statement: str, values: Mapping[str, Any]) -> list[Row
 
 
 def _cursor(connection: Any) -> Any:
-    if not prepares(connection):
+    if not _prepares(connection):
         return connection.cursor()
     connection.close_if_health_check_failed()
     connection.ensure_connection()
@@ -47,7 +47,7 @@ def _cursor(connection: Any) -> Any:
         return connection._prepare_cursor(_preparing()(connection.connection))
 
 
-def prepares(connection: Any) -> bool:
+def _prepares(connection: Any) -> bool:
     """Whether statements are prepared: not behind a pooler of transactions, for which Django has a setting too."""
     pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS", False)
     return connection.vendor == "postgresql" and conf.get().PREPARE and not pooled
