@@ -33,13 +33,14 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
 from benchmarks import ours  # noqa: E402
+from benchmarks.contenders import server_url  # noqa: E402
 from flowerapp import conf, dispatch, engine  # noqa: E402
 from flowerapp.models import Flow, Pool, Task, Workflow  # noqa: E402
 from flowerapp.querysets.inserting import INSERT  # noqa: E402
 from flowerapp.querysets.statements import CLAIM, FINISH  # noqa: E402
 from flowerapp.states import Status  # noqa: E402
 from flowerapp.watcher import duties  # noqa: E402
-from tests.services import Service, address_of, site  # noqa: E402
+from tests.services import Service, site  # noqa: E402
 
 TASKS, QUICK_TASKS = 1_000_000, 100_000
 """Finished tasks of the history, three to a flow."""
@@ -483,15 +484,10 @@ def look(state: str, few: Few, client: Client) -> Look:
 @contextmanager
 def started() -> Iterator[None]:
     """A database and a Redis number of our own, and no worker."""
-    urls = {}
-    for service in (Service.POSTGRES, Service.REDIS):
-        urls[service], reason = address_of(service)
-        if urls[service] is None:
-            sys.exit(reason)
     logging.disable(logging.ERROR)
     before = dispatch.use(None)
     try:
-        with site(str(urls[Service.POSTGRES]), "redis", str(urls[Service.REDIS])) as made, made.entered():
+        with site(server_url(Service.POSTGRES), "redis", server_url(Service.REDIS)) as made, made.entered():
             yield
     finally:
         dispatch.use(before)
