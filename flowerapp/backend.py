@@ -13,7 +13,7 @@ from celery.exceptions import TimeLimitExceeded
 from django.db import connection
 from django_celery_results.backends.database import DatabaseBackend
 
-from flowerapp import canvas, engine, identity
+from flowerapp import canvas, engine, identity, slices
 from flowerapp.models import Task
 from flowerapp.querysets.steady import AWAY
 from flowerapp.states import Status
@@ -112,10 +112,11 @@ class FlowBackend(DatabaseBackend):  # type: ignore[misc] # the package has no t
         if not identity.is_parent():
             Loss(*place, identity.worker(), os.getpid(), exc).record()
             return
-        loss = Loss(*place, identity.worker(), getattr(request, "worker_pid", None), exc)
+        pid = getattr(request, "worker_pid", None)
         if not isinstance(exc, TimeLimitExceeded):
-            _losses.append(loss)
+            _losses.extend(Loss(*each, identity.worker(), pid, exc) for each in slices.places_of(task_id, pid))
             return
+        loss = Loss(*place, identity.worker(), pid, exc)
         try:  # at once, because the process is killed next, and would call it an interruption
             loss.record()
         except AWAY:

@@ -44,12 +44,20 @@ def _wrong_types(value: dict[str, Any]) -> Iterator[CheckMessage]:
             yield Error(f"FLOWER[{name!r}] must be {words}, not {given!r}", id="flowerapp.E003")
 
 
-_WORDS = {int: "a whole number above 0", bool: "True or False", NoneType: "None", tuple[str, ...]: "a list of words"}
+_WORDS = {
+    int: "a whole number above 0",
+    float: "a number of seconds, 0 or more",
+    bool: "True or False",
+    NoneType: "None",
+    tuple[str, ...]: "a list of words",
+}
 
 
 def _is_a(kind: Any, given: Any) -> bool:
     if kind is int:
         return type(given) is int and given > 0
+    if kind is float:
+        return type(given) in (int, float) and 0 <= given < float("inf")
     if kind in (bool, NoneType):
         return isinstance(given, kind)
     return isinstance(given, (list, tuple, set)) and all(isinstance(each, str) for each in given)

@@ -22,6 +22,8 @@ class Settings:
     """Most children that a task may add."""
     CHAIN_LENGTH: int = 20
     """Most tasks in one Celery chain."""
+    TIME_SLICE: float = 0.1
+    """Seconds that a process may go on, after a message came, with quick tasks that it releases; 0 sends each."""
     PREPARE: bool = True
     """Prepare the statements of the hot path on PostgreSQL; off behind a pooler that cannot keep them."""
     RESEND_AFTER: int = 10

@@ -24,3 +24,8 @@ def renew() -> str:
 def is_parent() -> bool:
     """Whether this process took the id itself, rather than being forked by the one that did."""
     return _parent == os.getpid()
+
+
+def was_forked() -> bool:
+    """Whether this process was forked by the one that took the id, and shares memory with it."""
+    return _parent == os.getppid()

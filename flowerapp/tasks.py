@@ -9,7 +9,7 @@ from billiard.common import terminate_handler_fired  # type: ignore[attr-defined
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
 
-from flowerapp import canvas, engine, identity, registry
+from flowerapp import canvas, engine, identity, registry, slices
 from flowerapp.backend import FlowBackend
 from flowerapp.registry import Program
 
@@ -44,11 +44,11 @@ class ProgramTask(Task):  # type: ignore[type-arg]
 
 def run(self: ProgramTask, flow_id: str, seq: int) -> None:
     """Look at a task of a flow and do what it needs."""
-    outcome = engine.run(flow_id, seq, identity.worker())
+    outcome = engine.run(flow_id, seq, identity.worker(), sent=not slices.current.going_on)
     if not outcome.finished:
         engine.send(outcome.released)
         raise Ignore
-    canvas.follow(self.request, outcome.released)
+    canvas.follow(self.request, slices.current.keep_next(self.request, outcome.released))
 
 
 @shared_task(name=canvas.TELL, acks_late=True, ignore_result=True)
@@ -93,3 +93,8 @@ def add_host_tasks(app: Celery) -> None:
     for name in canvas.host_program_names():
         if canvas.task_name(name) not in app.tasks:
             add(registry.get(name))
+
+
+def use_slices(app: Celery) -> None:
+    """Let the program tasks of a new pool process go on with what they release."""
+    slices.install(app, [name for name, task in app.tasks.items() if isinstance(task, ProgramTask)])

@@ -10,7 +10,7 @@ from flowerapp.engine.admission import admit, admit_all, admit_flows
 from flowerapp.engine.adoption import adopt
 from flowerapp.engine.attempts import look_again, perform, run, use_performer
 from flowerapp.engine.defining import define, delete_pool, may_change, set_pool, undefine
-from flowerapp.engine.ending import use_end_notice
+from flowerapp.engine.ending import told_to_end, use_end_notice
 from flowerapp.engine.hooks import HookEvent, give_back_of_dead, tell, tell_forgotten
 from flowerapp.engine.links import gather_all, give_turns, settle
 from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend, wake
@@ -64,6 +64,7 @@ __all__ = [
     "tell",
     "tell_forgotten",
     "timed_out",
+    "told_to_end",
     "undefine",
     "use_end_notice",
     "use_performer",

@@ -24,31 +24,32 @@ SIGN_PAUSE = 0.2
 """Seconds between looks whether the worker has given a sign of life again."""
 
 
-def run(flow_id: str, seq: int, worker: str) -> Outcome:
+def run(flow_id: str, seq: int, worker: str, *, sent: bool = True) -> Outcome:
     """Look at a task: claim it for this process of ``worker``, run its program and record the outcome.
 
-    Where there is nothing to claim, it does what ``look_again`` says.
+    ``sent`` is False where the process goes on with the task without a message. Where there is nothing to claim, it
+    does what ``look_again`` says.
     """
-    claim = _claim(flow_id, seq, worker)
+    claim = _claim(flow_id, seq, worker, sent)
     if claim is None and _overdue(worker):
-        claim = _claim_when_seen(flow_id, seq, worker)
+        claim = _claim_when_seen(flow_id, seq, worker, sent)
     if claim is None:
         return steady(lambda: look_again(flow_id, seq), PATIENCE)
     return _performer(claim)
 
 
-def _claim(flow_id: str, seq: int, worker: str) -> Claim | None:
+def _claim(flow_id: str, seq: int, worker: str, sent: bool) -> Claim | None:
     if not (signals.wanted("start_flow") or signals.wanted("task_start")):
-        return steady(lambda: Task.objects.claim(flow_id, seq, worker, os.getpid()), PATIENCE)
-    claim, heard = steady(lambda: _claim_with_hooks(flow_id, seq, worker), PATIENCE)
+        return steady(lambda: Task.objects.claim(flow_id, seq, worker, os.getpid(), sent=sent), PATIENCE)
+    claim, heard = steady(lambda: _claim_with_hooks(flow_id, seq, worker, sent), PATIENCE)
     if heard:
         hooks.tell_quietly(flow_id)
     return claim
 
 
 @transaction.atomic
-def _claim_with_hooks(flow_id: str, seq: int, worker: str) -> tuple[Claim | None, bool]:
-    claim = Task.objects.claim(flow_id, seq, worker, os.getpid())
+def _claim_with_hooks(flow_id: str, seq: int, worker: str, sent: bool) -> tuple[Claim | None, bool]:
+    claim = Task.objects.claim(flow_id, seq, worker, os.getpid(), sent=sent)
     if claim is None:
         return None, False
     names = [*(["start_flow"] if claim.begins else []), "task_start"]
@@ -60,7 +61,7 @@ def _overdue(worker: str) -> bool:
     return steady(lambda: Worker.objects.overdue(lease).filter(pk=worker).exists(), PATIENCE)
 
 
-def _claim_when_seen(flow_id: str, seq: int, worker: str) -> Claim | None:
+def _claim_when_seen(flow_id: str, seq: int, worker: str, sent: bool) -> Claim | None:
     """Claim once the worker, which was stopped or asleep, has given a sign of life again."""
     deadline = time.monotonic() + PATIENCE
     while _overdue(worker):
@@ -68,7 +69,7 @@ def _claim_when_seen(flow_id: str, seq: int, worker: str) -> Claim | None:
             logger.warning("worker %s gives no sign of life: flow %s task %s is left to others", worker, flow_id, seq)
             return None
         time.sleep(SIGN_PAUSE)
-    return _claim(flow_id, seq, worker)
+    return _claim(flow_id, seq, worker, sent)
 
 
 def perform(claim: Claim) -> Outcome:

@@ -231,7 +231,7 @@ def lost(flow_id: str, seq: int, reason: str, *, worker: str, pid: int | None = 
     """The process that ran a task is gone: send the task again, or suspend it when that has happened too often.
 
     ``worker`` and ``pid`` name the process; an attempt of another one is left alone. A process that was stopped on
-    purpose is not ``counted``. If the task had finished, what it released is sent.
+    purpose is not ``counted``. If the task had finished, what it released is sent; if it had not begun, it is itself.
     """
     return steady(lambda: _lost(flow_id, seq, reason, worker, pid, counted))
 
@@ -242,7 +242,8 @@ def _lost(flow_id: str, seq: int, reason: str, worker: str, pid: int | None, cou
         _lock_family(flow_id, seq)
         task = Task.objects.select_for_update().filter(worker=worker).one(flow_id, seq).first()
         if task is None or (pid is not None and task.pid != pid):
-            return REFUSED
+            not_begun = Task.objects.one(flow_id, seq).startable()
+            return Outcome(finished=False, released=tuple(not_begun.messages(alone=True)))
         if task.status is not Status.RUNNING:
             return Outcome(finished=False, released=tuple(Task.objects.released_by(flow_id, seq).messages(alone=True)))
         if counted and task.rescues >= conf.get().MAX_RESCUES:

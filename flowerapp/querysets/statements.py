@@ -66,7 +66,7 @@ CLAIM = """
 WITH claimed AS (
     UPDATE kr_task_stat t
        SET exec_status = 1, attempt = t.attempt + 1, worker = %(worker)s, pid = %(pid)s, due_ts = NULL,
-           started_ts = STATEMENT_TIMESTAMP(), suspended_ts = NULL
+           started_ts = STATEMENT_TIMESTAMP(), suspended_ts = NULL, sent_ts = CASE WHEN %(sent)s THEN t.sent_ts END
       FROM kr_task_flow f
      WHERE t.task_flow_id = %(flow)s AND t.task_exec_seq = %(seq)s
        AND t.exec_status + t.pending = 0  -- both are 0; a sum, for the planner is to take the key and no partial index

@@ -49,22 +49,22 @@ class TaskQuerySet(ReadyQuerySet):
 
     # One start, one outcome.
 
-    def claim(self, flow_id: str, seq: int, worker: str, pid: int) -> Claim | None:
-        """Take a ready task for execution.
+    def claim(self, flow_id: str, seq: int, worker: str, pid: int, *, sent: bool = True) -> Claim | None:
+        """Take a ready task for execution; one that a process goes on with was not ``sent`` by a message.
 
         None if it is not ready, taken, its flow is held or ended, or ``worker`` has given no sign of life for so long
         that others take it for dead.
         """
         connection = connections[self.db]
         if connection.vendor != "postgresql":
-            return self._claim_portably(flow_id, seq, worker, pid)
+            return self._claim_portably(flow_id, seq, worker, pid, sent)
         lease = conf.get().LEASE_SECONDS
-        given = {"worker": worker, "pid": pid, "flow": flow_id, "seq": seq, "lease": lease}
+        given = {"worker": worker, "pid": pid, "flow": flow_id, "seq": seq, "lease": lease, "sent": sent}
         for row in prepared.rows(connection, CLAIM, given):
             return claim_of(flow_id, seq, row[-1], *row[:3], json.loads(row[3]), *row[4:-1])
         return None
 
-    def _claim_portably(self, flow_id: str, seq: int, worker: str, pid: int) -> Claim | None:
+    def _claim_portably(self, flow_id: str, seq: int, worker: str, pid: int, sent: bool) -> Claim | None:
         with transaction.atomic(using=self.db):
             flow_model: Any = self.model._meta.get_field("task_flow").related_model
             flows = flow_model.objects.using(self.db)
@@ -84,6 +84,7 @@ class TaskQuerySet(ReadyQuerySet):
                     due_ts=None,
                     started_ts=Now(),
                     suspended_ts=None,
+                    **({} if sent else {"sent_ts": None}),
                 )
             )
             if not moved:

@@ -12,7 +12,7 @@ from celery.app import app_or_default
 from celery.worker.request import Request
 from django.db import connection
 
-from flowerapp import canvas, engine, identity, memory, tasks, workflows
+from flowerapp import canvas, conf, engine, identity, memory, slices, tasks, workflows
 from flowerapp.querysets.steady import AWAY
 from flowerapp.watcher.loops import TICK, Keeper, Loop, Voucher, Watcher
 
@@ -22,7 +22,13 @@ _loops: list[Loop] = []
 
 
 class ProgramRequest(Request):
-    """A program's message in the worker's parent; its backend is told which process ran it."""
+    """A program's message in the worker's parent; its backend is told which process ran it, its process how long it
+    may go on."""
+
+    def __init__(self, message: Any, **options: Any) -> None:
+        super().__init__(message, **options)
+        seconds = 0 if any(self.time_limits) or _looked_at() else conf.get().TIME_SLICE
+        self._request_dict[slices.HEADER] = seconds  # type: ignore[attr-defined] # missing in the types
 
     def on_timeout(self, soft: Any, timeout: Any) -> None:
         """It ran out of time."""
@@ -36,6 +42,21 @@ class ProgramRequest(Request):
 
     def _tell_process(self) -> None:
         self._context.worker_pid = self.worker_pid  # type: ignore[attr-defined] # missing in the types
+
+
+_consumer: Any = None
+
+
+def _looked_at() -> bool:
+    """Whether single messages are counted, limited or looked at here: by a monitor's events, rate limits, a pool that
+    renews its processes or limits their time."""
+    groups = getattr(_consumer.event_dispatcher, "groups", None)
+    return (
+        not groups
+        or "task" in groups
+        or any(_consumer.task_buckets.values())
+        or any(map(_consumer.pool.options.get, ("maxtasksperchild", "max_memory_per_child", "timeout", "soft_timeout")))
+    )
 
 
 def describe(controller: Any) -> dict[str, Any]:
@@ -71,13 +92,17 @@ ASKED = ("broker_pool_acquire_timeout", "task_always_eager", "task_repr_maxlevel
 
 
 def on_process_init(**_: Any) -> None:
-    """In a new process of the pool: keep the settings that do not change any more; in Django's, a look takes 10 µs."""
+    """In a new process of the pool: let tasks go on with others, and keep the settings that do not change any more; in
+    Django's, a look takes 10 µs."""
     app = app_or_default()
     app.conf.update({name: app.conf[name] for name in ASKED})
+    tasks.use_slices(app)
 
 
 def on_worker_ready(sender: Any, **_: Any) -> None:
     """In the parent, before it consumes: announce the worker, and start its threads."""
+    global _consumer
+    _consumer = sender
     voucher = Voucher(describe(sender.controller))
     try:
         voucher.announce()

@@ -16,7 +16,7 @@ from typing import Any
 from celery.worker import state as worker_state
 from django.db import close_old_connections, connection
 
-from flowerapp import backend, canvas, conf, engine, identity
+from flowerapp import backend, canvas, conf, engine, identity, slices
 from flowerapp.engine.clock import database_now
 from flowerapp.models import Lease, Task, Worker
 from flowerapp.querysets import batched
@@ -159,14 +159,16 @@ class Keeper(Loop):
     def stop_cancelled(self) -> None:
         """Tell the processes of cancelled tasks to stop."""
         requests = {request.id: request for request in _copy(worker_state.active_requests)}
-        places = {celery_id: place for celery_id in requests if (place := canvas.place_of(celery_id))}
         pool = getattr(self.consumer, "pool", None)
-        for celery_id, (flow_id, seq) in places.items():
-            pid = getattr(requests[celery_id], "worker_pid", None)
+        for celery_id, request in requests.items():
+            pid = getattr(request, "worker_pid", None)
+            if not (places := slices.places_of(celery_id, pid)):
+                continue
+            flow_id, seq = places[-1]
             cancelled = Task.objects.one(flow_id, seq).filter(worker=self.worker, pid=pid, exec_status=Status.IGNORE)
             if pid not in (None, os.getpid()) and pool is not None and cancelled.exists():
                 logger.info("flow %s task %s was cancelled: stopping process %s", flow_id, seq, pid)
-                requests[celery_id].terminate(pool, signal="TERM")
+                request.terminate(pool, signal="TERM")
 
     def rescue_own(self) -> None:
         """Send tasks again that this worker claimed and no longer knows of: their process or its outcome was lost.
@@ -175,7 +177,9 @@ class Keeper(Loop):
         """
         mine = Task.objects.orphaned([], GRACE).filter(worker=self.worker).order_by("pk")
         running = list(mine.values_list("task_flow_id", "task_exec_seq", "attempt")[:PAGE])
-        known = {canvas.place_of(celery_id) for celery_id in _copy(worker_state.requests)} | backend.unrecorded()
+        known = backend.unrecorded()
+        for request in _copy(worker_state.requests.values()):
+            known.update(slices.places_of(request.id, getattr(request, "worker_pid", None)))
         before, self._missed = self._missed, {row for row in running if (row[0], row[1]) not in known}
         for flow_id, seq, _ in sorted(before & self._missed):
             rescue_one(flow_id, seq, self.worker, "its process ended without an outcome")

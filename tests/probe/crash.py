@@ -72,8 +72,8 @@ def install(directory: Path) -> None:
 
     claim, finish = TaskQuerySet.claim, TaskQuerySet.finish
 
-    def claim_and_stop(self: Any, flow_id: str, seq: int, *args: Any) -> Any:
-        claimed = claim(self, flow_id, seq, *args)
+    def claim_and_stop(self: Any, flow_id: str, seq: int, *args: Any, **options: Any) -> Any:
+        claimed = claim(self, flow_id, seq, *args, **options)
         if claimed is not None:
             current.place = flow_id, seq
             reach(Step.CLAIMED, current.place)

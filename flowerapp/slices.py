@@ -1,0 +1,182 @@
+"""Time slices: a pool process that has finished a task goes on with one that it released, without a message.
+
+Between two quick tasks of a flow the way through the broker costs more than both. So for ``TIME_SLICE`` seconds from
+the arrival of a message its process runs what it releases itself: claimed and finished in the database as ever, and
+traced by Celery as a task of its own, with its id, signals and log lines. It does so only where a message would have
+come to the same place, and nobody counts messages or looks at them (see ``Guard``).
+"""
+
+from __future__ import annotations
+
+import mmap
+import os
+import struct
+import time
+import zlib
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from celery import Celery
+from celery.app import app_or_default
+
+from flowerapp import canvas, conf, identity, queues
+from flowerapp.dispatch import Link, Message
+from flowerapp.engine import told_to_end
+
+HEADER = "flower_time_slice"
+"""What the worker's parent adds to a message for its process: seconds that it may go on."""
+
+Trace = Callable[..., Any]
+Place = tuple[str, int]
+"""Flow and seq."""
+
+
+class Marks:
+    """Where the processes of a pool are that went on, for its parent, which knows only their messages.
+
+    Shared memory: each process writes an entry of its own, the parent reads them.
+    """
+
+    _ENTRY = struct.Struct("=iIii")  # pid, checksum of the message's id, the seq before, this seq
+    _ROOM = 8192
+
+    def __init__(self) -> None:
+        self._memory = mmap.mmap(-1, self._ENTRY.size * self._ROOM)
+
+    def _offset(self, pid: int) -> int:
+        return pid % self._ROOM * self._ENTRY.size
+
+    def free(self) -> bool:
+        """Whether no other living process has this one's entry."""
+        pid = self._ENTRY.unpack_from(self._memory, self._offset(os.getpid()))[0]
+        if pid in (0, os.getpid()):
+            return True
+        try:
+            os.kill(pid, 0)
+        except OSError:
+            return True
+        return False
+
+    def write(self, celery_id: str, before: int, seq: int) -> None:
+        """This process goes on with the task ``seq`` after ``before``; ``celery_id`` is its message's."""
+        entry = os.getpid(), zlib.crc32(celery_id.encode()), before, seq
+        self._ENTRY.pack_into(self._memory, self._offset(entry[0]), *entry)
+
+    def read(self, celery_id: str, pid: int) -> tuple[int, ...]:
+        """The last two seqs of a process with this message; empty if it has not gone on."""
+        *whose, before, seq = self._ENTRY.unpack_from(self._memory, self._offset(pid))
+        return (before, seq) if whose == [pid, zlib.crc32(celery_id.encode())] else ()
+
+
+marks = Marks()
+
+
+def places_of(celery_id: str, pid: int | None) -> list[Place]:
+    """What the process that has this message may be at: its task and, if it went on, the one before; the last is
+    where it is now. Empty for messages that are none of ours."""
+    place = canvas.place_of(celery_id)
+    if place is None:
+        return []
+    seqs = marks.read(celery_id, pid) if pid else ()
+    return [(place[0], seq) for seq in seqs] or [place]
+
+
+class Slice:
+    """The time of one message in this process, and the task that comes next."""
+
+    def __init__(self) -> None:
+        self.took: dict[str, float] = {}
+        """Program → seconds that its last start took here; one that is not quick goes by a message, so that whoever
+        looks sees it."""
+        self._ends = 0.0
+        self._next: Message | None = None
+        self.going_on = False
+        """Whether the task at hand came without a message."""
+
+    def keep_next(self, request: Any, released: Sequence[Message]) -> Sequence[Message]:
+        """Keep the first of what a task released, if this process may go on with it; the others are to be sent."""
+        if not released or not self._fits(request, released[0].head):
+            return released
+        self._next, *others = released
+        return others
+
+    def _fits(self, request: Any, link: Link) -> bool:
+        if time.monotonic() >= self._ends or told_to_end():
+            return False
+        app = app_or_default()
+        if self.took.get(link.program, float("inf")) >= conf.get().TIME_SLICE:
+            return False
+        options = canvas.options_of(app, link)
+        return (
+            not {"time_limit", "soft_time_limit"} & set(options)
+            and options["priority"] == request.delivery_info["priority"]
+            and queues.queue_of(link.program, link.queue) == request.delivery_info["routing_key"]
+        )
+
+    def run(self, traces: dict[str, Trace], name: str, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
+        """Trace a message's task, and those that this process goes on with; what the first one came to."""
+        self._ends = time.monotonic() + request.get(HEADER, 0)
+        outcome = self._trace(traces, name, uuid, args, kwargs, request)
+        before = args[1]
+        self.going_on = True
+        try:
+            while self._next is not None:
+                message, self._next = self._next, None
+                seq = message.head.seq
+                marks.write(uuid, before, seq)
+                task = canvas.task_name(message.head.program)
+                link = self._request(request, message.flow_id, task, seq)
+                self._trace(traces, task, link["id"], link["args"], link["kwargs"], link)
+                before = seq
+        finally:
+            self.going_on = False
+            self._next = None
+        return outcome
+
+    def _trace(self, traces: dict[str, Trace], name: str, *given: Any) -> Any:
+        begun = time.monotonic()
+        try:
+            return traces[name](*given)
+        finally:
+            self.took[name.removeprefix(canvas.PREFIX)] = time.monotonic() - begun
+
+    @staticmethod
+    def _request(first: dict[str, Any], flow_id: str, task: str, seq: int) -> dict[str, Any]:
+        args = (flow_id, seq)
+        celery_id = canvas.message_id(flow_id, seq)
+        return {
+            **first,
+            "id": celery_id,
+            "correlation_id": celery_id,
+            "parent_id": first["id"],
+            "task": task,
+            "args": args,
+            "kwargs": {},
+            "argsrepr": repr(args),
+            "delivery_info": {**first["delivery_info"], "redelivered": False},
+            "chain": None,
+            "chord": None,
+        }
+
+
+current = Slice()
+"""That of this process, which runs one task at a time."""
+
+
+def install(app: Celery, names: Sequence[str]) -> None:
+    """In a new process of a pool: let the tasks of these names go on with what they release.
+
+    A tracer is what Celery calls for a message, and the place where the message's own task has been dealt with.
+    """
+    if not (identity.was_forked() and marks.free()):  # else the parent would not know where this process is
+        return
+    traces = {name: app.tasks[name].__trace__ for name in names}
+    for name in names:
+        app.tasks[name].__trace__ = _going_on(traces, name)
+
+
+def _going_on(traces: dict[str, Trace], name: str) -> Trace:
+    def trace(uuid: str, args: Any, kwargs: Any, request: Any = None) -> Any:
+        return current.run(traces, name, uuid, args, kwargs, request or {})
+
+    return trace
