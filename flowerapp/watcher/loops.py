@@ -178,8 +178,8 @@ class Keeper(Loop):
         mine = Task.objects.orphaned([], GRACE).filter(worker=self.worker).order_by("pk")
         running = list(mine.values_list("task_flow_id", "task_exec_seq", "attempt")[:PAGE])
         known = backend.unrecorded()
-        for request in _copy(worker_state.requests.values()):
-            known.update(slices.places_of(request.id, getattr(request, "worker_pid", None)))
+        for celery_id, request in _copy(worker_state.requests.items()):
+            known.update(slices.places_of(celery_id, getattr(request, "worker_pid", None)))
         before, self._missed = self._missed, {row for row in running if (row[0], row[1]) not in known}
         for flow_id, seq, _ in sorted(before & self._missed):
             rescue_one(flow_id, seq, self.worker, "its process ended without an outcome")
