@@ -78,9 +78,6 @@ class Nowhere:
     def tell(self, flow_ids: Any) -> None:
         """Drop them."""
 
-    def hand_over(self, flow_id: str) -> None:
-        """Drop it."""
-
     def connected(self) -> bool:
         """So it says."""
         return True

@@ -31,8 +31,6 @@ PREFIX = "flowerapp."
 
 TELL = "flowerapp.tasks.tell"
 """The Celery task that tells what happened in a flow."""
-HAND_OVER = "flowerapp.tasks.hand_over"
-"""The Celery task that sends what is left to send of a flow."""
 
 PAUSE = 5.0
 """Seconds after a failure during which the broker is taken to be away."""
@@ -127,20 +125,13 @@ class Sender:
 
     def tell(self, flow_ids: Sequence[str]) -> None:
         """Send a message for each flow of which something is to be told."""
-        self._ask(TELL, flow_ids)
-
-    def hand_over(self, flow_id: str) -> None:
-        """Send a message that lets a worker send the rest of a flow's."""
-        self._ask(HAND_OVER, [flow_id])
-
-    def _ask(self, task: str, flow_ids: Sequence[str]) -> None:
         if self.connected():
             app = app_or_default()
             options: dict[str, Any] = {"priority": _priority(app, HIGHEST_PRIORITY), "queue": _served_queue(app)}
             with app.producer_or_acquire() as producer:
                 for flow_id in flow_ids:
                     publish(
-                        app.signature(task, args=(flow_id,), immutable=True, serializer="json", **options), producer
+                        app.signature(TELL, args=(flow_id,), immutable=True, serializer="json", **options), producer
                     )
 
     def connected(self) -> bool:

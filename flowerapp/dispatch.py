@@ -5,7 +5,8 @@ The canvas fills it when the app is ready, the testing module with an inline run
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Protocol
 
@@ -79,9 +80,6 @@ class Sender(Protocol):
     def tell(self, flow_ids: Sequence[str]) -> None:
         """Let a worker tell what happened in these flows to those who listen."""
 
-    def hand_over(self, flow_id: str) -> None:
-        """Let a worker send the ready tasks of a flow that nobody has taken on to send."""
-
     def connected(self) -> bool:
         """Whether what is sent from this process can reach a worker."""
 
@@ -107,12 +105,6 @@ def send(messages: Sequence[Message]) -> None:
         _sender(messages)
 
 
-def hand_over(flow_id: str) -> None:
-    """Let a worker send the ready tasks of a flow that nobody has taken on to send."""
-    if _sender is not None:
-        _sender.hand_over(flow_id)
-
-
 def tell(flow_ids: Sequence[str]) -> None:
     """Let a worker tell what happened in these flows to those who listen."""
     if _sender is not None and flow_ids:
@@ -122,6 +114,22 @@ def tell(flow_ids: Sequence[str]) -> None:
 AT_ONCE = 500
 """Messages that one process takes on at once: publishing them must take far less than ``RESEND_AFTER``, or they would
 be taken for lost before they are sent."""
+FIRST = 20
+"""Tasks of one kind (program and queue) that whoever makes them ready together sends; the rest is left over to them:
+each that ends goes on with the next, or sends it."""
+
+
+def first_of(ready: Iterable[tuple[int, int, str, str]]) -> set[int]:
+    """Which of the tasks that become ready together are sent; each is ``(seq, priority, program, queue)``."""
+    counts: Counter[tuple[str, str]] = Counter()
+    chosen = set()
+    for seq, _, *kind in sorted(ready, key=lambda task: (task[1], task[0])):
+        counts[kind[0], kind[1]] += 1
+        if counts[kind[0], kind[1]] <= FIRST:
+            chosen.add(seq)
+    return chosen
+
+
 BROKER_STEPS = 10
 
 

@@ -57,12 +57,6 @@ def tell(flow_id: str) -> None:
     engine.tell(flow_id)
 
 
-@shared_task(name=canvas.HAND_OVER, acks_late=True, ignore_result=True)
-def hand_over(flow_id: str) -> None:
-    """Send the ready tasks of a flow that nobody has taken on to send."""
-    engine.hand_over(flow_id)
-
-
 def add(program: Program) -> None:
     """Make the Celery task of a program, in every app."""
     shared_task(  # type: ignore[no-untyped-call] # options in a dict

@@ -29,10 +29,6 @@ class InlineRunner:
         for flow_id in flow_ids:
             engine.tell(flow_id)
 
-    def hand_over(self, flow_id: str) -> None:
-        """Send the rest at once."""
-        engine.hand_over(flow_id)
-
     def connected(self) -> bool:
         """It reaches a worker: itself."""
         return True

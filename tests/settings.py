@@ -1,8 +1,12 @@
 """The reference project with the tests' app."""
 
+import os
+
 from project.settings import *  # noqa: F403
-from project.settings import INSTALLED_APPS, MIDDLEWARE
+from project.settings import FLOWER, INSTALLED_APPS, MIDDLEWARE
 
 INSTALLED_APPS = [*INSTALLED_APPS, "tests.probe"]
 PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]  # quick, for tests
 MIDDLEWARE = [each for each in MIDDLEWARE if not each.startswith("whitenoise.")]  # wants collected static files
+if "FLOWER_TEST_TIME_SLICE" in os.environ:
+    FLOWER = {**FLOWER, "TIME_SLICE": float(os.environ["FLOWER_TEST_TIME_SLICE"])}

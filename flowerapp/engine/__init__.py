@@ -16,11 +16,12 @@ from flowerapp.engine.links import gather_all, give_turns, settle
 from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend, wake
 from flowerapp.engine.outcomes import REFUSED, Outcome, failed, finished, lost, refused, timed_out
 from flowerapp.engine.registering import plan_of, register, uuid7
-from flowerapp.engine.sending import hand_over, send, send_what_waits_for
+from flowerapp.engine.sending import BUSY, hand_over, send, send_what_waits_for, top_up
 from flowerapp.engine.state import change_state, get_state
 from flowerapp.engine.waiting import PoolUse, get_pool, why_wait
 
 __all__ = [
+    "BUSY",
     "REFUSED",
     "HookEvent",
     "Outcome",
@@ -65,6 +66,7 @@ __all__ = [
     "tell_forgotten",
     "timed_out",
     "told_to_end",
+    "top_up",
     "undefine",
     "use_end_notice",
     "use_performer",

@@ -89,8 +89,7 @@ def at_once(parent: Task) -> int:
 
 
 def _processes() -> int:
-    living = Worker.objects.living(conf.get().LEASE_SECONDS)
-    return sum(living.values_list("concurrency", flat=True)) or os.cpu_count() or 1
+    return Worker.objects.living(conf.get().LEASE_SECONDS).processes() or os.cpu_count() or 1
 
 
 def give_turns(flow_id: str, seq: int) -> Finished:

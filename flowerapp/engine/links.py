@@ -10,11 +10,10 @@ from flowerapp import conf, dispatch, graph
 from flowerapp.dispatch import Message
 from flowerapp.engine import children, hooks
 from flowerapp.engine.admission import admit, admit_flows
-from flowerapp.engine.sending import hand_over, send, send_released
+from flowerapp.engine.sending import send, send_released, spread
 from flowerapp.exceptions import UnknownFlowError
 from flowerapp.models import Flow, Task
 from flowerapp.querysets import Finished
-from flowerapp.querysets.steady import steady
 from flowerapp.states import OPEN, Status
 
 
@@ -138,9 +137,7 @@ def follow_up(flow_id: str, task_id: str, done: Finished) -> tuple[Message, ...]
         admit_flows(task_id)
     admit(done.pools)
     if done.more:
-        send(released)
-        steady(lambda: hand_over(flow_id))
-        return ()
+        released += spread(flow_id)
     return tuple(released)
 
 

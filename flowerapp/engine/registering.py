@@ -15,10 +15,10 @@ from typing import Any
 from django.db import IntegrityError, transaction
 
 from flowerapp import dispatch, graph, registry, values
-from flowerapp.dispatch import AT_ONCE, Message
+from flowerapp.dispatch import Message
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.links import relink
-from flowerapp.engine.sending import send_on_commit
+from flowerapp.engine.sending import send, send_on_commit, spread
 from flowerapp.exceptions import IdempotencyConflictError, InvalidPlanError, Problem, UnknownWorkflowError
 from flowerapp.models import Flow, Pool, Task, TaskDefinition, Workflow
 from flowerapp.models.flows import NO_DEPENDENCY
@@ -200,11 +200,14 @@ def _pass_over(tasks: list[Task], edges: graph.Edges, entrance: int, flow_input:
 def _insert(flow: Flow, tasks: list[Task]) -> None:
     wanted = [task for task in tasks if task.status is Status.WAIT and task.pending == 0]
     ready = [task for task in wanted if task.admitted and flow.admitted]
-    taken = ready[: AT_ONCE if dispatch.connected() else 0]
-    Flow.objects.insert(flow, tasks, {task.task_exec_seq for task in taken})
-    send_on_commit([Message.of(flow.pk, task.link, task.canvas) for task in taken])
-    if len(ready) > len(taken) > 0:
-        transaction.on_commit(lambda: dispatch.hand_over(flow.pk), robust=True)
+    kinds = [(task.task_exec_seq, task.task_priority, task.program, task.queue) for task in ready]
+    first = dispatch.first_of(kinds)
+    left_over = {seq for seq, *_ in kinds} - first
+    sent = first if dispatch.connected() else set()
+    Flow.objects.insert(flow, tasks, sent, left_over)
+    send_on_commit([Message.of(flow.pk, task.link, task.canvas) for task in ready if task.task_exec_seq in sent])
+    if left_over:
+        transaction.on_commit(lambda: send(spread(flow.pk)), robust=True)
     if not flow.admitted:
         transaction.on_commit(lambda: admit_flows(flow.task_id), robust=True)
     elif pools := {task.pool for task in wanted if task.pool}:

@@ -1,22 +1,28 @@
 """Handing ready tasks over, on commit.
 
 ``sent_ts`` says that somebody has taken on to send a task's message: whoever sets it sends it. What nobody has taken
-on yet is handed over a few hundred at a time, by a worker that is asked to or by the watcher.
+on is handed over by the watcher, a few hundred at a time. Of many tasks that become ready together the first are sent
+and the rest is ``left_over`` to them: each that ends goes on with the next of its kind or sends it, and the watcher
+sends some where processes are idle. So a flow of any width keeps the workers busy with few messages.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
+from typing import Any
 
 from django.db import transaction
 
-from flowerapp import dispatch
+from flowerapp import conf, dispatch
 from flowerapp.dispatch import AT_ONCE, Message
-from flowerapp.models import Task
+from flowerapp.models import Task, Worker
 from flowerapp.querysets import batched
 
 logger = logging.getLogger(__name__)
+
+BUSY = 2
+"""Messages per process that keep it busy: one that it runs, and one that it takes next."""
 
 
 def send_on_commit(messages: Sequence[Message]) -> None:
@@ -32,8 +38,17 @@ def send(messages: Sequence[Message]) -> None:
     first, rest = messages[:AT_ONCE], messages[AT_ONCE:]
     _mark_unsent(rest)
     _publish(first)
-    for flow_id in dict.fromkeys(message.flow_id for message in rest):
-        hand_over(flow_id)
+
+
+def spread(flow_id: str) -> tuple[Message, ...]:
+    """Take on to send as much of what a flow has left over as keeps all processes busy, beside the first few."""
+    processes = Worker.objects.living(conf.get().LEASE_SECONDS).processes()
+    return top_up(Task.objects.filter(task_flow_id=flow_id), BUSY * processes - dispatch.FIRST)
+
+
+def top_up(tasks: Any, number: int) -> tuple[Message, ...]:
+    """Take on to send up to ``number`` of the tasks that were left over: their messages."""
+    return tuple(tasks.take_left_over(number)) if number > 0 and dispatch.connected() else ()
 
 
 def hand_over(flow_id: str | None = None, *, most: int | None = None) -> int:
@@ -83,18 +98,17 @@ def _mark_unsent(messages: Sequence[Message]) -> None:
 
 
 def send_released(flow_id: str) -> None:
-    """Send the startable tasks of a flow that no message was sent for yet, on commit."""
-    unsent = Task.objects.filter(task_flow_id=flow_id, sent_ts__isnull=True)
-    _mark_and_send(flow_id, unsent.startable().messages())
-
-
-def _mark_and_send(flow_id: str, messages: Sequence[Message]) -> None:
-    sends = dispatch.connected()
-    for some in batched([message.head.seq for message in messages]):
-        chosen = Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=some)
-        chosen.mark_sent() if sends else chosen.mark_unsent()
-    if sends:
-        send_on_commit(messages)
+    """Send the startable tasks of a flow that no message was sent for yet, on commit; of many the first."""
+    tasks = Task.objects.filter(task_flow_id=flow_id)
+    messages = {message.head.seq: message for message in tasks.handed_over().messages()}
+    heads = [message.head for message in messages.values()]
+    first = dispatch.first_of((head.seq, head.priority, head.program, head.queue) for head in heads)
+    for some in batched(sorted(set(messages) - first)):
+        tasks.filter(task_exec_seq__in=some).mark_unsent(left_over=True)
+    if dispatch.connected():
+        for some in batched(sorted(first)):
+            tasks.filter(task_exec_seq__in=some).mark_sent()
+        send_on_commit([messages[seq] for seq in sorted(first)])
 
 
 def send_what_waits_for(flow_id: str, seq: int) -> None:

@@ -216,6 +216,11 @@ class Task(models.Model):
     parked = models.BooleanField(default=False, db_default=False)
     due_ts = models.DateTimeField(null=True, blank=True, help_text="Not started before this.")
     sent_ts = models.DateTimeField(null=True, blank=True, help_text="When a message for it was last sent.")
+    left_over = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Ready with many others of its kind: the next of these that ends goes on with it, or sends it.",
+    )
     copied = models.BooleanField(
         default=False,
         db_default=False,
@@ -252,7 +257,13 @@ class Task(models.Model):
                     parked=False,
                     sent_ts__isnull=True,
                     due_ts__isnull=True,
+                    left_over=False,
                 ),
+            ),
+            models.Index(
+                name="kr_task_stat_left_over",
+                fields=["task_flow", "queue", "program", "task_priority", "task_exec_seq"],
+                condition=Q(exec_status=Status.WAIT, left_over=True),
             ),
             models.Index(
                 F("pool"),

@@ -33,17 +33,24 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         """The flow, locked where the database can."""
         return self.select_for_update().filter(pk=flow_id).first()
 
-    def insert(self, flow: Flow, tasks: Sequence[Task], sent: Collection[int]) -> None:
-        """Write a new flow and its tasks; messages for those of the seqs ``sent`` go out now. No model signals."""
+    def insert(self, flow: Flow, tasks: Sequence[Task], sent: Collection[int], left_over: Collection[int]) -> None:
+        """Write a new flow and its tasks. No model signals.
+
+        Of the seqs, messages for those ``sent`` go out now, and those ``left_over`` follow others of their kind.
+        """
         self._for_write = True
         connection = connections[self.db]
-        written = inserting.insert(connection, flow, tasks, sent) if connection.vendor == "postgresql" else None
+        written = (
+            inserting.insert(connection, flow, tasks, sent, left_over) if connection.vendor == "postgresql" else None
+        )
         if written is None:
-            written = self._insert_portably(flow, tasks, sent)
+            written = self._insert_portably(flow, tasks, sent, left_over)
         flow.registered_ts = written
         flow._state.adding, flow._state.db = False, self.db
 
-    def _insert_portably(self, flow: Flow, tasks: Sequence[Task], sent: Collection[int]) -> datetime:
+    def _insert_portably(
+        self, flow: Flow, tasks: Sequence[Task], sent: Collection[int], left_over: Collection[int]
+    ) -> datetime:
         if connections[self.db].vendor != "postgresql":
             flow.registered_ts = timezone.now()  # SQLite compares times as text, and its own has fewer digits
         with transaction.atomic(using=self.db):
@@ -52,6 +59,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
             for task in tasks:
                 task.registered_ts = now
                 task.sent_ts = now if task.task_exec_seq in sent else None
+                task.left_over = task.task_exec_seq in left_over
                 task.finished_ts = now if task.exec_status in SATISFIED else None
             task_model: Any = self.model._meta.get_field("tasks").related_model
             task_model.objects.using(self.db).bulk_create(tasks, batch_size=1000)

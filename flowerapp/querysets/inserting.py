@@ -77,8 +77,9 @@ WITH flow AS (
     SELECT {flow_values}, STATEMENT_TIMESTAMP() FROM json_to_record(%(flow)s::json) AS row({flow_types})
     RETURNING registered_ts
 ), tasks AS (
-    INSERT INTO kr_task_stat (task_flow_id, {task}, registered_ts, sent_ts, finished_ts)
-    SELECT %(flow_id)s, {task_values}, STATEMENT_TIMESTAMP(), CASE WHEN row.sent THEN STATEMENT_TIMESTAMP() END,
+    INSERT INTO kr_task_stat (task_flow_id, {task}, registered_ts, left_over, sent_ts, finished_ts)
+    SELECT %(flow_id)s, {task_values}, STATEMENT_TIMESTAMP(), COALESCE(row.left_over, FALSE),
+           CASE WHEN row.sent THEN STATEMENT_TIMESTAMP() END,
            CASE WHEN row.exec_status IN (3, 9) THEN STATEMENT_TIMESTAMP() END
       FROM json_to_recordset(%(tasks)s::json) AS row({task_types})
 )
@@ -90,13 +91,17 @@ INSERT = _INSERT.format(
     flow_types=_typed(FLOW),
     task=", ".join(TASK),
     task_values=_taken(TASK),
-    task_types=_typed(TASK, "sent boolean"),
+    task_types=_typed(TASK, "sent boolean", "left_over boolean"),
 )
 
 
-def insert(connection: Any, flow: Any, tasks: Iterable[Any], sent: Collection[int]) -> datetime | None:
-    """Write both; the time of it, None if the rows are too large for one statement. ``sent`` are seqs."""
-    rows = [_row(task, TASK) | ({"sent": True} if task.task_exec_seq in sent else {}) for task in tasks]
+def insert(
+    connection: Any, flow: Any, tasks: Iterable[Any], sent: Collection[int], left_over: Collection[int]
+) -> datetime | None:
+    """Write both; the time of it, None if the rows are too large for one statement. See ``FlowQuerySet.insert``."""
+    marks: dict[int, dict[str, Any]] = {seq: {"sent": True} for seq in sent}
+    marks |= {seq: {"left_over": True} for seq in left_over}
+    rows = [_row(task, TASK) | marks.get(task.task_exec_seq, {}) for task in tasks]
     given = {"flow_id": flow.pk, "flow": _dumps(_row(flow, FLOW)), "tasks": _dumps(rows)}
     if len(given["flow"]) + len(given["tasks"]) > LARGEST:
         return None

@@ -48,7 +48,11 @@ class ReadyQuerySet(models.QuerySet["Task"]):
 
     def handed_over(self) -> Self:
         """Startable tasks that nobody has sent yet, such as rows of processes without a broker."""
-        return self.startable().filter(sent_ts__isnull=True, due_ts__isnull=True)
+        return self.startable().filter(sent_ts__isnull=True, due_ts__isnull=True, left_over=False)
+
+    def left(self) -> Self:
+        """Startable tasks that were left over to others of their kind."""
+        return self.startable().filter(left_over=True)
 
     def overslept(self) -> Self:
         """Parked tasks and retries whose time has come."""
@@ -103,6 +107,7 @@ class ReadyQuerySet(models.QuerySet["Task"]):
             ._update_in_order(
                 admitted=OWN_SLOT,
                 sent_ts=None,
+                left_over=False,
                 copied=Case(When(sent_ts=None, then="copied"), default=Value(value=True)),
             )
         )
@@ -112,10 +117,10 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         return self.startable().filter(sent_ts__lt=ago(seconds), due_ts__isnull=True)
 
     def released_by(self, flow_id: str, seq: int) -> Self:
-        """Startable tasks that waited for a satisfied one."""
+        """Startable tasks that waited for a satisfied one, but for those that were left over."""
         satisfied = self.one(flow_id, seq).filter(exec_status__in=SATISFIED)
         dependents = satisfied.values_list("dependents", flat=True).first() or []
-        return self.startable().filter(task_flow_id=flow_id, task_exec_seq__in=dependents)
+        return self.startable().filter(task_flow_id=flow_id, task_exec_seq__in=dependents, left_over=False)
 
     def orphaned(self, living: Collection[str], seconds: float) -> Self:
         """Running tasks whose worker is none of the living; one that just started counts from its claim."""
@@ -127,25 +132,30 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         return self.filter(program="")
 
     def take_unsent(self, limit: int) -> list[Message]:
-        """Take on to send the most urgent startable tasks that nobody has sent yet, at most ``limit``: their messages.
+        """Take on to send the most urgent tasks that nobody has sent yet, at most ``limit``: their messages."""
+        return self.handed_over()._take(limit)
 
-        Rows that another process is just taking are passed by, so each task is taken once.
-        """
+    def take_left_over(self, limit: int) -> list[Message]:
+        """Take on to send the first ``limit`` of what was left over: their messages."""
+        return self.left()._take(limit)
+
+    def _take(self, limit: int) -> list[Message]:
+        """Rows that another process is just taking are passed by, so each task is taken once."""
         with transaction.atomic(using=self.db):
-            free = self.handed_over().select_for_update(of=("self",), skip_locked=True)
+            free = self.select_for_update(of=("self",), skip_locked=True)
             taken = list(free.order_by("task_priority", "pk").values_list("pk", flat=True)[:limit])
             chosen = self.model.objects.using(self.db).filter(pk__in=taken).order_by("task_priority", "pk")
-            chosen.update(sent_ts=Now(), due_ts=None)
+            chosen.update(sent_ts=Now(), due_ts=None, left_over=False)
             return chosen.messages(alone=True)
 
     def mark_sent(self) -> int:
         """Remember that messages for these go out now; what was claimed meanwhile is left alone."""
         copied = Case(When(sent_ts__isnull=True, then="copied"), default=Value(value=True))
-        return self.ready()._update_in_order(sent_ts=Now(), due_ts=None, copied=copied)
+        return self.ready()._update_in_order(sent_ts=Now(), due_ts=None, left_over=False, copied=copied)
 
-    def mark_unsent(self) -> int:
-        """Remember that messages for these did not go out."""
-        return self.ready()._update_in_order(sent_ts=None)
+    def mark_unsent(self, *, left_over: bool = False) -> int:
+        """Remember that messages for these did not go out; ``left_over`` ones are others' of their kind to send."""
+        return self.ready()._update_in_order(sent_ts=None, left_over=left_over)
 
     def _update_in_order(self, **values: Any) -> int:
         """Update under locks taken in the one order: a bare UPDATE of many rows takes them in any."""
@@ -156,7 +166,8 @@ class ReadyQuerySet(models.QuerySet["Task"]):
 
     def forget_sent(self) -> int:
         """Forget messages for tasks that wait for others again: they are to be sent anew when they are released."""
-        return self.filter(pending__gt=0, sent_ts__isnull=False).update(sent_ts=None)
+        known = Q(sent_ts__isnull=False) | Q(left_over=True)
+        return self.filter(known, pending__gt=0).update(sent_ts=None, left_over=False)
 
     def messages(self, *, alone: bool = False) -> list[Message]:
         """One message per task; ``alone`` leaves out what could travel with it, for messages that may be duplicates."""

@@ -41,6 +41,10 @@ class WorkerQuerySet(models.QuerySet[Any]):
         """Workers that gave a sign of life within ``seconds`` and did not say goodbye."""
         return self.filter(seen_ts__gte=ago(seconds), stopped_ts__isnull=True)
 
+    def processes(self) -> int:
+        """How many processes, or threads, they have together."""
+        return sum(self.values_list("concurrency", flat=True))
+
     def overdue(self, seconds: float) -> WorkerQuerySet:
         """Workers that gave no sign of life within ``seconds``."""
         return self.filter(seen_ts__lt=ago(seconds))

@@ -49,7 +49,7 @@ class Finished:
     released: tuple[Message, ...] = ()
     """Tasks that became ready by it; sent even while the flow is held, for it may be resumed at this moment."""
     more: bool = False
-    """More tasks became ready than are sent at once; nobody has taken on to send these yet."""
+    """More tasks became ready than are sent at first: these are left over to those."""
     pools: frozenset[str] = frozenset()
     """Pools that tasks now wait for."""
     parents: tuple[int, ...] = ()
@@ -66,7 +66,8 @@ CLAIM = """
 WITH claimed AS (
     UPDATE kr_task_stat t
        SET exec_status = 1, attempt = t.attempt + 1, worker = %(worker)s, pid = %(pid)s, due_ts = NULL,
-           started_ts = STATEMENT_TIMESTAMP(), suspended_ts = NULL, sent_ts = CASE WHEN %(sent)s THEN t.sent_ts END
+           started_ts = STATEMENT_TIMESTAMP(), suspended_ts = NULL, left_over = FALSE,
+           sent_ts = CASE WHEN %(sent)s THEN t.sent_ts END
       FROM kr_task_flow f
      WHERE t.task_flow_id = %(flow)s AND t.task_exec_seq = %(seq)s
        AND t.exec_status + t.pending = 0  -- both are 0; a sum, for the planner is to take the key and no partial index
@@ -96,20 +97,24 @@ WITH done AS (
     UPDATE kr_task_stat
        SET exec_status = 3, output = %(output)s::jsonb, finished_ts = STATEMENT_TIMESTAMP(), error = '', traceback = ''
      WHERE task_flow_id = %(flow)s AND task_exec_seq = %(seq)s AND exec_status + 0 = 1 AND attempt = %(attempt)s
-    RETURNING dependents, parent_seq
+    RETURNING dependents, parent_seq, task_priority, program, queue
 ), follower AS (
-    SELECT t.id, each.place > %(at_once)s AS later
+    SELECT t.id,
+           row_number() OVER (PARTITION BY t.queue, t.program ORDER BY t.task_priority, t.task_exec_seq) > %(first)s
+               AS later
       FROM done
-     CROSS JOIN jsonb_array_elements_text(done.dependents) WITH ORDINALITY each(seq, place)
+     CROSS JOIN jsonb_array_elements_text(done.dependents) each(seq)
      CROSS JOIN LATERAL (
-        SELECT id FROM kr_task_stat WHERE task_flow_id = %(flow)s AND task_exec_seq = each.seq::int FOR UPDATE
+        SELECT id, task_exec_seq, task_priority, program, queue
+          FROM kr_task_stat WHERE task_flow_id = %(flow)s AND task_exec_seq = each.seq::int FOR UPDATE
      ) t
      WHERE each.seq::int::text = each.seq  -- always true; tells the planner to expect few, so that it takes the index
 ), told AS (
     UPDATE kr_task_stat t
        SET pending = t.pending - 1,
            sent_ts = CASE WHEN t.pending = 1 AND t.admitted AND NOT t.parked AND NOT follower.later
-                          THEN STATEMENT_TIMESTAMP() ELSE t.sent_ts END
+                          THEN STATEMENT_TIMESTAMP() ELSE t.sent_ts END,
+           left_over = t.pending = 1 AND t.admitted AND NOT t.parked AND follower.later
       FROM follower
      WHERE t.id = follower.id AND t.pending > 0
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
@@ -134,6 +139,24 @@ SELECT EXISTS (SELECT FROM ended WHERE exec_status = 3), f.limited, f.failed_seq
  ORDER BY ready.task_exec_seq
 """
 
+_NEXT = """, next AS (
+    UPDATE kr_task_stat t
+       SET left_over = FALSE, sent_ts = STATEMENT_TIMESTAMP()
+      FROM (SELECT one.id
+              FROM done
+             CROSS JOIN LATERAL (
+                SELECT id FROM kr_task_stat
+                 WHERE left_over AND exec_status = 0 AND pending + 0 = 0 AND admitted AND NOT parked  -- as above
+                   AND task_flow_id = %(flow)s AND queue = done.queue AND program = done.program
+                   AND (task_priority, task_exec_seq) > (done.task_priority, %(seq)s)
+                 ORDER BY task_priority, task_exec_seq LIMIT 1 FOR UPDATE SKIP LOCKED
+             ) one
+             WHERE NOT EXISTS (SELECT FROM told WHERE told.ready)) first
+     WHERE t.id = first.id
+    RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
+              t.parked, TRUE AS ready, FALSE AS later
+)"""
+
 _TURN = """, turn AS (
     UPDATE kr_task_stat t
        SET pending = 0, sent_ts = CASE WHEN t.admitted THEN STATEMENT_TIMESTAMP() END
@@ -146,7 +169,7 @@ _TURN = """, turn AS (
               t.parked, TRUE AS ready, FALSE AS later
 )"""
 
-FINISH = _FINISH.format(turn="", ready="SELECT * FROM told")
+FINISH = _FINISH.format(turn=_NEXT, ready="SELECT * FROM told UNION ALL SELECT * FROM next")
 FINISH_CHILD = _FINISH.format(turn=_TURN, ready="SELECT * FROM told UNION ALL SELECT * FROM turn")
 """A child's end is its next sibling's turn too."""
 

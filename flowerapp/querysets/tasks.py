@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection
+from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce, Now
 
 from flowerapp import conf, dispatch
+from flowerapp.dispatch import Message
 from flowerapp.querysets import prepared
 from flowerapp.querysets.ready import IN_ORDER, MESSAGE, OWN_SLOT, ReadyQuerySet
 from flowerapp.querysets.statements import (
@@ -84,6 +86,7 @@ class TaskQuerySet(ReadyQuerySet):
                     due_ts=None,
                     started_ts=Now(),
                     suspended_ts=None,
+                    left_over=False,
                     **({} if sent else {"sent_ts": None}),
                 )
             )
@@ -112,7 +115,7 @@ class TaskQuerySet(ReadyQuerySet):
         connection = connections[self.db]
         if connection.vendor != "postgresql":
             return self._finish_portably(flow_id, seq, attempt, output)
-        given = {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt, "at_once": dispatch.AT_ONCE}
+        given = {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt, "first": dispatch.FIRST}
         rows = prepared.rows(connection, FINISH_CHILD if child else FINISH, given)
         return finished_of(flow_id, rows) if rows else None
 
@@ -127,19 +130,34 @@ class TaskQuerySet(ReadyQuerySet):
             )
             if not moved:
                 return None
-            return self.satisfied(flow_id, seq)
+            done = self.satisfied(flow_id, seq)
+            return done if done.released else replace(done, released=tuple(self._take_next(flow_id, seq)))
+
+    def _take_next(self, flow_id: str, seq: int) -> list[Message]:
+        """Take on to send the next of a task's kind that was left over to it."""
+        (mine,) = self.one(flow_id, seq).values("queue", "program", "task_priority")
+        later = Q(task_priority=mine["task_priority"], task_exec_seq__gt=seq) | Q(
+            task_priority__gt=mine["task_priority"]
+        )
+        rest = self.filter(later, task_flow_id=flow_id, queue=mine["queue"], program=mine["program"])
+        return rest.take_left_over(1)
 
     def satisfied(self, flow_id: str, seq: int) -> Finished:
         """Tell the followers of a task that was just finished or passed over, and end the flow with its last sink."""
         columns = ("dependents", "parent_seq", "task_flow__limited", "task_flow__failed_seq")
         dependents, parent_seq, *facts = self.one(flow_id, seq).values_list(*columns).get()
         waiting = self.filter(task_flow_id=flow_id, task_exec_seq__in=dependents, pending__gt=0)
-        told = list(waiting.select_for_update().order_by("task_exec_seq").values_list("pk", flat=True))
-        first, later = told[: dispatch.AT_ONCE], told[dispatch.AT_ONCE :]
-        goes_out = When(pending=1, admitted=True, parked=False, then=Now())
-        self.filter(pk__in=first).update(sent_ts=Case(goes_out, default="sent_ts"), pending=F("pending") - 1)
+        columns = ("pk", "task_priority", "program", "queue")
+        told = list(waiting.select_for_update().order_by("task_exec_seq").values_list(*columns))
+        sent = dispatch.first_of(told)
+        first, later = ([pk for pk, *_ in told if (pk in sent) is chosen] for chosen in (True, False))
+        goes_out = Q(pending=1, admitted=True, parked=False)
+        for some in batched(first):
+            sent_ts = Case(When(goes_out, then=Now()), default="sent_ts")
+            self.filter(pk__in=some).update(sent_ts=sent_ts, pending=F("pending") - 1)
         for some in batched(later):
-            self.filter(pk__in=some).update(pending=F("pending") - 1)
+            left_over = Case(When(goes_out, then=True), default=False)
+            self.filter(pk__in=some).update(left_over=left_over, pending=F("pending") - 1)
         if parent_seq is not None:
             first += self.next_turns(flow_id, parent_seq)
         ended = not dependents and self._ends_flow(flow_id)
@@ -329,6 +347,7 @@ class TaskQuerySet(ReadyQuerySet):
                 suspended_ts=None,
                 due_ts=None,
                 sent_ts=None,
+                left_over=False,
                 copied=False,
                 parked=False,
                 admitted=OWN_SLOT,

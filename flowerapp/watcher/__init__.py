@@ -3,7 +3,7 @@
 ``duties`` is what the leader does, ``loops`` are the threads, ``life`` connects them to Celery's worker.
 """
 
-from flowerapp.watcher.duties import PAGE, Pages, Rescue, Resend, Settle, hand_over
+from flowerapp.watcher.duties import PAGE, Pages, Rescue, Resend, Settle, hand_over, spread
 from flowerapp.watcher.life import install
 from flowerapp.watcher.loops import DUTY, REVIVAL, Keeper, Voucher, Watcher
 
@@ -20,4 +20,5 @@ __all__ = [
     "Watcher",
     "hand_over",
     "install",
+    "spread",
 ]

@@ -57,6 +57,22 @@ def hand_over() -> int:
     return engine.hand_over(most=PAGE)
 
 
+def spread() -> int:
+    """Send of what was left over to others where these do not keep the processes of a queue busy; the number sent."""
+    left = Task.objects.left()
+    if not left.exists():
+        return 0
+    theirs, capacity = _by_queue(left), queues.capacity()
+    in_broker = queues.sizes(theirs)
+    found = [
+        message
+        for name, rows in theirs.items()
+        for message in engine.top_up(left.filter(rows), engine.BUSY * capacity[name] - in_broker[name])
+    ]
+    engine.send(found)
+    return len(found)
+
+
 class Resend:
     """Send again what was sent over ``RESEND_AFTER`` seconds ago and is in its queue no more.
 
@@ -85,11 +101,7 @@ class Resend:
         missing = queues.waiting(silent)
         missing.subtract(in_broker)
         missing.subtract({name: taken for name, taken in queues.capacity().items() if in_broker.get(name)})
-        theirs: dict[str, Q] = {}
-        for row in silent.order_by().values("program", "queue").distinct():
-            name = queues.queue_of(row["program"], row["queue"])
-            theirs[name] = theirs.get(name, Q()) | Q(**row)
-        for name, rows in theirs.items():
+        for name, rows in _by_queue(silent).items():
             if missing[name] > 0:
                 oldest = silent.filter(rows).order_by("sent_ts", "pk").values_list("pk", flat=True)
                 yield from oldest[: min(missing[name], SUSPECTS)]
@@ -104,6 +116,15 @@ class Resend:
             if later and oldest < max(later) - margin:
                 overtaken = silent.filter(**place.columns, sent_ts__lt=max(later) - margin)
                 yield from overtaken.order_by("sent_ts", "pk").values_list("pk", flat=True)[:PAGE]
+
+
+def _by_queue(tasks: TaskQuerySet) -> dict[str, Q]:
+    """Queues that tasks go to, and which of the tasks go to each."""
+    theirs: dict[str, Q] = {}
+    for row in tasks.order_by().values("program", "queue").distinct():
+        name = queues.queue_of(row["program"], row["queue"])
+        theirs[name] = theirs.get(name, Q()) | Q(**row)
+    return theirs
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,6 +232,7 @@ def rota() -> list[tuple[str, float, Callable[[], int]]]:
     return [
         ("hand over", 0.5, hand_over),
         ("admit", 0.5, engine.admit_all),
+        ("spread", 2, spread),
         ("gather", 2, engine.gather_all),
         ("turns", 5, Turns()),
         ("tell", 2, engine.tell_forgotten),

@@ -12,10 +12,9 @@ from django.db import OperationalError
 from django.db.models.functions import Now
 
 from flowerapp import engine, queues, watcher
-from flowerapp.dispatch import Message
+from flowerapp.dispatch import FIRST, Message
 from flowerapp.engine import attempts
-from flowerapp.engine.sending import AT_ONCE
-from flowerapp.models import Event, Flow, Task, Worker
+from flowerapp.models import Event, Flow, Task, TaskDefinition, Worker
 from flowerapp.querysets.steady import one_by_one
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -24,7 +23,7 @@ from tests.engine.support import check, define, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-WIDE = 2 * AT_ONCE + 7
+WIDE = 10 * FIRST + 7
 
 
 def sent(runner: InlineRunner) -> dict[int, int]:
@@ -39,60 +38,132 @@ def ago(seconds: float) -> Any:
 
 def unsent() -> int:
     """Startable tasks that nobody has taken on to send."""
-    return Task.objects.filter(sent_ts__isnull=True).startable().count()
+    return Task.objects.all().handed_over().count()
 
 
-class Hesitant:
-    """A sender that notes how many tasks nobody has taken on while it sends, and goes away after some calls."""
-
-    def __init__(self, runner: InlineRunner, calls: int) -> None:
-        self.runner = runner
-        self.calls = calls
-        self.sizes: list[int] = []
-        self.left: list[int] = []
-
-    def __call__(self, messages: Sequence[Message]) -> None:
-        if len(self.sizes) == self.calls:
-            raise OSError("no broker")
-        self.sizes.append(len(messages))
-        self.left.append(unsent())
-        self.runner(messages)
+def left() -> set[int]:
+    """Seqs of the tasks that were left over to others."""
+    return set(Task.objects.all().left().values_list("task_exec_seq", flat=True))
 
 
-def test_a_wide_start_is_taken_on_in_portions(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    sender = Hesitant(runner, 99)
-    monkeypatch.setattr("flowerapp.dispatch.send", sender)
+def workers(processes: int) -> None:
+    """Let there be a living worker of so many processes."""
+    Worker.objects.create(pk="there", name="there", pid=1, pool="prefork", concurrency=processes, queues=["default"])
+
+
+def claimed_and_finished(flow: Flow, seq: int) -> list[int]:
+    """Run a task whose message arrived; seqs of what is sent for it."""
+    return [message.head.seq for message in engine.run(flow.pk, seq, "w").released]
+
+
+@pytest.mark.parametrize("sends", [True, False])
+def test_of_a_wide_start_the_first_are_sent(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch, sends: bool) -> None:
+    """A process without a broker leaves those to the watcher."""
+    monkeypatch.setattr("flowerapp.dispatch.connected", lambda: sends)
     flow = engine.register(define({seq: [] for seq in range(1, WIDE + 1)}))
-    assert sender.sizes == [AT_ONCE, AT_ONCE, 7]
-    assert sender.left == [WIDE - AT_ONCE, 7, 0]
+    first = range(1, FIRST + 1)
+    assert sent(runner) == (dict.fromkeys(first, 1) if sends else {})
+    assert left() == set(range(FIRST + 1, WIDE + 1))
+    monkeypatch.undo()
+    assert watcher.hand_over() == (0 if sends else FIRST)
+    assert sent(runner) == dict.fromkeys(first, 1)
+    runner.run()
     assert sent(runner) == dict.fromkeys(range(1, WIDE + 1), 1)
     check(flow)
 
 
-def test_a_wide_fork_is_taken_on_in_portions(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    engine.register(define({1: []} | {seq: [1] for seq in range(2, WIDE + 2)}))
-    (first,) = runner.waiting
-    runner.waiting.clear()
-    sender = Hesitant(runner, 99)
-    monkeypatch.setattr("flowerapp.dispatch.send", sender)
-    engine.send(engine.run(first.flow_id, 1, "w").released)
-    assert sender.sizes == [AT_ONCE, AT_ONCE, 7]
-    assert sender.left == [WIDE - AT_ONCE, 7, 0]
-    assert sent(runner) == dict.fromkeys(range(1, WIDE + 2), 1)
+def test_of_a_wide_fork_the_first_are_sent(runner: InlineRunner) -> None:
+    flow = engine.register(
+        define({1: []} | {seq: [1] for seq in range(2, WIDE + 2)} | {WIDE + 2: list(range(2, WIDE + 2))})
+    )
+    runner.step()
+    assert sent(runner) == dict.fromkeys(range(1, FIRST + 2), 1)
+    assert left() == set(range(FIRST + 2, WIDE + 2))
+    runner.run()
+    assert sent(runner) == dict.fromkeys(range(1, WIDE + 3), 1)
+    assert not left()
+    check(flow)
 
 
-def test_where_the_broker_goes_away_the_rest_is_left_to_the_watcher(
-    runner: InlineRunner, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    sender = Hesitant(runner, 1)
-    monkeypatch.setattr("flowerapp.dispatch.send", sender)
+def test_the_first_are_the_most_urgent_of_each_kind(runner: InlineRunner) -> None:
+    """A kind is a program and a queue: who ends is followed by its own kind only."""
+    name = define({seq: [] for seq in range(1, 4 * FIRST + 1)})
+    steps = TaskDefinition.objects.filter(task_id=name)
+    steps.filter(task_seq__gt=2 * FIRST).update(task_priority=-5)
+    steps.filter(task_seq__in=range(1, 4 * FIRST, 2)).update(queue="mail")
+    flow = engine.register(name)
+    assert set(sent(runner)) == set(range(2 * FIRST + 1, 4 * FIRST + 1))
+    assert claimed_and_finished(flow, 4 * FIRST) == [2]
+    assert claimed_and_finished(flow, 4 * FIRST - 1) == [1]
+    assert claimed_and_finished(flow, 2 * FIRST + 1) == [3]
+    assert claimed_and_finished(flow, 3) == [5]
+
+
+def test_what_keeps_all_processes_busy_is_sent_at_once(runner: InlineRunner) -> None:
+    workers(FIRST)
     engine.register(define({seq: [] for seq in range(1, WIDE + 1)}))
-    assert unsent() == WIDE - AT_ONCE
-    assert watcher.hand_over() == 0
-    assert unsent() == WIDE - AT_ONCE
-    sender.calls = 99
-    assert [watcher.hand_over(), watcher.hand_over(), watcher.hand_over()] == [AT_ONCE, 7, 0]
-    assert sent(runner) == dict.fromkeys(range(1, WIDE + 1), 1)
+    assert set(sent(runner)) == set(range(1, 2 * FIRST + 1))
+    engine.register(define({1: []} | {seq: [1] for seq in range(2, WIDE + 2)}))
+    runner.sent.clear()
+    engine.send(engine.run(Flow.objects.latest("registered_ts").pk, 1, "w").released)
+    assert set(sent(runner)) == set(range(2, 2 * FIRST + 2))
+
+
+def test_the_watcher_sends_what_idle_processes_would_take(runner: InlineRunner, in_broker: dict[str, int]) -> None:
+    """Where those that came first run for long, or were lost."""
+    engine.register(define({seq: [] for seq in range(1, WIDE + 1)}))
+    workers(8)
+    in_broker["default"] = FIRST
+    assert watcher.spread() == 0
+    in_broker["default"] = 3
+    assert watcher.spread() == 13
+    in_broker["default"] = 16
+    assert watcher.spread() == 0
+    assert set(sent(runner)) == set(range(1, FIRST + 14))
+
+
+def test_what_was_left_over_is_followed_by_what_it_releases(runner: InlineRunner) -> None:
+    """Branches of two: the second of a branch comes before the next branch."""
+    edges: dict[int, list[int]] = {seq: [] for seq in range(1, 2 * FIRST + 1)}
+    edges |= {2 * FIRST + seq: [seq] for seq in range(1, 2 * FIRST + 1)}
+    flow = engine.register(define(edges))
+    seqs = {each.task_seq: each.task_exec_seq for each in flow.tasks.all()}
+    assert claimed_and_finished(flow, seqs[1]) == [seqs[2 * FIRST + 1]]
+    before = left()
+    (following,) = claimed_and_finished(flow, seqs[2 * FIRST + 1]) or [None]
+    assert following is None or following in before
+    engine.hand_over()
+    runner.run()
+    check(flow)
+
+
+@pytest.mark.parametrize("verb", ["resume", "rerun", "cancel"])
+def test_verbs_leave_nothing_behind_of_what_was_left_over(runner: InlineRunner, verb: str) -> None:
+    flow = engine.register(define({1: []} | {seq: [1] for seq in range(2, WIDE + 2)}))
+    runner.step()
+    assert left()
+    if verb == "resume":
+        engine.suspend(flow.pk)
+        engine.resume(flow.pk)
+    elif verb == "rerun":
+        runner.waiting.clear()
+        engine.rerun(flow.pk, from_seq=1)
+    else:
+        engine.cancel(flow.pk)
+        assert not left()
+        engine.rerun(flow.pk, all_tasks=True)
+    runner.run()
+    assert not left()
+    assert set(statuses(flow).values()) == {Status.FINISH}
+    check(flow)
+
+
+def test_a_lost_process_sends_what_it_had_begun_to_go_on_with(runner: InlineRunner) -> None:
+    """Its attempt had not begun, so nobody else knows of it."""
+    flow = engine.register(define({seq: [] for seq in range(1, WIDE + 1)}))
+    assert claimed_and_finished(flow, 1) == [FIRST + 1]
+    (message,) = engine.lost(flow.pk, FIRST + 1, "killed", worker="w", pid=1).released
+    assert message.head.seq == FIRST + 1
 
 
 def test_the_most_urgent_are_taken_first(runner: InlineRunner) -> None:

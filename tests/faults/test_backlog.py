@@ -23,14 +23,13 @@ from tests.faults.support import (
     wait_finished,
 )
 from tests.faults.test_messages import Queues
-from tests.ledger import LEDGER
 from tests.services import until
 
 BACKLOG = 100_000 if LONG else 10_000
 """Ready tasks that nobody takes."""
 STALL_SECONDS = 300 if LONG else 60
 """How long they wait; the watcher looks for lost messages every 2 s, and after 10 s."""
-AT_ONCE = 100_000 if LONG else 20_000
+WIDTH = 100_000 if LONG else 20_000
 """Tasks of one flow that are all ready when it is registered."""
 SLOWEST = 50.0
 """Tasks per second that any machine gets done."""
@@ -89,16 +88,14 @@ def test_a_backlog_is_not_sent_again(live: Live, queues: Queues, gate: Path) -> 
     waiting = {"program": "Gate", "parameters": {"path": str(gate), "seconds": 10 * STALL_SECONDS}}
     busy = engine.register(define({1: [], 2: []}, {1: waiting, 2: waiting}))
     wait_started(busy, 1, 2)
-    width = BACKLOG // 10
+    width = len(QUEUES) * dispatch.FIRST
     steps = {
         seq: {"queue": ("", "east", "west")[seq % 3], "task_priority": (-10, 0, 5, 10)[seq % 4]}
         for seq in range(1, width + 1)
     }
     name = define({seq: [] for seq in steps}, steps, program="Noop")
-    assert width > dispatch.AT_ONCE
-    flows = [engine.register(name, priority=priority) for priority in range(-5, 5)]
-    asked = len(flows)  # each asks a worker once to send what is left to send; they are busy, and the leader does
-    assert_steady(queues, BACKLOG + asked, STALL_SECONDS)
+    flows = [engine.register(name, priority=number % 10 - 5) for number in range(BACKLOG // width)]
+    assert_steady(queues, len(flows) * width, STALL_SECONDS)
     gate.touch()
     wait_finished(live, busy, *flows, seconds=30 + BACKLOG / SLOWEST)
     assert_sound(busy, *flows)
@@ -106,15 +103,17 @@ def test_a_backlog_is_not_sent_again(live: Live, queues: Queues, gate: Path) -> 
     assert interventions() == 0
 
 
-@pytest.mark.fault("so many tasks at once that sending them takes longer than the time to send again")
-def test_what_is_still_being_sent_is_not_sent_again(live: Live, queues: Queues) -> None:
-    """As many messages as tasks."""
+@pytest.mark.fault("a wide flow waits for a worker")
+def test_what_was_left_over_waits_without_messages(live: Live, queues: Queues) -> None:
+    """The first few are sent, not again, and the others follow them once there is a worker."""
     start_leader(live)
-    name = define({seq: [] for seq in range(1, AT_ONCE + 1)}, program="Noop")
-    flow = engine.register(name)
-    assert_steady(queues, AT_ONCE, conf.get().RESEND_AFTER + 5)
-    assert Task.objects.filter(task_flow_id=flow.pk, sent_ts__isnull=False).count() == AT_ONCE
-    LEDGER.count(tasks=AT_ONCE, lost=0, doubled=0, interventions=interventions())
+    flow = engine.register(define({seq: [] for seq in range(1, WIDTH + 1)}, program="Noop"))
+    assert_steady(queues, dispatch.FIRST, conf.get().RESEND_AFTER + 5)
+    live.site.start_all(2)
+    wait_finished(live, flow, seconds=30 + WIDTH / SLOWEST)
+    assert_sound(flow)
+    assert_each_started_once(flow)
+    assert interventions() == 0
 
 
 if LONG:
