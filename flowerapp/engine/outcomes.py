@@ -80,6 +80,13 @@ def _after(claim: Claim, done: Finished) -> Outcome:
     return Outcome(finished=True, released=released)
 
 
+def _unfinished(claim: Claim, led_to: Finished) -> Outcome:
+    """What follows an attempt that ended otherwise; the next that was left over to it comes in its place."""
+    released = _after(claim, led_to).released
+    following = steady(lambda: Task.objects.take_next(claim.flow_id, claim.seq))
+    return Outcome(finished=False, released=(*released, *following))
+
+
 def added_children(claim: Claim, added: Sequence[Child]) -> Outcome:
     """The program has added children: they come first."""
 
@@ -97,9 +104,9 @@ def added_children(claim: Claim, added: Sequence[Child]) -> Outcome:
     if led_to is None:
         logger.warning("late children of flow %s task %s attempt %s refused", claim.flow_id, claim.seq, claim.attempt)
         return REFUSED
-    released = _after(claim, led_to).released
+    outcome = _unfinished(claim, led_to)
     hand_over(claim.flow_id)
-    return Outcome(finished=False, released=released)
+    return outcome
 
 
 def failed(claim: Claim, error: BaseException, patience: float = PATIENCE) -> Outcome:
@@ -123,7 +130,7 @@ def went_wrong(claim: Claim, error: BaseException, patience: float = PATIENCE) -
     if not moved:
         logger.warning("late error of flow %s task %s attempt %s refused", claim.flow_id, claim.seq, claim.attempt)
         return REFUSED
-    return Outcome(finished=False, released=_after(claim, moved).released)
+    return _unfinished(claim, moved)
 
 
 def _parked(claim: Claim, wish: ParkTask) -> Outcome:
@@ -145,9 +152,7 @@ def _parked(claim: Claim, wish: ParkTask) -> Outcome:
                 )
 
     steady(record, PATIENCE)
-    if claim.pool:
-        admit({claim.pool})
-    return REFUSED
+    return _unfinished(claim, Finished())
 
 
 def _bounded(seconds: float) -> float:

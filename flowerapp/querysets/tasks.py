@@ -131,9 +131,11 @@ class TaskQuerySet(ReadyQuerySet):
             if not moved:
                 return None
             done = self.satisfied(flow_id, seq)
-            return done if done.released else replace(done, released=tuple(self._take_next(flow_id, seq)))
+            if done.released or done.ended:
+                return done
+            return replace(done, released=tuple(self.take_next(flow_id, seq)))
 
-    def _take_next(self, flow_id: str, seq: int) -> list[Message]:
+    def take_next(self, flow_id: str, seq: int) -> list[Message]:
         """Take on to send the next of a task's kind that was left over to it."""
         (mine,) = self.one(flow_id, seq).values("queue", "program", "task_priority")
         later = Q(task_priority=mine["task_priority"], task_exec_seq__gt=seq) | Q(

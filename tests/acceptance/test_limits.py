@@ -93,7 +93,7 @@ def urgent_starts_next(live: Live, gate: Path, **columns: object) -> None:
     wait_started(busy, 1)
     many = define({seq: [] for seq in range(1, WAITING + 1)}, {seq: dict(columns) for seq in range(1, WAITING + 1)})
     waiting = engine.register(many)
-    until(lambda: not Task.objects.filter(task_flow=waiting, admitted=True, sent_ts=None).exists())
+    until(lambda: not Task.objects.filter(task_flow=waiting, admitted=True).handed_over().exists())
     urgent = engine.register(define({1: []}, {1: dict(columns)}), priority=-20)
     gate.touch()
     wait_started(urgent, 1, seconds=60)

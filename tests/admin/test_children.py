@@ -8,6 +8,7 @@ import pytest
 from django.test import Client
 
 from flowerapp import engine
+from flowerapp.dispatch import FIRST
 from flowerapp.models import Flow, Task, Workflow
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -137,7 +138,7 @@ def test_statements_do_not_grow_with_the_children(admin_client: Client, runner: 
 
 def test_statements_do_not_grow_with_the_parents(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
     counts = []
-    for width in (2, 40):
+    for width in (2, FIRST):
         row = {"program": "Split", "child_program": "Sum", "parameters": {"items": [[1], [2]]}, "depends_on": []}
         steps(f"many{width}", *[row] * width)
         flow = started(runner, f"many{width}", messages=width)

@@ -10,12 +10,14 @@ import pytest
 from django.db import connection
 
 from flowerapp import engine
+from flowerapp.dispatch import FIRST
 from flowerapp.models import Flow, Task
 from flowerapp.querysets.statements import CLAIM, FINISH
 from flowerapp.testing import InlineRunner
 from tests.engine.support import define
 
 NUMBER = 2000
+LEFT_OVER = "kr_task_stat_left_over"
 KEYS_OF_FLOW = {None, "kr_task_flow_pkey", "kr_task_flow_task_flow_id_d8f94f07_like"}
 """None for the whole table, which is small here; what matters is that it is no index of open flows."""
 
@@ -48,7 +50,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(("statement", "seq"), [(CLAIM, 1000), (FINISH, 5)], ids=["claim", "finish"])
 def test_tasks_are_found_by_their_key(backlog: Flow, statement: str, seq: int) -> None:
     values = {"flow": backlog.pk, "seq": seq, "worker": "w", "pid": 1, "lease": 15, "attempt": 1, "output": "{}"}
-    values["at_once"] = 500
+    values |= {"first": FIRST, "sent": True}
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", values)
         found = cursor.fetchone()[0]
@@ -56,7 +58,8 @@ def test_tasks_are_found_by_their_key(backlog: Flow, statement: str, seq: int) -
     scans = [node for node in nodes(plan["Plan"]) if "Relation Name" in node and node["Node Type"] != "ModifyTable"]
     used = {node.get("Index Name") for node in scans if node["Relation Name"] == "kr_task_stat"}
     assert used
-    assert used <= {"kr_task_stat_key", "kr_task_stat_pkey"}, scans
+    assert used <= {"kr_task_stat_key", "kr_task_stat_pkey"} | ({LEFT_OVER} if statement == FINISH else set()), scans
+    assert statement == CLAIM or LEFT_OVER in used, scans
     of_flow = [node for node in scans if node["Relation Name"] == "kr_task_flow"]
     assert of_flow
     assert {node.get("Index Name") for node in of_flow} <= KEYS_OF_FLOW, of_flow

@@ -171,7 +171,7 @@ def test_the_watcher_and_an_operator_do_not_deadlock(runner: InlineRunner) -> No
 def test_four_who_send_take_each_task_once(runner: InlineRunner) -> None:
     engine.register(define({seq: [] for seq in range(1, 201)}))
     for _ in range(ROUNDS):
-        Task.objects.update(sent_ts=None)
+        Task.objects.update(sent_ts=None, left_over=False)
 
         def take() -> list[int]:
             taken: list[int] = []
@@ -182,6 +182,30 @@ def test_four_who_send_take_each_task_once(runner: InlineRunner) -> None:
         taken = [seq for each in together(*[take] * 4) for seq in each]
         left = [message.head.seq for message in Task.objects.all().take_unsent(200)]  # passed by, as another had them
         assert sorted(taken + left) == list(range(1, 201))
+
+
+def test_four_who_finish_take_what_was_left_over_once(runner: InlineRunner) -> None:
+    """Each goes on with the next, while a watcher takes some for idle processes."""
+    for _ in range(ROUNDS):
+        flow = engine.register(define({seq: [] for seq in range(1, 201)}, "Noop"))
+        first = [message.head.seq for message in runner.waiting]
+        runner.waiting.clear()
+
+        def go_on(*seqs: int, flow: Flow = flow) -> list[int]:
+            done, waiting = [], list(seqs)
+            while waiting:
+                done.append(seq := waiting.pop())
+                waiting += [message.head.seq for message in engine.run(flow.pk, seq, "w").released]
+            return done
+
+        def top_up(flow: Flow = flow) -> list[int]:
+            return go_on(*[message.head.seq for _ in range(9) for message in Task.objects.all().take_left_over(3)])
+
+        runs = [lambda seqs=first[part::4]: go_on(*seqs) for part in range(4)]
+        done = [seq for each in together(*runs, top_up) for seq in each]
+        assert not Task.objects.filter(task_flow=flow).exclude(attempt=1).exists()
+        assert sorted(done) == list(range(1, 201))
+        assert engine.get_flow(flow.pk).status is Status.FINISH
 
 
 def test_fifty_registers_with_one_key_make_one_flow(runner: InlineRunner) -> None:

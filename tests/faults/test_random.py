@@ -21,7 +21,7 @@ from hypothesis import strategies as st
 
 from flowerapp import conf, engine
 from flowerapp.exceptions import StateConflictError
-from flowerapp.models import Flow
+from flowerapp.models import Flow, Task
 from flowerapp.states import SATISFIED, Status, allows
 from flowerapp.testing import InlineRunner, inline
 from flowerapp.watcher import hand_over
@@ -276,11 +276,12 @@ def runner(transactional_db: None) -> Iterator[InlineRunner]:
 def test_the_model_says_what_the_engine_does(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(planned, "SLOW_SECONDS", 0)
     monkeypatch.setattr(planned, "PARK_SECONDS", 0)
+    due_soon = Task.objects.filter(exec_status=Status.WAIT, due_ts__isnull=False)
     for scenario in itertools.islice(drawn(seed=1), 15):
         course = Course(scenario)
         course.begin()
         while not course.done:
-            while runner.run() or hand_over():
+            while runner.run() or hand_over() or due_soon.exists():
                 pass
             course.go_on(held=engine.get_flow(course.flow.pk).held)
 

@@ -119,7 +119,7 @@ class Wreck:
         self.live, self.victim = live, victim
         self.gate, self.directory = directory / "gate", directory / "wishes"
         self.directory.mkdir()
-        live.site.environment[VARIABLE] = str(self.directory)
+        live.site.environment |= {VARIABLE: str(self.directory), "FLOWER_TEST_TIME_SLICE": "0"}  # each by a message
         self.crashes = [
             self._crash(target, step) for target in TARGETS for step in Step if step not in target.unreached
         ]
