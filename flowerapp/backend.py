@@ -114,7 +114,8 @@ class FlowBackend(DatabaseBackend):  # type: ignore[misc] # the package has no t
             return
         pid = getattr(request, "worker_pid", None)
         if not isinstance(exc, TimeLimitExceeded):
-            _losses.extend(Loss(*each, identity.worker(), pid, exc) for each in slices.places_of(task_id, pid))
+            places = slices.places_of(task_id, slices.marks.read())
+            _losses.extend(Loss(*each, identity.worker(), pid, exc) for each in places)
             return
         loss = Loss(*place, identity.worker(), pid, exc)
         try:  # at once, because the process is killed next, and would call it an interruption

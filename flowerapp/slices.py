@@ -3,16 +3,16 @@
 Between two quick tasks of a flow the way through the broker costs more than both. So for ``TIME_SLICE`` seconds from
 the arrival of a message its process runs what it releases itself: claimed and finished in the database as ever, and
 traced by Celery as a task of its own, with its id, signals and log lines. It does so only where a message would have
-come to the same place, and nobody counts messages or looks at them (see ``Guard``).
+come to the same place, and where nobody counts messages or looks at them (``watcher.life`` says so).
 """
 
 from __future__ import annotations
 
+import hashlib
 import mmap
 import os
 import struct
 import time
-import zlib
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,7 +21,7 @@ from celery.app import app_or_default
 
 from flowerapp import canvas, conf, identity, queues
 from flowerapp.dispatch import Link, Message
-from flowerapp.engine import told_to_end
+from flowerapp.engine import send, told_to_end
 
 HEADER = "flower_time_slice"
 """What the worker's parent adds to a message for its process: seconds that it may go on."""
@@ -29,6 +29,7 @@ HEADER = "flower_time_slice"
 Trace = Callable[..., Any]
 Place = tuple[str, int]
 """Flow and seq."""
+Found = dict[bytes, tuple[int, int]]
 
 
 class Marks:
@@ -37,48 +38,54 @@ class Marks:
     Shared memory: each process writes an entry of its own, the parent reads them.
     """
 
-    _ENTRY = struct.Struct("=iIii")  # pid, checksum of the message's id, the seq before, this seq
+    _ENTRY = struct.Struct("=i8sii")  # pid, digest of the message's id, the seq before, this seq
     _ROOM = 8192
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, self._ENTRY.size * self._ROOM)
 
-    def _offset(self, pid: int) -> int:
-        return pid % self._ROOM * self._ENTRY.size
-
-    def free(self) -> bool:
-        """Whether no other living process has this one's entry."""
-        pid = self._ENTRY.unpack_from(self._memory, self._offset(os.getpid()))[0]
-        if pid in (0, os.getpid()):
-            return True
-        try:
-            os.kill(pid, 0)
-        except OSError:
-            return True
-        return False
+    def claim(self) -> bool:
+        """Take this process's entry; False if another living one has it."""
+        pid = self._ENTRY.unpack_from(self._memory, self._offset())[0]
+        if pid not in (0, os.getpid()) and _is_alive(pid):
+            return False
+        self.write("", 0, 0)
+        return True
 
     def write(self, celery_id: str, before: int, seq: int) -> None:
         """This process goes on with the task ``seq`` after ``before``; ``celery_id`` is its message's."""
-        entry = os.getpid(), zlib.crc32(celery_id.encode()), before, seq
-        self._ENTRY.pack_into(self._memory, self._offset(entry[0]), *entry)
+        self._ENTRY.pack_into(self._memory, self._offset(), os.getpid(), _digest(celery_id), before, seq)
 
-    def read(self, celery_id: str, pid: int) -> tuple[int, ...]:
-        """The last two seqs of a process with this message; empty if it has not gone on."""
-        *whose, before, seq = self._ENTRY.unpack_from(self._memory, self._offset(pid))
-        return (before, seq) if whose == [pid, zlib.crc32(celery_id.encode())] else ()
+    def _offset(self) -> int:
+        return os.getpid() % self._ROOM * self._ENTRY.size
+
+    def read(self) -> Found:
+        """Digest of a message's id → the last two seqs of the process that went on with it."""
+        return {digest: (before, seq) for pid, digest, before, seq in self._ENTRY.iter_unpack(self._memory) if pid}
+
+
+def _digest(celery_id: str) -> bytes:
+    return hashlib.blake2b(celery_id.encode(), digest_size=8).digest()
+
+
+def _is_alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except OSError:
+        return False
+    return True
 
 
 marks = Marks()
 
 
-def places_of(celery_id: str, pid: int | None) -> list[Place]:
+def places_of(celery_id: str, found: Found) -> list[Place]:
     """What the process that has this message may be at: its task and, if it went on, the one before; the last is
-    where it is now. Empty for messages that are none of ours."""
+    where it is now. Empty for messages that are none of ours. ``found`` is what the marks say."""
     place = canvas.place_of(celery_id)
     if place is None:
         return []
-    seqs = marks.read(celery_id, pid) if pid else ()
-    return [(place[0], seq) for seq in seqs] or [place]
+    return [(place[0], seq) for seq in found.get(_digest(celery_id), ())] or [place]
 
 
 class Slice:
@@ -94,11 +101,12 @@ class Slice:
         """Whether the task at hand came without a message."""
 
     def keep_next(self, request: Any, released: Sequence[Message]) -> Sequence[Message]:
-        """Keep the first of what a task released, if this process may go on with it; the others are to be sent."""
-        if not released or not self._fits(request, released[0].head):
+        """Keep the most urgent of what was released, if this process may go on with it; the others are to be sent."""
+        first = min(released, key=lambda message: message.head.priority, default=None)
+        if first is None or not self._fits(request, first.head):
             return released
-        self._next, *others = released
-        return others
+        self._next = first
+        return [message for message in released if message is not first]
 
     def _fits(self, request: Any, link: Link) -> bool:
         if time.monotonic() >= self._ends or told_to_end():
@@ -116,10 +124,10 @@ class Slice:
     def run(self, traces: dict[str, Trace], name: str, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
         """Trace a message's task, and those that this process goes on with; what the first one came to."""
         self._ends = time.monotonic() + request.get(HEADER, 0)
-        outcome = self._trace(traces, name, uuid, args, kwargs, request)
-        before = args[1]
-        self.going_on = True
         try:
+            outcome = self._trace(traces, name, uuid, args, kwargs, request)
+            before = args[1]
+            self.going_on = True
             while self._next is not None:
                 message, self._next = self._next, None
                 seq = message.head.seq
@@ -130,7 +138,9 @@ class Slice:
                 before = seq
         finally:
             self.going_on = False
-            self._next = None
+            if self._next is not None:  # a trace was broken off
+                message, self._next = self._next, None
+                send([message])
         return outcome
 
     def _trace(self, traces: dict[str, Trace], name: str, *given: Any) -> Any:
@@ -168,7 +178,7 @@ def install(app: Celery, names: Sequence[str]) -> None:
 
     A tracer is what Celery calls for a message, and the place where the message's own task has been dealt with.
     """
-    if not (identity.was_forked() and marks.free()):  # else the parent would not know where this process is
+    if not (identity.was_forked() and marks.claim()):  # else the parent would not know where this process is
         return
     traces = {name: app.tasks[name].__trace__ for name in names}
     for name in names:

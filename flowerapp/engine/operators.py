@@ -187,7 +187,7 @@ def _change(
     _must_fit(seq, task, flow.task_id)
     columns = {"parameters": task.parameters, "task_priority": task.task_priority, "queue": task.queue}
     if priority is not None or queue is not None:
-        columns["sent_ts"] = None
+        columns |= {"sent_ts": None, "left_over": False}
     if not Task.objects.change(flow.pk, seq, **columns):
         raise StateConflictError(f"task {seq} of flow {flow.pk} is {task.status.label}; change takes Wait or Suspend")
     details = {"parameters": values.masked(dict(parameters or {})), "priority": priority, "queue": queue}
@@ -311,7 +311,7 @@ def _refresh(flow: Flow, tasks: Sequence[Task]) -> None:
                 options = children.options_of(options)
             for name, value in options.items():
                 setattr(task, name, value)
-            Task.objects.one(flow.pk, task.task_exec_seq).update(**options)
+            Task.objects.one(flow.pk, task.task_exec_seq).update(**options, left_over=False)
 
 
 def _must_be_open(flow: Flow) -> None:

@@ -55,9 +55,15 @@ def finished(claim: Claim, output: str) -> Outcome:
         return _after(claim, done)
     if Task.objects.one(*place).filter(exec_status=Status.FINISH, attempt=claim.attempt).exists():
         # An earlier try was committed, and the connection broke before it could say so.
-        return Outcome(finished=True, released=tuple(Task.objects.released_by(*place).messages(alone=True)))
+        return Outcome(finished=True, released=_let_go_by(*place))
     logger.warning("late outcome of flow %s task %s attempt %s refused", *place, claim.attempt)
     return REFUSED
+
+
+def _let_go_by(flow_id: str, seq: int) -> tuple[Message, ...]:
+    """Messages for what the finish of a task let go and nobody has begun, as they may not have been sent."""
+    let_go = (Task.objects.released_by(flow_id, seq), Task.objects.taken_on_by(flow_id, seq))
+    return tuple({message.head.seq: message for tasks in let_go for message in tasks.messages(alone=True)}.values())
 
 
 def _finish(claim: Claim, output: str) -> Finished | None:
@@ -246,11 +252,9 @@ def _lost(flow_id: str, seq: int, reason: str, worker: str, pid: int | None, cou
         hooks.give_back(flow_id, worker, pid)
         _lock_family(flow_id, seq)
         task = Task.objects.select_for_update().filter(worker=worker).one(flow_id, seq).first()
-        if task is None or (pid is not None and task.pid != pid):
-            not_begun = Task.objects.one(flow_id, seq).startable()
-            return Outcome(finished=False, released=tuple(not_begun.messages(alone=True)))
-        if task.status is not Status.RUNNING:
-            return Outcome(finished=False, released=tuple(Task.objects.released_by(flow_id, seq).messages(alone=True)))
+        if task is None or (pid is not None and task.pid != pid) or task.status is not Status.RUNNING:
+            itself = Task.objects.one(flow_id, seq).startable().messages(alone=True)
+            return Outcome(finished=False, released=(*itself, *_let_go_by(flow_id, seq)))
         if counted and task.rescues >= conf.get().MAX_RESCUES:
             reason = f"{reason}; its worker was lost {task.rescues + 1} times, so it is not started again"
             verb, names = "fail", ["task_exit", "task_failed"]

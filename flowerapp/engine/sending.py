@@ -22,7 +22,7 @@ from flowerapp.querysets import batched
 logger = logging.getLogger(__name__)
 
 BUSY = 2
-"""Messages per process that keep it busy: one that it runs, and one that it takes next."""
+"""Messages per process that are to wait for it, so that it need not."""
 
 
 def send_on_commit(messages: Sequence[Message]) -> None:
@@ -101,14 +101,17 @@ def send_released(flow_id: str) -> None:
     """Send the startable tasks of a flow that no message was sent for yet, on commit; of many the first."""
     tasks = Task.objects.filter(task_flow_id=flow_id)
     messages = {message.head.seq: message for message in tasks.handed_over().messages()}
-    heads = [message.head for message in messages.values()]
-    first = dispatch.first_of((head.seq, head.priority, head.program, head.queue) for head in heads)
+    children = set(tasks.filter(parent_seq__isnull=False).handed_over().values_list("task_exec_seq", flat=True))
+    heads = [message.head for seq, message in messages.items() if seq not in children]
+    first = children | dispatch.first_of((head.seq, head.priority, head.program, head.queue) for head in heads)
     for some in batched(sorted(set(messages) - first)):
         tasks.filter(task_exec_seq__in=some).mark_unsent(left_over=True)
     if dispatch.connected():
         for some in batched(sorted(first)):
             tasks.filter(task_exec_seq__in=some).mark_sent()
         send_on_commit([messages[seq] for seq in sorted(first)])
+    if first != set(messages):
+        transaction.on_commit(lambda: send(spread(flow_id)), robust=True)
 
 
 def send_what_waits_for(flow_id: str, seq: int) -> None:

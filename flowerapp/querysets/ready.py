@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models, transaction
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Now
 
 from flowerapp.dispatch import Message
@@ -121,6 +121,11 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         satisfied = self.one(flow_id, seq).filter(exec_status__in=SATISFIED)
         dependents = satisfied.values_list("dependents", flat=True).first() or []
         return self.startable().filter(task_flow_id=flow_id, task_exec_seq__in=dependents, left_over=False)
+
+    def taken_on_by(self, flow_id: str, seq: int) -> Self:
+        """Startable tasks that the finish of one took on to send: its followers, and the next that was left over."""
+        finished_ts = self.one(flow_id, seq).filter(exec_status=Status.FINISH).values("finished_ts")
+        return self.startable().filter(task_flow_id=flow_id, sent_ts=Subquery(finished_ts))
 
     def orphaned(self, living: Collection[str], seconds: float) -> Self:
         """Running tasks whose worker is none of the living; one that just started counts from its claim."""

@@ -100,21 +100,21 @@ WITH done AS (
     RETURNING dependents, parent_seq, task_priority, program, queue
 ), follower AS (
     SELECT t.id,
-           row_number() OVER (PARTITION BY t.queue, t.program ORDER BY t.task_priority, t.task_exec_seq) > %(first)s
-               AS later
+           row_number() OVER (PARTITION BY t.goes_out, t.queue, t.program ORDER BY t.task_priority, t.task_exec_seq)
+               > %(first)s AS later, t.goes_out
       FROM done
      CROSS JOIN jsonb_array_elements_text(done.dependents) each(seq)
      CROSS JOIN LATERAL (
-        SELECT id, task_exec_seq, task_priority, program, queue
+        SELECT id, task_exec_seq, task_priority, program, queue,
+               pending = 1 AND admitted AND NOT parked AS goes_out
           FROM kr_task_stat WHERE task_flow_id = %(flow)s AND task_exec_seq = each.seq::int FOR UPDATE
      ) t
      WHERE each.seq::int::text = each.seq  -- always true; tells the planner to expect few, so that it takes the index
 ), told AS (
     UPDATE kr_task_stat t
        SET pending = t.pending - 1,
-           sent_ts = CASE WHEN t.pending = 1 AND t.admitted AND NOT t.parked AND NOT follower.later
-                          THEN STATEMENT_TIMESTAMP() ELSE t.sent_ts END,
-           left_over = t.pending = 1 AND t.admitted AND NOT t.parked AND follower.later
+           sent_ts = CASE WHEN follower.goes_out AND NOT follower.later THEN STATEMENT_TIMESTAMP() ELSE t.sent_ts END,
+           left_over = follower.goes_out AND follower.later
       FROM follower
      WHERE t.id = follower.id AND t.pending > 0
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
@@ -150,8 +150,7 @@ _NEXT = """, next AS (
                    AND task_flow_id = %(flow)s AND queue = done.queue AND program = done.program
                    AND (task_priority, task_exec_seq) > (done.task_priority, %(seq)s)
                  ORDER BY task_priority, task_exec_seq LIMIT 1 FOR UPDATE SKIP LOCKED
-             ) one
-             WHERE NOT EXISTS (SELECT FROM told WHERE told.ready)) first
+             ) one) first
      WHERE t.id = first.id
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
               t.parked, TRUE AS ready, FALSE AS later

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from flowerapp.models import Task
 
 _READY = (*MESSAGE, "admitted", "pool", "parked")
-_ADMITTED = _READY.index("admitted")
+_TOLD = ("pk", "task_priority", "program", "queue", "pending", "admitted", "parked")
 
 
 class TaskQuerySet(ReadyQuerySet):
@@ -130,10 +130,7 @@ class TaskQuerySet(ReadyQuerySet):
             )
             if not moved:
                 return None
-            done = self.satisfied(flow_id, seq)
-            if done.released or done.ended:
-                return done
-            return replace(done, released=tuple(self.take_next(flow_id, seq)))
+            return self.satisfied(flow_id, seq)
 
     def take_next(self, flow_id: str, seq: int) -> list[Message]:
         """Take on to send the next of a task's kind that was left over to it."""
@@ -147,27 +144,29 @@ class TaskQuerySet(ReadyQuerySet):
     def satisfied(self, flow_id: str, seq: int) -> Finished:
         """Tell the followers of a task that was just finished or passed over, and end the flow with its last sink."""
         columns = ("dependents", "parent_seq", "task_flow__limited", "task_flow__failed_seq")
-        dependents, parent_seq, *facts = self.one(flow_id, seq).values_list(*columns).get()
+        left_over = self.filter(task_flow_id=flow_id, exec_status=Status.WAIT, left_over=True)
+        followed = Exists(left_over.filter(queue=OuterRef("queue"), program=OuterRef("program")))
+        mine = self.one(flow_id, seq).annotate(followed=followed)
+        dependents, parent_seq, *facts, followed = mine.values_list(*columns, "followed").get()
         waiting = self.filter(task_flow_id=flow_id, task_exec_seq__in=dependents, pending__gt=0)
-        columns = ("pk", "task_priority", "program", "queue")
-        told = list(waiting.select_for_update().order_by("task_exec_seq").values_list(*columns))
-        sent = dispatch.first_of(told)
-        first, later = ([pk for pk, *_ in told if (pk in sent) is chosen] for chosen in (True, False))
+        told = list(waiting.select_for_update().order_by("task_exec_seq").values_list(*_TOLD))
+        going_out = [row[:4] for row in told if row[4:] == (1, True, False)]
+        sent = dispatch.first_of(going_out)
+        later = [pk for pk, *_ in going_out if pk not in sent]
+        first = sorted({pk for pk, *_ in told} - set(later))
         goes_out = Q(pending=1, admitted=True, parked=False)
         for some in batched(first):
             sent_ts = Case(When(goes_out, then=Now()), default="sent_ts")
             self.filter(pk__in=some).update(sent_ts=sent_ts, pending=F("pending") - 1)
         for some in batched(later):
-            left_over = Case(When(goes_out, then=True), default=False)
-            self.filter(pk__in=some).update(left_over=left_over, pending=F("pending") - 1)
+            self.filter(pk__in=some).update(left_over=True, pending=F("pending") - 1)
         if parent_seq is not None:
             first += self.next_turns(flow_id, parent_seq)
         ended = not dependents and self._ends_flow(flow_id)
-        rows = self._found_ready(first)
-        released_later = [row for some in batched(later) for row in self._found_ready(some)]
-        unasked = [row for row in released_later if not row[_ADMITTED]]
-        facts = (ended, *facts, len(released_later) > len(unasked))
-        return finished_of(flow_id, [(*facts, *row) for row in rows + unasked] or [(*facts, *[None] * len(_READY))])
+        rows = [row for some in batched(first) for row in self._found_ready(some)]
+        facts = (ended, *facts, bool(later))
+        done = finished_of(flow_id, [(*facts, *row) for row in rows] or [(*facts, *[None] * len(_READY))])
+        return replace(done, released=(*done.released, *self.take_next(flow_id, seq))) if followed else done
 
     def _ends_flow(self, flow_id: str) -> bool:
         """Count one of a flow's last tasks down; whether it was the very last."""

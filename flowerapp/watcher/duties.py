@@ -58,19 +58,30 @@ def hand_over() -> int:
 
 
 def spread() -> int:
-    """Send of what was left over to others where these do not keep the processes of a queue busy; the number sent."""
+    """Send of what was left over to others where these do not keep the processes of a queue busy; the number sent.
+
+    Messages that are less urgent don't count. Where none of the kind is sent or runs, the first are, however many wait.
+    """
     left = Task.objects.left()
     if not left.exists():
         return 0
-    theirs, capacity = _by_queue(left), queues.capacity()
-    in_broker = queues.sizes(theirs)
-    found = [
-        message
-        for name, rows in theirs.items()
-        for message in engine.top_up(left.filter(rows), engine.BUSY * capacity[name] - in_broker[name])
-    ]
+    found = [message for kind in _forsaken(left) for message in engine.top_up(left.filter(kind), dispatch.FIRST)]
+    capacity = queues.capacity()
+    for name, theirs in _by_queue(left).items():
+        urgent = left.filter(theirs).aggregate(least=Min("task_priority"))["least"]
+        ahead = Task.objects.startable().filter(sent_ts__isnull=False, task_priority__lte=urgent)
+        room = engine.BUSY * capacity[name] - queues.waiting(ahead)[name]
+        found += engine.top_up(left.filter(theirs), room)
     engine.send(found)
     return len(found)
+
+
+def _forsaken(left: TaskQuerySet) -> Iterator[Q]:
+    """Kinds of tasks of which some were left over and none goes on."""
+    goes_on = Q(exec_status=Status.RUNNING) | Q(exec_status=Status.WAIT, pending=0, sent_ts__isnull=False)
+    for row in left.order_by().values("task_flow_id", "program", "queue").distinct()[:PAGE]:
+        if not Task.objects.filter(goes_on, **row).exists():
+            yield Q(**row)
 
 
 class Resend:

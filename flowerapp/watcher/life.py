@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import os
 from collections.abc import Iterable
@@ -50,10 +51,11 @@ _consumer: Any = None
 def _looked_at() -> bool:
     """Whether single messages are counted, limited or looked at here: by a monitor's events, rate limits, a pool that
     renews its processes or limits their time."""
-    groups = getattr(_consumer.event_dispatcher, "groups", None)
+    if _consumer is None:
+        return True
+    events = _consumer.event_dispatcher
     return (
-        not groups
-        or "task" in groups
+        (events is not None and events.enabled and (not events.groups or "task" in events.groups))
         or any(_consumer.task_buckets.values())
         or any(map(_consumer.pool.options.get, ("maxtasksperchild", "max_memory_per_child", "timeout", "soft_timeout")))
     )
@@ -103,7 +105,7 @@ def on_worker_ready(sender: Any, **_: Any) -> None:
     """In the parent, before it consumes: announce the worker, and start its threads."""
     global _consumer
     _consumer = sender
-    voucher = Voucher(describe(sender.controller))
+    voucher = Voucher(functools.partial(describe, sender.controller))
     try:
         voucher.announce()
     except AWAY as error:

@@ -93,9 +93,10 @@ class Loop(threading.Thread):
 class Voucher(Loop):
     """Gives the worker's sign of life, and does nothing else that it would have to wait for."""
 
-    def __init__(self, description: dict[str, Any]) -> None:
+    def __init__(self, describe: Callable[[], dict[str, Any]]) -> None:
         super().__init__("voucher")
-        self.description = description
+        self.describe = describe
+        self.description = describe()
 
     def look(self) -> None:
         """Vouch."""
@@ -107,8 +108,9 @@ class Voucher(Loop):
         Worker.objects.seen(self.worker)
 
     def vouch(self) -> None:
-        """Give a sign of life for all tasks of this worker."""
-        if not Worker.objects.seen(self.worker):
+        """Give a sign of life for all tasks of this worker; its queues may have changed."""
+        before, self.description = self.description, self.describe()
+        if not Worker.objects.seen(self.worker) or before != self.description:
             self.announce()
 
     def say_goodbye(self) -> None:
@@ -160,9 +162,10 @@ class Keeper(Loop):
         """Tell the processes of cancelled tasks to stop."""
         requests = {request.id: request for request in _copy(worker_state.active_requests)}
         pool = getattr(self.consumer, "pool", None)
+        found = slices.marks.read()
         for celery_id, request in requests.items():
             pid = getattr(request, "worker_pid", None)
-            if not (places := slices.places_of(celery_id, pid)):
+            if not (places := slices.places_of(celery_id, found)):
                 continue
             flow_id, seq = places[-1]
             cancelled = Task.objects.one(flow_id, seq).filter(worker=self.worker, pid=pid, exec_status=Status.IGNORE)
@@ -177,9 +180,9 @@ class Keeper(Loop):
         """
         mine = Task.objects.orphaned([], GRACE).filter(worker=self.worker).order_by("pk")
         running = list(mine.values_list("task_flow_id", "task_exec_seq", "attempt")[:PAGE])
-        known = backend.unrecorded()
-        for celery_id, request in _copy(worker_state.requests.items()):
-            known.update(slices.places_of(celery_id, getattr(request, "worker_pid", None)))
+        known, found = backend.unrecorded(), slices.marks.read()
+        for celery_id in _copy(worker_state.requests):
+            known.update(slices.places_of(celery_id, found))
         before, self._missed = self._missed, {row for row in running if (row[0], row[1]) not in known}
         for flow_id, seq, _ in sorted(before & self._missed):
             rescue_one(flow_id, seq, self.worker, "its process ended without an outcome")

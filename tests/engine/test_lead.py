@@ -34,7 +34,7 @@ def test_where_the_watcher_is_off_a_worker_vouches_but_does_not_lead() -> None:
     with override_settings(FLOWER={"WATCHER": False}):
         made = watcher("one")
         made.look()
-        voucher = Voucher({"name": "one", "pid": 1, "pool": "prefork", "concurrency": 1, "queues": []})
+        voucher = Voucher(lambda: {"name": "one", "pid": 1, "pool": "prefork", "concurrency": 1, "queues": []})
         voucher.look()
     assert not made.leads
     assert Worker.objects.living(15).filter(pk=voucher.worker).exists()

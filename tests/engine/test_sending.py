@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.models.functions import Now
 
 from flowerapp import engine, queues, watcher
@@ -109,32 +109,113 @@ def test_what_keeps_all_processes_busy_is_sent_at_once(runner: InlineRunner) -> 
     assert set(sent(runner)) == set(range(2, 2 * FIRST + 2))
 
 
-def test_the_watcher_sends_what_idle_processes_would_take(runner: InlineRunner, in_broker: dict[str, int]) -> None:
-    """Where those that came first run for long, or were lost."""
-    engine.register(define({seq: [] for seq in range(1, WIDE + 1)}))
-    workers(8)
-    in_broker["default"] = FIRST
+def test_the_watcher_sends_what_idle_processes_would_take(runner: InlineRunner) -> None:
+    """Where those that came first run for long; what waits and is less urgent does not count."""
+    engine.register(define({seq: [] for seq in range(1, WIDE + 1)}), priority=10)
+    runner.sent.clear()
+    flow = engine.register(define({seq: [] for seq in range(1, WIDE + 1)}))
+    workers(FIRST // 2 + 2)
+    assert watcher.spread() == 4
+    for seq in range(1, 11):
+        assert Task.objects.claim(flow.pk, seq, "there", 1)
+    assert watcher.spread() == 10
     assert watcher.spread() == 0
-    in_broker["default"] = 3
-    assert watcher.spread() == 13
-    in_broker["default"] = 16
-    assert watcher.spread() == 0
-    assert set(sent(runner)) == set(range(1, FIRST + 14))
+    assert set(sent(runner)) == set(range(1, FIRST + 15))
 
 
-def test_what_was_left_over_is_followed_by_what_it_releases(runner: InlineRunner) -> None:
-    """Branches of two: the second of a branch comes before the next branch."""
-    edges: dict[int, list[int]] = {seq: [] for seq in range(1, 2 * FIRST + 1)}
-    edges |= {2 * FIRST + seq: [seq] for seq in range(1, 2 * FIRST + 1)}
-    flow = engine.register(define(edges))
-    seqs = {each.task_seq: each.task_exec_seq for each in flow.tasks.all()}
-    assert claimed_and_finished(flow, seqs[1]) == [seqs[2 * FIRST + 1]]
-    before = left()
-    (following,) = claimed_and_finished(flow, seqs[2 * FIRST + 1]) or [None]
-    assert following is None or following in before
-    engine.hand_over()
+def test_the_watcher_sends_the_first_of_a_kind_of_which_nothing_goes_on(runner: InlineRunner) -> None:
+    """However many messages wait, and though nobody serves the queue."""
+    flow = engine.register(define({seq: [] for seq in range(1, WIDE + 1)}))
+    runner.waiting.clear()
+    for seq in range(1, FIRST + 1):
+        engine.skip(flow.pk, seq)
+    gone = set(sent(runner))
+    runner.sent.clear()
+    Task.objects.filter(task_exec_seq__in=gone - set(range(1, FIRST + 1))).update(sent_ts=None, left_over=True)
+    assert watcher.spread() == FIRST
+    assert watcher.spread() == 0
     runner.run()
     check(flow)
+    assert set(statuses(flow).values()) == {Status.FINISH, Status.IGNORE}
+
+
+@pytest.mark.parametrize("programs", [("Noop", "Noop"), ("Noop", "Echo")], ids=["one program", "two programs"])
+def test_branches_of_two_follow_each_other(runner: InlineRunner, programs: tuple[str, str]) -> None:
+    """To the end, without the watcher."""
+    name = define({seq: [] for seq in range(1, WIDE + 1)} | {WIDE + seq: [seq] for seq in range(1, WIDE + 1)})
+    for begin, program in zip((1, WIDE + 1), programs, strict=True):
+        TaskDefinition.objects.filter(task_id=name, task_seq__gte=begin).update(program=program)
+    flow = engine.register(name)
+    runner.run()
+    assert set(statuses(flow).values()) == {Status.FINISH}
+    assert set(sent(runner).values()) == {1}
+    check(flow)
+
+
+def test_the_first_are_of_those_that_are_ready(runner: InlineRunner) -> None:
+    """Others of the kind, more urgent and with lower numbers, wait for something else too."""
+    name = define({1: [], 2: []} | {seq: [1, 2] for seq in range(3, 53)} | {seq: [1] for seq in range(53, 103)})
+    TaskDefinition.objects.filter(task_id=name, task_seq__range=(3, 52)).update(task_priority=-10)
+    flow = engine.register(name)
+    seqs = {each.task_seq: each.task_exec_seq for each in flow.tasks.all()}
+    ready = [seqs[seq] for seq in range(53, 103)]
+    assert claimed_and_finished(flow, seqs[1]) == ready[:FIRST]
+    assert left() == set(ready[FIRST:])
+
+
+def test_what_is_changed_is_left_over_no_more(runner: InlineRunner) -> None:
+    flow = engine.register(define({seq: [] for seq in range(1, WIDE + 1)}))
+    engine.change(flow.pk, WIDE, priority=-20)
+    assert WIDE in sent(runner)
+    runner.run()
+    check(flow)
+    assert set(statuses(flow).values()) == {Status.FINISH}
+
+
+@pytest.mark.parametrize("how", ["fail", "park", "retry", "children"])
+def test_an_attempt_that_ends_otherwise_lets_the_next_go_on(runner: InlineRunner, how: str) -> None:
+    programs = {
+        "fail": {"program": "FailUnlisted"},
+        "park": {"program": "Waiting"},
+        "retry": {"program": "FailUntil", "parameters": {"start": 9}},
+        "children": {"program": "Split", "child_program": "Sum", "parameters": {"items": [[1]]}},
+    }
+    name = define({seq: [] for seq in range(1, WIDE + 1)}, **programs[how])
+    flow = engine.register(name)
+    assert FIRST + 1 in claimed_and_finished(flow, 1)
+
+
+def test_a_lost_process_sends_what_its_finish_took_on(runner: InlineRunner) -> None:
+    """The next that was left over is no follower."""
+    if connection.vendor != "postgresql":
+        pytest.skip("processes that may be lost are on PostgreSQL")
+    flow = engine.register(define({seq: [] for seq in range(1, WIDE + 1)}))
+    assert Task.objects.claim(flow.pk, 1, "w", 1)
+    assert Task.objects.finish(flow.pk, 1, 1, "{}")
+    (message,) = engine.lost(flow.pk, 1, "killed", worker="w", pid=1).released
+    assert message.head.seq == FIRST + 1
+
+
+def test_a_lost_process_sends_what_it_had_run_before_and_not_begun_again(runner: InlineRunner) -> None:
+    flow = engine.register(define({1: []}))
+    assert claimed_and_finished(flow, 1) == []
+    engine.rerun(flow.pk, all_tasks=True)
+    (message,) = engine.lost(flow.pk, 1, "killed", worker="w", pid=flow.tasks.get().pid).released
+    assert message.head.seq == 1
+
+
+def test_children_are_not_left_over(runner: InlineRunner) -> None:
+    """Each child's end is the turn of a sibling of its own."""
+    steps = {"program": "Split", "child_program": "Sum", "parameters": {"items": [[n] for n in range(4 * FIRST)]}}
+    name = define({1: []}, **steps, max_concurrency=3 * FIRST)
+    flow = engine.register(name)
+    runner.step()
+    engine.suspend(flow.pk)
+    engine.resume(flow.pk)
+    assert not left()
+    runner.run()
+    check(flow)
+    assert set(statuses(flow).values()) == {Status.FINISH}
 
 
 @pytest.mark.parametrize("verb", ["resume", "rerun", "cancel"])
