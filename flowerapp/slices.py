@@ -14,14 +14,16 @@ import os
 import struct
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from celery import Celery
 from celery.app import app_or_default
 
-from flowerapp import canvas, conf, identity, queues
+from flowerapp import canvas, conf, engine, identity, queues
 from flowerapp.dispatch import Link, Message
-from flowerapp.engine import send, told_to_end
+from flowerapp.engine import Outcome, told_to_end
+from flowerapp.querysets import Claim
 
 HEADER = "flower_time_slice"
 """What the worker's parent adds to a message for its process: seconds that it may go on."""
@@ -88,6 +90,15 @@ def places_of(celery_id: str, found: Found) -> list[Place]:
     return [(place[0], seq) for seq in found.get(_digest(celery_id), ())] or [place]
 
 
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A task that a process goes on with."""
+
+    message: Message
+    claim: Claim | None = None
+    """Where it is claimed already."""
+
+
 class Slice:
     """The time of one message in this process, and the task that comes next."""
 
@@ -95,26 +106,43 @@ class Slice:
         self.took: dict[str, float] = {}
         """Program → seconds that its last start took here; one that is not quick goes by a message, so that whoever
         looks sees it."""
-        self._ends = 0.0
-        self._next: Message | None = None
-        self.going_on = False
-        """Whether the task at hand came without a message."""
+        self._ends = self._begun = 0.0
+        self._next: Step | None = None
+        self._step: Step | None = None
 
-    def keep_next(self, request: Any, released: Sequence[Message]) -> Sequence[Message]:
-        """Keep the most urgent of what was released, if this process may go on with it; the others are to be sent."""
+    def perform(self, flow_id: str, seq: int) -> Outcome:
+        """Run a task: that of a message, or the step at hand, which may be claimed already."""
+        step, self._step = self._step, None
+        if step is not None and step.claim is not None:
+            return engine.perform(step.claim, self._goes_on)
+        return engine.run(flow_id, seq, identity.worker(), sent=step is None, goes_on=self._goes_on)
+
+    def _goes_on(self, claim: Claim) -> bool:
+        """Whether this process would go on with another task like this one."""
+        now = time.monotonic()
+        return now < self._ends and now < self._begun + conf.get().TIME_SLICE and not told_to_end()
+
+    def keep_next(self, request: Any, outcome: Outcome) -> Sequence[Message]:
+        """Keep what was claimed, or the most urgent of what was released, if this process may go on with it; the others
+        are to be sent."""
+        released = outcome.released
+        if outcome.claimed is not None:
+            claim = outcome.claimed
+            head = Link(seq=claim.seq, program=claim.program)
+            self._next = Step(Message(flow_id=claim.flow_id, head=head), claim)
+            return released
         first = min(released, key=lambda message: message.head.priority, default=None)
         if first is None or not self._fits(request, first.head):
             return released
-        self._next = first
+        self._next = Step(first)
         return [message for message in released if message is not first]
 
     def _fits(self, request: Any, link: Link) -> bool:
         if time.monotonic() >= self._ends or told_to_end():
             return False
-        app = app_or_default()
         if self.took.get(link.program, float("inf")) >= conf.get().TIME_SLICE:
             return False
-        options = canvas.options_of(app, link)
+        options = canvas.options_of(app_or_default(), link)
         return (
             not {"time_limit", "soft_time_limit"} & set(options)
             and options["priority"] == request.delivery_info["priority"]
@@ -127,28 +155,37 @@ class Slice:
         try:
             outcome = self._trace(traces, name, uuid, args, kwargs, request)
             before = args[1]
-            self.going_on = True
             while self._next is not None:
-                message, self._next = self._next, None
-                seq = message.head.seq
-                marks.write(uuid, before, seq)
-                task = canvas.task_name(message.head.program)
-                link = self._request(request, message.flow_id, task, seq)
-                self._trace(traces, task, link["id"], link["args"], link["kwargs"], link)
-                before = seq
+                self._step, self._next = self._next, None
+                head = self._step.message.head
+                marks.write(uuid, before, head.seq)
+                link = self._request(request, self._step.message.flow_id, canvas.task_name(head.program), head.seq)
+                self._trace(traces, link["task"], link["id"], link["args"], link["kwargs"], link)
+                before = head.seq
         finally:
-            self.going_on = False
-            if self._next is not None:  # a trace was broken off
-                message, self._next = self._next, None
-                send([message])
+            self._ends = 0.0
+            broken_off = self._step or self._next
+            self._step = self._next = None
+            if broken_off is not None:
+                self._give_back(broken_off)
         return outcome
 
+    @staticmethod
+    def _give_back(step: Step) -> None:
+        """Let another process start what this one was to go on with."""
+        messages: Sequence[Message] = [step.message]
+        if step.claim is not None:
+            place, process = (step.claim.flow_id, step.claim.seq), (identity.worker(), os.getpid())
+            reason = "its process was told to end"
+            messages = engine.lost(*place, reason, worker=process[0], pid=process[1], counted=False).released
+        engine.send(messages)
+
     def _trace(self, traces: dict[str, Trace], name: str, *given: Any) -> Any:
-        begun = time.monotonic()
+        self._begun = time.monotonic()
         try:
             return traces[name](*given)
         finally:
-            self.took[name.removeprefix(canvas.PREFIX)] = time.monotonic() - begun
+            self.took[name.removeprefix(canvas.PREFIX)] = time.monotonic() - self._begun
 
     @staticmethod
     def _request(first: dict[str, Any], flow_id: str, task: str, seq: int) -> dict[str, Any]:

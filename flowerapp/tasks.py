@@ -9,7 +9,7 @@ from billiard.common import terminate_handler_fired  # type: ignore[attr-defined
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore
 
-from flowerapp import canvas, engine, identity, registry, slices
+from flowerapp import canvas, engine, registry, slices
 from flowerapp.backend import FlowBackend
 from flowerapp.registry import Program
 
@@ -44,11 +44,11 @@ class ProgramTask(Task):  # type: ignore[type-arg]
 
 def run(self: ProgramTask, flow_id: str, seq: int) -> None:
     """Look at a task of a flow and do what it needs."""
-    outcome = engine.run(flow_id, seq, identity.worker(), sent=not slices.current.going_on)
+    outcome = slices.current.perform(flow_id, seq)
     if not outcome.finished:
         engine.send(outcome.released)
         raise Ignore
-    canvas.follow(self.request, slices.current.keep_next(self.request, outcome.released))
+    canvas.follow(self.request, slices.current.keep_next(self.request, outcome))
 
 
 @shared_task(name=canvas.TELL, acks_late=True, ignore_result=True)

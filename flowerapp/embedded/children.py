@@ -58,10 +58,10 @@ def limits_of(claim: Claim) -> Limits:
     return Limits(hard, soft if soft and (hard is None or soft < hard) else None)
 
 
-def perform(claim: Claim) -> Outcome:
+def perform(claim: Claim, goes_on: engine.GoesOn) -> Outcome:
     """Run a claim's program: in this thread if it has no limit, else in a child."""
     limits = limits_of(claim)
-    return Child(claim, limits).outcome() if limits else engine.perform(claim)
+    return Child(claim, limits).outcome() if limits else engine.perform(claim, goes_on)
 
 
 def kill_all() -> None:

@@ -8,7 +8,7 @@ rows that others inserted.
 
 from flowerapp.engine.admission import admit, admit_all, admit_flows
 from flowerapp.engine.adoption import adopt
-from flowerapp.engine.attempts import look_again, perform, run, use_performer
+from flowerapp.engine.attempts import GoesOn, look_again, perform, run, use_performer
 from flowerapp.engine.defining import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.ending import told_to_end, use_end_notice
 from flowerapp.engine.hooks import HookEvent, give_back_of_dead, tell, tell_forgotten
@@ -23,6 +23,7 @@ from flowerapp.engine.waiting import PoolUse, get_pool, why_wait
 __all__ = [
     "BUSY",
     "REFUSED",
+    "GoesOn",
     "HookEvent",
     "Outcome",
     "PoolUse",

@@ -40,6 +40,8 @@ class Outcome:
     """The task is satisfied, so what the message carries may go on."""
     released: tuple[Message, ...] = ()
     """Tasks that became ready and are to be sent."""
+    claimed: Claim | None = None
+    """One that this process has claimed already, to go on with."""
 
 
 REFUSED = Outcome(finished=False)
@@ -47,10 +49,10 @@ LONGEST_DELAY = 10 * 365 * 86_400.0
 """Seconds; a program that asks for a longer delay, or to be parked for longer, gets this one."""
 
 
-def finished(claim: Claim, output: str) -> Outcome:
-    """Record a success; a late one is refused."""
+def finished(claim: Claim, output: str, *, goes_on: bool = False) -> Outcome:
+    """Record a success; a late one is refused. ``goes_on``: this process goes on with what was left over to it."""
     place = claim.flow_id, claim.seq
-    done = steady(lambda: _finish(claim, output), PATIENCE)
+    done = steady(lambda: _finish(claim, output, goes_on), PATIENCE)
     if done is not None:
         return _after(claim, done)
     if Task.objects.one(*place).filter(exec_status=Status.FINISH, attempt=claim.attempt).exists():
@@ -66,12 +68,13 @@ def _let_go_by(flow_id: str, seq: int) -> tuple[Message, ...]:
     return tuple({message.head.seq: message for tasks in let_go for message in tasks.messages(alone=True)}.values())
 
 
-def _finish(claim: Claim, output: str) -> Finished | None:
+def _finish(claim: Claim, output: str, goes_on: bool) -> Finished | None:
     child = claim.parent_seq is not None
+    process = (identity.worker(), os.getpid()) if goes_on else None
     if not hooks.heard(claim.task_id, "task_over", "task_all_over", "all_over"):
-        return Task.objects.finish(claim.flow_id, claim.seq, claim.attempt, output, child=child)
+        return Task.objects.finish(claim.flow_id, claim.seq, claim.attempt, output, child=child, goes_on=process)
     with transaction.atomic():
-        done = Task.objects.finish(claim.flow_id, claim.seq, claim.attempt, output, child=child)
+        done = Task.objects.finish(claim.flow_id, claim.seq, claim.attempt, output, child=child, goes_on=process)
         if done is not None:
             names = ["task_over", *([] if child else ["task_all_over"]), *(["all_over"] if done.ended else [])]
             hooks.record(claim.task_id, claim.flow_id, claim.seq, names, attempt=claim.attempt)
@@ -83,7 +86,7 @@ def _after(claim: Claim, done: Finished) -> Outcome:
     released = steady(lambda: follow_up(claim.flow_id, claim.task_id, done))
     if claim.pool:
         steady(lambda: admit({claim.pool}))
-    return Outcome(finished=True, released=released)
+    return Outcome(finished=True, released=released, claimed=done.claimed)
 
 
 def _unfinished(claim: Claim, led_to: Finished) -> Outcome:

@@ -58,6 +58,8 @@ class Finished:
     """It was the flow's last."""
     limited: bool = False
     """Another flow of the workflow may wait for the end of this one."""
+    claimed: Claim | None = None
+    """The next that was left over, claimed for this process to go on with."""
     may_be_stuck: bool = False
     """A task of the flow has failed and nothing was released: settle it."""
 
@@ -131,29 +133,40 @@ WITH done AS (
     RETURNING f.exec_status
 )
 SELECT EXISTS (SELECT FROM ended WHERE exec_status = 3), f.limited, f.failed_seq,
-       EXISTS (SELECT FROM told WHERE told.ready AND told.later), ready.task_exec_seq, ready.program,
+       EXISTS (SELECT FROM told WHERE told.ready AND told.later), {claimed}, ready.task_exec_seq, ready.program,
        ready.queue, ready.task_priority, ready.time_limit, ready.canvas, ready.admitted, ready.pool, ready.parked
   FROM done
   JOIN kr_task_flow f ON f.task_flow_id = %(flow)s
-  LEFT JOIN ({ready}) ready ON ready.ready AND NOT ready.later
+  LEFT JOIN (SELECT {columns} FROM {also} UNION ALL SELECT {columns} FROM told) ready ON ready.ready AND NOT ready.later
  ORDER BY ready.task_exec_seq
 """
 
 _NEXT = """, next AS (
     UPDATE kr_task_stat t
-       SET left_over = FALSE, sent_ts = STATEMENT_TIMESTAMP()
-      FROM (SELECT one.id
+       SET left_over = FALSE, sent_ts = CASE WHEN NOT first.here THEN STATEMENT_TIMESTAMP() END,
+           exec_status = first.here::int, attempt = t.attempt + first.here::int,
+           worker = CASE WHEN first.here THEN %(worker)s ELSE t.worker END,
+           pid = CASE WHEN first.here THEN %(pid)s ELSE t.pid END,
+           started_ts = CASE WHEN first.here THEN STATEMENT_TIMESTAMP() ELSE t.started_ts END
+      FROM (SELECT one.id,
+                   %(goes_on)s AND one.task_priority = done.task_priority AND one.time_limit IS NULL
+                   AND f.exec_status + 0 IN (0, 1, 2) AND NOT f.held AND f.admitted
+                   AND NOT EXISTS (SELECT FROM kr_worker w
+                                    WHERE w.id = %(worker)s
+                                      AND w.seen_ts < STATEMENT_TIMESTAMP() - %(lease)s * INTERVAL '1 second') AS here
               FROM done
+              JOIN kr_task_flow f ON f.task_flow_id = %(flow)s
              CROSS JOIN LATERAL (
-                SELECT id FROM kr_task_stat
+                SELECT id, task_priority, time_limit FROM kr_task_stat
                  WHERE left_over AND exec_status = 0 AND pending + 0 = 0 AND admitted AND NOT parked  -- as above
                    AND task_flow_id = %(flow)s AND queue = done.queue AND program = done.program
                    AND (task_priority, task_exec_seq) > (done.task_priority, %(seq)s)
                  ORDER BY task_priority, task_exec_seq LIMIT 1 FOR UPDATE SKIP LOCKED
-             ) one) first
+             ) one OFFSET 0) first  -- else "here" would be worked out for each column
      WHERE t.id = first.id
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
-              t.parked, TRUE AS ready, FALSE AS later
+              t.parked, NOT first.here AS ready, FALSE AS later, t.task_id, t.task_seq, t.parameters, t.attempt,
+              t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program
 )"""
 
 _TURN = """, turn AS (
@@ -168,8 +181,12 @@ _TURN = """, turn AS (
               t.parked, TRUE AS ready, FALSE AS later
 )"""
 
-FINISH = _FINISH.format(turn=_NEXT, ready="SELECT * FROM told UNION ALL SELECT * FROM next")
-FINISH_CHILD = _FINISH.format(turn=_TURN, ready="SELECT * FROM told UNION ALL SELECT * FROM turn")
+_READY = "task_exec_seq, program, queue, task_priority, time_limit, canvas, admitted, pool, parked, ready, later"
+_CLAIMED = "(SELECT row_to_json(next)::text FROM next WHERE NOT next.ready)"
+
+FINISH = _FINISH.format(turn=_NEXT, columns=_READY, also="next", claimed=_CLAIMED)
+"""The next that was left over is taken on too: it is claimed where this process goes on with it, else to be sent."""
+FINISH_CHILD = _FINISH.format(turn=_TURN, columns=_READY, also="turn", claimed="NULL")
 """A child's end is its next sibling's turn too."""
 
 
@@ -202,11 +219,15 @@ def message_of(flow_id: str, *columns: Any) -> Message:
     return Message.of(flow_id, head, canvas)
 
 
+def _claimed_of(flow_id: str, row: dict[str, Any]) -> Claim:
+    return claim_of(flow_id, row["task_exec_seq"], False, *[row[name] for name in CLAIMED])
+
+
 def finished_of(flow_id: str, rows: Sequence[Any]) -> Finished:
-    """What the rows of ``FINISH`` say: four columns about the flow, then those of each task that became ready."""
-    ended, limited, failed_seq, more = rows[0][:4]
+    """What the rows of ``FINISH`` say: five columns about the flow, then those of each task that became ready."""
+    ended, limited, failed_seq, more, claimed = rows[0][:5]
     released, pools, parents = [], set(), []
-    for seq, program, queue, priority, time_limit, canvas, admitted, pool, parked in (row[4:] for row in rows):
+    for seq, program, queue, priority, time_limit, canvas, admitted, pool, parked in (row[5:] for row in rows):
         if parked:
             parents.append(seq)
         elif admitted:
@@ -221,6 +242,7 @@ def finished_of(flow_id: str, rows: Sequence[Any]) -> Finished:
         parents=tuple(parents),
         ended=ended,
         limited=limited,
+        claimed=_claimed_of(flow_id, json.loads(claimed)) if claimed else None,
         may_be_stuck=failed_seq is not None and not ended and not released,
     )
 

@@ -107,15 +107,28 @@ class TaskQuerySet(ReadyQuerySet):
         overdue: models.QuerySet[Any] = workers.overdue(conf.get().LEASE_SECONDS).filter(pk=worker)
         return overdue
 
-    def finish(self, flow_id: str, seq: int, attempt: int, output: str, *, child: bool = False) -> Finished | None:
+    def finish(
+        self,
+        flow_id: str,
+        seq: int,
+        attempt: int,
+        output: str,
+        *,
+        child: bool = False,
+        goes_on: tuple[str, int] | None = None,
+    ) -> Finished | None:
         """Record a success (``output`` is JSON text), tell the followers, and end the flow with its last sink.
 
-        The end of a ``child`` is the turn of its next sibling. None if this attempt is no longer the one that runs.
+        The end of a ``child`` is the turn of its next sibling. ``goes_on`` names the worker and process that go on
+        with the next that was left over. None if this attempt is no longer the one that runs.
         """
         connection = connections[self.db]
         if connection.vendor != "postgresql":
             return self._finish_portably(flow_id, seq, attempt, output)
         given = {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt, "first": dispatch.FIRST}
+        if not child:
+            worker, pid = goes_on or ("", 0)
+            given |= {"goes_on": goes_on is not None, "worker": worker, "pid": pid, "lease": conf.get().LEASE_SECONDS}
         rows = prepared.rows(connection, FINISH_CHILD if child else FINISH, given)
         return finished_of(flow_id, rows) if rows else None
 
@@ -164,7 +177,7 @@ class TaskQuerySet(ReadyQuerySet):
             first += self.next_turns(flow_id, parent_seq)
         ended = not dependents and self._ends_flow(flow_id)
         rows = [row for some in batched(first) for row in self._found_ready(some)]
-        facts = (ended, *facts, bool(later))
+        facts = (ended, *facts, bool(later), None)
         done = finished_of(flow_id, [(*facts, *row) for row in rows] or [(*facts, *[None] * len(_READY))])
         return replace(done, released=(*done.released, *self.take_next(flow_id, seq))) if followed else done
 
