@@ -97,6 +97,7 @@ def store_links(flow: Flow, tasks: Sequence[Task]) -> None:
     changed = [task for task in tasks if before[task.pk] != (task.pending, task.dependents, task.canvas)]
     Task.objects.bulk_update(changed, ["pending", "dependents", "canvas"], batch_size=500)
     Task.objects.filter(task_flow_id=flow.pk).forget_sent()
+    Task.objects.filter(task_flow_id=flow.pk, owed__gt=0).update(owed=0)
     failures = [(task.parent_seq is None, str(task.suspended_ts), task.task_exec_seq) for task in tasks if task.failed]
     Flow.objects.relinked(flow.pk, open_sinks, min(failures)[2] if failures else None)
     settle(flow.pk)

@@ -221,6 +221,11 @@ class Task(models.Model):
         db_default=False,
         help_text="Ready with many others of its kind: the next of these that ends goes on with it, or sends it.",
     )
+    owed = models.IntegerField(
+        default=0,
+        db_default=0,
+        help_text="Ends of others with the same followers that are told to these with its own.",
+    )
     copied = models.BooleanField(
         default=False,
         db_default=False,
@@ -239,7 +244,7 @@ class Task(models.Model):
         constraints = [
             models.UniqueConstraint(name="kr_task_stat_key", fields=["task_flow", "task_exec_seq"]),
             *fields.status_checks("kr_task_stat"),
-            *fields.not_negative("kr_task_stat", "pending", "attempt", "retries", "rescues", "run", "children"),
+            *fields.not_negative("kr_task_stat", "pending", "attempt", "retries", "rescues", "run", "children", "owed"),
         ]
         indexes = [
             models.Index(

@@ -69,17 +69,17 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         """Flows that have not ended."""
         return self.filter(exec_status__in=OPEN)
 
-    def sink_satisfied(self, flow_id: str) -> int:
-        """Count one sink down; the last ends the flow."""
-        last = Q(open_sinks=1)
+    def sinks_satisfied(self, flow_id: str, number: int) -> int:
+        """Count so many sinks down; the last ends the flow."""
+        last = Q(open_sinks=number)
         return (
             self.open()
-            .filter(pk=flow_id, open_sinks__gt=0)
+            .filter(pk=flow_id, open_sinks__gte=number)
             .update(
                 exec_status=status_case(last, Status.FINISH),
                 finished_ts=Case(When(last, then=Now())),
                 held=Case(When(last, then=Value(value=False)), default="held"),
-                open_sinks=F("open_sinks") - 1,
+                open_sinks=F("open_sinks") - number,
             )
         )
 

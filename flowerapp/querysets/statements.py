@@ -99,37 +99,38 @@ WITH done AS (
     UPDATE kr_task_stat
        SET exec_status = 3, output = %(output)s::jsonb, finished_ts = STATEMENT_TIMESTAMP(), error = '', traceback = ''
      WHERE task_flow_id = %(flow)s AND task_exec_seq = %(seq)s AND exec_status + 0 = 1 AND attempt = %(attempt)s
-    RETURNING dependents, parent_seq, task_priority, program, queue
-), follower AS (
-    SELECT t.id,
+    RETURNING dependents, parent_seq, task_priority, program, queue, owed
+){turn}, follower AS (
+    SELECT t.id, done.owed,
            row_number() OVER (PARTITION BY t.goes_out, t.queue, t.program ORDER BY t.task_priority, t.task_exec_seq)
                > %(first)s AS later, t.goes_out
       FROM done
      CROSS JOIN jsonb_array_elements_text(done.dependents) each(seq)
      CROSS JOIN LATERAL (
         SELECT id, task_exec_seq, task_priority, program, queue,
-               pending = 1 AND admitted AND NOT parked AS goes_out
+               pending = 1 + done.owed AND admitted AND NOT parked AS goes_out
           FROM kr_task_stat WHERE task_flow_id = %(flow)s AND task_exec_seq = each.seq::int FOR UPDATE
      ) t
      WHERE each.seq::int::text = each.seq  -- always true; tells the planner to expect few, so that it takes the index
+       AND {tells}
 ), told AS (
     UPDATE kr_task_stat t
-       SET pending = t.pending - 1,
+       SET pending = t.pending - 1 - follower.owed,
            sent_ts = CASE WHEN follower.goes_out AND NOT follower.later THEN STATEMENT_TIMESTAMP() ELSE t.sent_ts END,
            left_over = follower.goes_out AND follower.later
       FROM follower
-     WHERE t.id = follower.id AND t.pending > 0
+     WHERE t.id = follower.id AND t.pending > follower.owed
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
               t.parked, t.pending = 0 AND t.exec_status = 0 AS ready, t.admitted AND follower.later AS later
-){turn}, ended AS (
+), ended AS (
     UPDATE kr_task_flow f
-       SET open_sinks = f.open_sinks - 1,
-           exec_status = CASE WHEN f.open_sinks = 1 THEN 3 ELSE f.exec_status END,
-           finished_ts = CASE WHEN f.open_sinks = 1 THEN STATEMENT_TIMESTAMP() END,
-           held = f.held AND f.open_sinks > 1
+       SET open_sinks = f.open_sinks - 1 - done.owed,
+           exec_status = CASE WHEN f.open_sinks = 1 + done.owed THEN 3 ELSE f.exec_status END,
+           finished_ts = CASE WHEN f.open_sinks = 1 + done.owed THEN STATEMENT_TIMESTAMP() END,
+           held = f.held AND f.open_sinks > 1 + done.owed
       FROM done
-     WHERE done.dependents = '[]'::jsonb AND f.task_flow_id = %(flow)s AND f.open_sinks > 0
-       AND f.exec_status + 0 IN (0, 1, 2)
+     WHERE done.dependents = '[]'::jsonb AND f.task_flow_id = %(flow)s AND f.open_sinks > done.owed
+       AND f.exec_status + 0 IN (0, 1, 2) AND {tells}
     RETURNING f.exec_status
 )
 SELECT EXISTS (SELECT FROM ended WHERE exec_status = 3), f.limited, f.failed_seq,
@@ -147,8 +148,9 @@ _NEXT = """, next AS (
            exec_status = first.here::int, attempt = t.attempt + first.here::int,
            worker = CASE WHEN first.here THEN %(worker)s ELSE t.worker END,
            pid = CASE WHEN first.here THEN %(pid)s ELSE t.pid END,
-           started_ts = CASE WHEN first.here THEN STATEMENT_TIMESTAMP() ELSE t.started_ts END
-      FROM (SELECT one.id,
+           started_ts = CASE WHEN first.here THEN STATEMENT_TIMESTAMP() ELSE t.started_ts END,
+           owed = CASE WHEN first.here AND first.same THEN first.owed + 1 ELSE t.owed END
+      FROM (SELECT one.id, done.owed, one.dependents = done.dependents AS same,
                    %(goes_on)s AND one.task_priority = done.task_priority AND one.time_limit IS NULL
                    AND f.exec_status + 0 IN (0, 1, 2) AND NOT f.held AND f.admitted
                    AND NOT EXISTS (SELECT FROM kr_worker w
@@ -157,7 +159,7 @@ _NEXT = """, next AS (
               FROM done
               JOIN kr_task_flow f ON f.task_flow_id = %(flow)s
              CROSS JOIN LATERAL (
-                SELECT id, task_priority, time_limit FROM kr_task_stat
+                SELECT id, task_priority, time_limit, dependents FROM kr_task_stat
                  WHERE left_over AND exec_status = 0 AND pending + 0 = 0 AND admitted AND NOT parked  -- as above
                    AND task_flow_id = %(flow)s AND queue = done.queue AND program = done.program
                    AND (task_priority, task_exec_seq) > (done.task_priority, %(seq)s)
@@ -165,8 +167,9 @@ _NEXT = """, next AS (
              ) one OFFSET 0) first  -- else "here" would be worked out for each column
      WHERE t.id = first.id
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
-              t.parked, NOT first.here AS ready, FALSE AS later, t.task_id, t.task_seq, t.parameters, t.attempt,
-              t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program
+              t.parked, NOT first.here AS ready, FALSE AS later, first.here AND first.same AS owes,
+              t.task_id, t.task_seq, t.parameters, t.attempt, t.retries, t.run, t.max_retries, t.retry_delay,
+              t.parent_seq, t.child_program
 )"""
 
 _TURN = """, turn AS (
@@ -182,11 +185,16 @@ _TURN = """, turn AS (
 )"""
 
 _READY = "task_exec_seq, program, queue, task_priority, time_limit, canvas, admitted, pool, parked, ready, later"
+_TELLS = "NOT EXISTS (SELECT FROM next WHERE next.owes)"
 _CLAIMED = "(SELECT row_to_json(next)::text FROM next WHERE NOT next.ready)"
 
-FINISH = _FINISH.format(turn=_NEXT, columns=_READY, also="next", claimed=_CLAIMED)
-"""The next that was left over is taken on too: it is claimed where this process goes on with it, else to be sent."""
-FINISH_CHILD = _FINISH.format(turn=_TURN, columns=_READY, also="turn", claimed="NULL")
+FINISH = _FINISH.format(turn=_NEXT, tells=_TELLS, columns=_READY, also="next", claimed=_CLAIMED)
+"""The next that was left over is taken on too: it is claimed where this process goes on with it, else to be sent.
+
+If its followers are those of the one that ended, they are told of both ends with its own: until then they could not
+start, and those who end at the same time would wait for each other's locks on them.
+"""
+FINISH_CHILD = _FINISH.format(turn=_TURN, tells="TRUE", columns=_READY, also="turn", claimed="NULL")
 """A child's end is its next sibling's turn too."""
 
 
@@ -243,7 +251,7 @@ def finished_of(flow_id: str, rows: Sequence[Any]) -> Finished:
         ended=ended,
         limited=limited,
         claimed=_claimed_of(flow_id, json.loads(claimed)) if claimed else None,
-        may_be_stuck=failed_seq is not None and not ended and not released,
+        may_be_stuck=failed_seq is not None and not ended and not released and not claimed,
     )
 
 

@@ -156,36 +156,37 @@ class TaskQuerySet(ReadyQuerySet):
 
     def satisfied(self, flow_id: str, seq: int) -> Finished:
         """Tell the followers of a task that was just finished or passed over, and end the flow with its last sink."""
-        columns = ("dependents", "parent_seq", "task_flow__limited", "task_flow__failed_seq")
+        columns = ("owed", "dependents", "parent_seq", "task_flow__limited", "task_flow__failed_seq")
         left_over = self.filter(task_flow_id=flow_id, exec_status=Status.WAIT, left_over=True)
         followed = Exists(left_over.filter(queue=OuterRef("queue"), program=OuterRef("program")))
         mine = self.one(flow_id, seq).annotate(followed=followed)
-        dependents, parent_seq, *facts, followed = mine.values_list(*columns, "followed").get()
-        waiting = self.filter(task_flow_id=flow_id, task_exec_seq__in=dependents, pending__gt=0)
+        owed, dependents, parent_seq, *facts, followed = mine.values_list(*columns, "followed").get()
+        ends = 1 + owed
+        waiting = self.filter(task_flow_id=flow_id, task_exec_seq__in=dependents, pending__gte=ends)
         told = list(waiting.select_for_update().order_by("task_exec_seq").values_list(*_TOLD))
-        going_out = [row[:4] for row in told if row[4:] == (1, True, False)]
+        going_out = [row[:4] for row in told if row[4:] == (ends, True, False)]
         sent = dispatch.first_of(going_out)
         later = [pk for pk, *_ in going_out if pk not in sent]
         first = sorted({pk for pk, *_ in told} - set(later))
-        goes_out = Q(pending=1, admitted=True, parked=False)
+        goes_out = Q(pending=ends, admitted=True, parked=False)
         for some in batched(first):
             sent_ts = Case(When(goes_out, then=Now()), default="sent_ts")
-            self.filter(pk__in=some).update(sent_ts=sent_ts, pending=F("pending") - 1)
+            self.filter(pk__in=some).update(sent_ts=sent_ts, pending=F("pending") - ends)
         for some in batched(later):
-            self.filter(pk__in=some).update(left_over=True, pending=F("pending") - 1)
+            self.filter(pk__in=some).update(left_over=True, pending=F("pending") - ends)
         if parent_seq is not None:
             first += self.next_turns(flow_id, parent_seq)
-        ended = not dependents and self._ends_flow(flow_id)
+        ended = not dependents and self._ends_flow(flow_id, ends)
         rows = [row for some in batched(first) for row in self._found_ready(some)]
         facts = (ended, *facts, bool(later), None)
         done = finished_of(flow_id, [(*facts, *row) for row in rows] or [(*facts, *[None] * len(_READY))])
         return replace(done, released=(*done.released, *self.take_next(flow_id, seq))) if followed else done
 
-    def _ends_flow(self, flow_id: str) -> bool:
-        """Count one of a flow's last tasks down; whether it was the very last."""
+    def _ends_flow(self, flow_id: str, ends: int) -> bool:
+        """Count so many of a flow's last tasks down; whether these were the very last."""
         flows: Any = self.model._meta.get_field("task_flow").related_model
         of_flow = flows.objects.using(self.db).filter(pk=flow_id)
-        return bool(of_flow.sink_satisfied(flow_id) and of_flow.get().ended)
+        return bool(of_flow.sinks_satisfied(flow_id, ends) and of_flow.get().ended)
 
     def _found_ready(self, told: Collection[int]) -> list[tuple[Any, ...]]:
         """What ``FINISH`` answers with for each of the tasks that were told and are ready."""

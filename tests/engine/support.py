@@ -67,7 +67,8 @@ def check(flow: Flow) -> None:
     links = graph.links(edges, is_open)
     for seq in is_open:
         waits_for_turn = tasks[seq].parent_seq is not None and tasks[seq].pending == 1
-        assert tasks[seq].pending == links.pending[seq] or waits_for_turn, f"pending of task {seq}"
+        owed = sum(tasks[before].owed for before in edges[seq] if before in is_open)
+        assert tasks[seq].pending == links.pending[seq] + owed or waits_for_turn, f"pending of task {seq}"
         assert tasks[seq].dependents == links.dependents[seq], f"dependents of task {seq}"
         if tasks[seq].pending:
             assert tasks[seq].sent_ts is None, f"task {seq} waits, so nothing was sent for it"
@@ -76,7 +77,8 @@ def check(flow: Flow) -> None:
         unsatisfied = [before for before in edges[seq] if tasks[before].status not in SATISFIED]
         assert not (started and unsatisfied), f"task {seq} runs before {unsatisfied}"
     assert is_open, f"{flow.status.label} with nothing open"
-    assert flow.open_sinks == links.sinks
+    owed = sum(tasks[seq].owed for seq in is_open if not tasks[seq].dependents)
+    assert flow.open_sinks == links.sinks + owed
     assert flow.status is expected_status(flow, list(tasks.values()))
     for parent_seq in {each.parent_seq for each in tasks.values() if each.parent_seq is not None}:
         family = [each for each in tasks.values() if each.parent_seq == parent_seq and each.status in OPEN]

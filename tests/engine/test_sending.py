@@ -15,6 +15,7 @@ from flowerapp import engine, queues, watcher
 from flowerapp.dispatch import FIRST, Message
 from flowerapp.engine import attempts
 from flowerapp.models import Event, Flow, Task, TaskDefinition, Worker
+from flowerapp.querysets import Claim
 from flowerapp.querysets.steady import one_by_one
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -202,6 +203,98 @@ def test_a_lost_process_sends_what_it_had_run_before_and_not_begun_again(runner:
     engine.rerun(flow.pk, all_tasks=True)
     (message,) = engine.lost(flow.pk, 1, "killed", worker="w", pid=flow.tasks.get().pid).released
     assert message.head.seq == 1
+
+
+# Going on in the same process
+
+
+def gone_on(runner: InlineRunner, times: int, last: bool = True) -> tuple[Flow, Claim]:
+    """A flow of 1 → many → 1, or without that ``last``, in which a process has gone on so many times."""
+    if connection.vendor != "postgresql":
+        pytest.skip("processes go on on PostgreSQL")
+    join = {WIDE + 2: list(range(2, WIDE + 2))} if last else {}
+    flow = engine.register(define({1: []} | {seq: [1] for seq in range(2, WIDE + 2)} | join, "Noop"))
+    runner.step()
+    runner.waiting.popleft()
+    claim = Task.objects.claim(flow.pk, 2, "w", 1)
+    for _ in range(times):
+        assert claim
+        done = Task.objects.finish(flow.pk, claim.seq, claim.attempt, "{}", goes_on=("w", 1))
+        assert done
+        assert done.released == ()
+        claim = done.claimed
+        check(flow)
+    assert claim
+    return flow, claim
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["with a join", "without"])
+def test_who_goes_on_tells_of_all_ends_with_the_last(runner: InlineRunner, last: bool) -> None:
+    flow, claim = gone_on(runner, 7, last)
+    row = Task.objects.one(flow.pk, claim.seq).get()
+    assert (claim.seq, claim.attempt, row.worker, row.pid, row.owed) == (FIRST + 8, 1, "w", 1, 7)
+    counts = Task.objects.one(flow.pk, WIDE + 2).values_list("pending") if last else flows().values_list("open_sinks")
+    assert counts.get() == (WIDE,)
+    engine.send(engine.finished(claim, "{}").released)
+    assert counts.get() == (WIDE - 8,)
+    runner.run()
+    assert set(statuses(flow).values()) == {Status.FINISH}
+    check(flow)
+
+
+def flows() -> Any:
+    """All flows."""
+    return Flow.objects.all()
+
+
+@pytest.mark.parametrize("last", [True, False], ids=["with a join", "without"])
+@pytest.mark.parametrize("verb", ["fail and rerun", "fail and skip", "rerun", "cancel", "hold", "lose", "retry"])
+def test_what_is_owed_is_told_whatever_happens(runner: InlineRunner, verb: str, last: bool) -> None:
+    flow, claim = gone_on(runner, 5, last)
+    match verb:
+        case "fail and rerun" | "fail and skip":
+            engine.send(engine.failed(claim, ValueError("no")).released)
+            check(flow)
+            runner.run()
+            check(flow)
+            engine.rerun(flow.pk) if verb.endswith("rerun") else engine.skip(flow.pk, claim.seq)
+        case "rerun":
+            engine.send(engine.finished(claim, "{}").released)
+            engine.rerun(flow.pk, from_seq=2)
+        case "cancel":
+            engine.cancel(flow.pk)
+            assert engine.finished(claim, "{}").released == ()
+            engine.rerun(flow.pk, all_tasks=True)
+        case "hold":
+            engine.suspend(flow.pk)
+            check(flow)
+            outcome = engine.finished(claim, "{}", goes_on=True)
+            assert outcome.claimed is None
+            engine.send(outcome.released)
+            engine.resume(flow.pk)
+        case "lose":
+            engine.send(engine.lost(flow.pk, claim.seq, "killed", worker="w", pid=1).released)
+        case "retry":
+            assert Task.objects.retry(flow.pk, claim.seq, claim.attempt, 0, "no", "")
+            engine.hand_over()
+    check(flow)
+    runner.run()
+    engine.hand_over()
+    runner.run()
+    assert set(statuses(flow).values()) <= {Status.FINISH, Status.IGNORE}
+    assert engine.get_flow(flow.pk).status is Status.FINISH
+    check(flow)
+
+
+def test_another_process_claims_nothing_of_what_is_held_or_differs(runner: InlineRunner) -> None:
+    """A time limit or another priority wants a message."""
+    flow, claim = gone_on(runner, 1)
+    following = Task.objects.filter(task_exec_seq=claim.seq + 1)
+    following.update(time_limit=9)
+    done = engine.finished(claim, "{}", goes_on=True)
+    assert done.claimed is None
+    assert [message.head.seq for message in done.released] == [claim.seq + 1]
+    check(flow)
 
 
 def test_children_are_not_left_over(runner: InlineRunner) -> None:
