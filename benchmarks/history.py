@@ -12,12 +12,10 @@ import logging
 import os
 import re
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass, field
-from datetime import timedelta
+from dataclasses import asdict, dataclass
 from typing import Any
 
 os.environ["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
@@ -32,22 +30,18 @@ from django.test import Client  # noqa: E402
 from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
-from benchmarks import ours  # noqa: E402
 from benchmarks.contenders import server_url  # noqa: E402
+from benchmarks.past import DAYS, WORKER, Few, add_history, made_few, told, vacuum  # noqa: E402
+from benchmarks.plans import Cost, as_generic, explained  # noqa: E402
 from flowerapp import conf, dispatch, engine  # noqa: E402
-from flowerapp.models import Flow, Pool, Task, Workflow  # noqa: E402
+from flowerapp.models import Flow, Task  # noqa: E402
 from flowerapp.querysets.inserting import INSERT  # noqa: E402
 from flowerapp.querysets.statements import CLAIM, FINISH  # noqa: E402
-from flowerapp.states import Status  # noqa: E402
 from flowerapp.watcher import duties  # noqa: E402
 from tests.services import Service, site  # noqa: E402
 
 TASKS, QUICK_TASKS = 1_000_000, 100_000
 """Finished tasks of the history, three to a flow."""
-DAYS = 100
-"""Days over which the history is spread."""
-FINISHED, OPEN = 60, 4
-"""Flows of each workflow that the engine itself registers: more than a page shows have ended, and some are open."""
 MOST_BUFFERS = 1.05
 """Bar of the ratio of buffers."""
 MOST_MS = 100.0
@@ -57,16 +51,8 @@ NOISE = 20
 WARM = 10
 """Calls of a page that are timed."""
 FEW, HALF, MANY = STATES = ("few", "half", "many")
-EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON)"
 RUNS = 4
 """Runs of a statement of the hot path."""
-WORKER = "history"
-POOL = "history"
-
-
-def told(text: str) -> None:
-    """Progress."""
-    print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
 class Nowhere:
@@ -83,218 +69,6 @@ class Nowhere:
         return True
 
 
-# The few
-
-
-@dataclass(frozen=True, slots=True)
-class Few:
-    """The flows that the engine has made."""
-
-    workflows: list[str]
-    ended: list[Flow]
-    ready: Flow
-    """Its first task may be claimed."""
-    begun: Flow
-    """Its first task runs."""
-    ending: Flow
-    """Its last task runs."""
-    failed: Flow
-
-
-def _run(flow: Flow, seqs: range) -> None:
-    for seq in seqs:
-        claim = Task.objects.claim(flow.pk, seq, WORKER, 1)
-        if claim is None or Task.objects.finish(flow.pk, seq, claim.attempt, "{}") is None:
-            raise RuntimeError(f"task {seq} of flow {flow.pk} could not be run")
-
-
-def _fail(flow: Flow) -> None:
-    Task.objects.claim(flow.pk, 1, WORKER, 1)
-    Task.objects.fail(flow.pk, 1, 1, "ValueError: no", "")
-    Flow.objects.point_to_failure(flow.pk, 1)
-    with transaction.atomic():
-        engine.settle(flow.pk)
-
-
-def made_few() -> Few:
-    """Workflows, flows that have ended, and open ones in every state that a duty looks for."""
-    chain = {1: [], 2: [1], 3: [2]}
-    workflows = [ours.chain(3), ours.define("chain-3-b", chain), ours.define("chain-3-c", chain)]
-    Pool.objects.create(name=POOL, slots=1)
-    ended = [engine.register(name) for _ in range(FINISHED) for name in workflows]
-    for flow in ended:
-        _run(flow, range(1, 4))
-    ready, begun, ending, failed, *others = [engine.register(name) for _ in range(OPEN) for name in workflows]
-    Task.objects.claim(begun.pk, 1, WORKER, 1)
-    _run(ending, range(1, 3))
-    Task.objects.claim(ending.pk, 3, WORKER, 1)
-    _fail(failed)
-    pooled, limited, *others = others
-    Task.objects.one(pooled.pk, 1).update(pool=POOL, admitted=False)
-    Workflow.objects.update_or_create(task_id=limited.task_id, defaults={"max_active_flows": 1})
-    Flow.objects.filter(pk=limited.pk).update(limited=True, admitted=False)
-    sent = [flow.pk for flow in [ready, *others[: len(others) // 2]]]
-    long_ago = timedelta(hours=1)
-    Task.objects.filter(task_flow_id__in=sent, task_exec_seq=1).update(sent_ts=ready.registered_ts - long_ago)
-    Task.objects.filter(exec_status=Status.RUNNING).update(started_ts=ready.registered_ts - long_ago)
-    return Few(workflows, ended, ready, begun, ending, failed)
-
-
-# The history
-
-_NAMES = """
-CREATE TEMPORARY TABLE name AS
-SELECT n, ts, (%(templates)s::text[])[1 + n %% %(kinds)s] AS template,
-       CONCAT_WS('-', SUBSTR(ms, 1, 8), SUBSTR(ms, 9, 4), '7' || SUBSTR(hash, 1, 3), '8' || SUBSTR(hash, 4, 3),
-                 SUBSTR(hash, 7, 12)) AS id
-  FROM GENERATE_SERIES(%(first)s::bigint, %(last)s) n
- CROSS JOIN LATERAL (
-    SELECT NOW() - INTERVAL '1 hour' - %(days)s * INTERVAL '1 day' * (1 - n::float8 / %(flows)s)
- ) registered(ts)
- CROSS JOIN LATERAL (
-    SELECT LPAD(TO_HEX(FLOOR(EXTRACT(EPOCH FROM ts) * 1000)::bigint), 12, '0'), MD5(n::text)
- ) parts(ms, hash)
-"""
-_FLOW_VALUES = {
-    "task_flow_id": "name.id",
-    "registered_ts": "name.ts",
-    "started_ts": "name.ts + INTERVAL '1 second'",
-    "finished_ts": "name.ts + INTERVAL '5 seconds'",
-}
-_TASK_VALUES = {
-    "task_flow_id": "name.id",
-    "registered_ts": "name.ts",
-    "sent_ts": "name.ts + t.task_exec_seq * INTERVAL '1 second'",
-    "started_ts": "name.ts + t.task_exec_seq * INTERVAL '1.2 seconds'",
-    "finished_ts": "name.ts + t.task_exec_seq * INTERVAL '1.5 seconds'",
-}
-
-
-def _copies(model: Any, values: Mapping[str, str], *without: str) -> str:
-    """A statement that copies finished rows of the engine under the names of other flows."""
-    columns = [each.column for each in model._meta.concrete_fields if each.column not in without]
-    taken = ", ".join(values.get(name, f"t.{name}") for name in columns)
-    table = model._meta.db_table
-    return (
-        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {taken} FROM name "  # noqa: S608 - names of ours
-        f"JOIN {table} t ON t.task_flow_id = name.template ORDER BY name.n"
-    )
-
-
-def add_history(few: Few, first: int, last: int, flows: int) -> None:
-    """Insert the flows of these numbers, of so many in all, with their tasks."""
-    templates = [next(flow.pk for flow in few.ended if flow.task_id == name) for name in few.workflows]
-    given: dict[str, Any] = {"templates": templates, "kinds": len(templates), "days": DAYS, "flows": flows}
-    step = 33_334
-    for begin in range(first, last + 1, step):
-        end = min(begin + step - 1, last)
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_NAMES, {**given, "first": begin, "last": end})
-            cursor.execute(_copies(Flow, _FLOW_VALUES))
-            cursor.execute(_copies(Task, _TASK_VALUES, "id"))
-            cursor.execute("DROP TABLE name")
-        told(f"{3 * end:,} of {3 * flows:,} finished tasks")
-
-
-def vacuum(tables: str = "") -> None:
-    """Let PostgreSQL know these tables, or all, with no dead rows in them."""
-    with connection.cursor() as cursor:
-        cursor.execute(f"VACUUM (ANALYZE, INDEX_CLEANUP ON) {tables}")
-
-
-# Plans
-
-
-@dataclass(slots=True)
-class Cost:
-    """What a statement costs in one state; several with the same text are one."""
-
-    buffers: int = 0
-    plan: list[str] = field(default_factory=list)
-    """Kinds of nodes with their indexes and tables, in order."""
-    own: list[int] = field(default_factory=list)
-    """Buffers of each of these alone."""
-    heaviest: str = ""
-    """The node that reads most buffers itself."""
-
-    def add(self, plan: dict[str, Any]) -> None:
-        """Count a plan in that was carried out."""
-        nodes = list(_nodes(plan))
-        self.buffers += _buffers(plan) + _after_the_end(nodes)
-        if not self.plan:
-            self.plan = [_node_name(node) for node in nodes]
-            self.own = [_own_buffers(node) for node in nodes]
-            self.heaviest = _described(max(nodes, key=_own_buffers))
-
-    @property
-    def text(self) -> str:
-        """The plan in one line."""
-        return ", ".join(f"{name} ({own})" if own else name for name, own in zip(self.plan, self.own, strict=True))
-
-
-def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    yield plan
-    for each in plan.get("Plans", ()):
-        yield from _nodes(each)
-
-
-def _buffers(node: dict[str, Any]) -> int:
-    return int(node.get("Shared Hit Blocks", 0) + node.get("Shared Read Blocks", 0))
-
-
-def _after_the_end(nodes: list[dict[str, Any]]) -> int:
-    """Buffers of writing CTEs that nothing reads: they run when the top node is done, which does not count them."""
-    read = {f"CTE {node['CTE Name']}" for node in nodes if node["Node Type"] == "CTE Scan"}
-    names = [(node.get("Subplan Name", ""), _buffers(node)) for node in nodes]
-    return sum(buffers for name, buffers in names if name.startswith("CTE ") and name not in read)
-
-
-def _own_buffers(node: dict[str, Any]) -> int:
-    if node["Node Type"] == "CTE Scan":  # they are counted where the CTE stands
-        return 0
-    below = [each for each in node.get("Plans", ()) if each.get("Parent Relationship") != "InitPlan"]
-    return max(0, _buffers(node) - sum(_buffers(each) for each in below))
-
-
-def _node_name(node: dict[str, Any]) -> str:
-    parallel = "Parallel " if node.get("Parallel Aware") else ""
-    index = f" using {node['Index Name']}" if "Index Name" in node else ""
-    table = f" on {node['Relation Name']}" if "Relation Name" in node else ""
-    return f"{parallel}{node.get('Operation', node['Node Type'])}{index}{table}"
-
-
-def _described(node: dict[str, Any]) -> str:
-    facts = [f"{name}: {node[name]}" for name in ("Index Cond", "Filter", "Rows Removed by Filter") if node.get(name)]
-    rows = f"{node['Actual Rows']} rows × {node['Actual Loops']}"
-    return f"{_node_name(node)}: {_own_buffers(node)} buffers, {rows}; {'; '.join(facts)}"[:600]
-
-
-def explained(statement: str, values: Any = None, before: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The plan of a statement as it was carried out; what it did is undone."""
-    with transaction.atomic(), connection.cursor() as cursor:
-        for each in before:
-            cursor.execute(each)
-        cursor.execute(f"{EXPLAIN} {statement}", values)
-        found = cursor.fetchone()[0]
-        transaction.set_rollback(True)
-    (top,) = found if isinstance(found, list) else json.loads(found)
-    return dict(top["Plan"])
-
-
-def as_generic(statement: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan that a prepared statement gets when PostgreSQL plans it for any values."""
-    places = {name: f"${number}" for number, name in enumerate(values, start=1)}
-    given = ", ".join(["%s"] * len(values))
-    with connection.cursor() as cursor:
-        cursor.execute(f"PREPARE measured AS {statement % places}")
-    try:
-        generic = ("SET LOCAL plan_cache_mode = force_generic_plan",)
-        return explained(f"EXECUTE measured ({given})", list(values.values()), generic)
-    finally:
-        with connection.cursor() as cursor:
-            cursor.execute("DEALLOCATE measured")
-
-
 # What is measured
 
 Costs = dict[str, Cost]
@@ -304,8 +78,8 @@ Costs = dict[str, Cost]
 def hot_path(few: Few) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
     """Name, statement and values of what each task runs."""
     ids = {"worker": WORKER, "pid": 1, "lease": 15}
-    done = {"attempt": 1, "output": "{}", "at_once": dispatch.AT_ONCE}
-    yield "claim", CLAIM, lambda: {"flow": few.ready.pk, "seq": 1, **ids}
+    done = {"attempt": 1, "output": "{}", "first": dispatch.FIRST, "goes_on": True, **ids}
+    yield "claim", CLAIM, lambda: {"flow": few.ready.pk, "seq": 1, "sent": True, **ids}
     yield "finish", FINISH, lambda: {"flow": few.begun.pk, "seq": 1, **done}
     yield "finish, the last", FINISH, lambda: {"flow": few.ending.pk, "seq": 3, **done}
     yield "register", INSERT, lambda: _new_flow(few)

@@ -106,6 +106,8 @@ class Slice:
         self.took: dict[str, float] = {}
         """Program → seconds that its last start took here; one that is not quick goes by a message, so that whoever
         looks sees it."""
+        self._message = ""
+        """Celery's id of the message."""
         self._ends = self._begun = 0.0
         self._next: Step | None = None
         self._step: Step | None = None
@@ -114,25 +116,24 @@ class Slice:
         """Run a task: that of a message, or the step at hand, which may be claimed already."""
         step, self._step = self._step, None
         if step is not None and step.claim is not None:
-            return engine.perform(step.claim, self._goes_on)
-        return engine.run(flow_id, seq, identity.worker(), sent=step is None, goes_on=self._goes_on)
+            return engine.perform(step.claim, self)
+        return engine.run(flow_id, seq, identity.worker(), sent=step is None, continuation=self)
 
-    def _goes_on(self, claim: Claim) -> bool:
-        """Whether this process would go on with another task like this one."""
+    def wants(self, claim: Claim) -> bool:
+        """Whether this process goes on with another task like this one: where there is time, and this one was quick."""
         now = time.monotonic()
         return now < self._ends and now < self._begun + conf.get().TIME_SLICE and not told_to_end()
 
-    def keep_next(self, request: Any, outcome: Outcome) -> Sequence[Message]:
-        """Keep what was claimed, or the most urgent of what was released, if this process may go on with it; the others
-        are to be sent."""
-        released = outcome.released
-        if outcome.claimed is not None:
-            claim = outcome.claimed
-            head = Link(seq=claim.seq, program=claim.program)
-            self._next = Step(Message(flow_id=claim.flow_id, head=head), claim)
-            return released
+    def takes(self, before: Claim, claim: Claim) -> None:
+        """Go on with a task that is claimed; the worker's parent is to know of it at once."""
+        head = Link(seq=claim.seq, program=claim.program)
+        self._next = Step(Message(flow_id=claim.flow_id, head=head), claim)
+        marks.write(self._message, before.seq, claim.seq)
+
+    def keep_next(self, request: Any, released: Sequence[Message]) -> Sequence[Message]:
+        """Keep the most urgent of what was released, if this process may go on with it; the others are to be sent."""
         first = min(released, key=lambda message: message.head.priority, default=None)
-        if first is None or not self._fits(request, first.head):
+        if self._next is not None or first is None or not self._fits(request, first.head):
             return released
         self._next = Step(first)
         return [message for message in released if message is not first]
@@ -151,7 +152,7 @@ class Slice:
 
     def run(self, traces: dict[str, Trace], name: str, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
         """Trace a message's task, and those that this process goes on with; what the first one came to."""
-        self._ends = time.monotonic() + request.get(HEADER, 0)
+        self._message, self._ends = uuid, time.monotonic() + request.get(HEADER, 0)
         try:
             outcome = self._trace(traces, name, uuid, args, kwargs, request)
             before = args[1]

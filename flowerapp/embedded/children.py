@@ -21,7 +21,7 @@ from django.conf import settings
 from django.db import connection
 
 from flowerapp import engine, registry
-from flowerapp.engine import Outcome
+from flowerapp.engine import Continuation, Outcome
 from flowerapp.exceptions import FlowerError, TimeLimitError
 from flowerapp.models import Task
 from flowerapp.querysets import Claim
@@ -58,10 +58,10 @@ def limits_of(claim: Claim) -> Limits:
     return Limits(hard, soft if soft and (hard is None or soft < hard) else None)
 
 
-def perform(claim: Claim, goes_on: engine.GoesOn) -> Outcome:
+def perform(claim: Claim, continuation: Continuation) -> Outcome:
     """Run a claim's program: in this thread if it has no limit, else in a child."""
     limits = limits_of(claim)
-    return Child(claim, limits).outcome() if limits else engine.perform(claim, goes_on)
+    return Child(claim, limits).outcome() if limits else engine.perform(claim, continuation)
 
 
 def kill_all() -> None:

@@ -8,13 +8,13 @@ rows that others inserted.
 
 from flowerapp.engine.admission import admit, admit_all, admit_flows
 from flowerapp.engine.adoption import adopt
-from flowerapp.engine.attempts import GoesOn, look_again, perform, run, use_performer
+from flowerapp.engine.attempts import look_again, perform, run, use_performer
 from flowerapp.engine.defining import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.ending import told_to_end, use_end_notice
 from flowerapp.engine.hooks import HookEvent, give_back_of_dead, tell, tell_forgotten
 from flowerapp.engine.links import gather_all, give_turns, settle
 from flowerapp.engine.operators import cancel, change, delete, get_flow, get_task, rerun, resume, skip, suspend, wake
-from flowerapp.engine.outcomes import REFUSED, Outcome, failed, finished, lost, refused, timed_out
+from flowerapp.engine.outcomes import REFUSED, Continuation, Outcome, failed, finished, lost, refused, timed_out
 from flowerapp.engine.registering import plan_of, register, uuid7
 from flowerapp.engine.sending import BUSY, hand_over, send, send_what_waits_for, top_up
 from flowerapp.engine.state import change_state, get_state
@@ -23,7 +23,7 @@ from flowerapp.engine.waiting import PoolUse, get_pool, why_wait
 __all__ = [
     "BUSY",
     "REFUSED",
-    "GoesOn",
+    "Continuation",
     "HookEvent",
     "Outcome",
     "PoolUse",

@@ -13,7 +13,16 @@ from flowerapp import conf, identity, registry, signals, values
 from flowerapp.context import Context
 from flowerapp.engine import hooks
 from flowerapp.engine.ending import told_to_end
-from flowerapp.engine.outcomes import PATIENCE, Outcome, added_children, finished, lost, went_wrong
+from flowerapp.engine.outcomes import (
+    NOBODY,
+    PATIENCE,
+    Continuation,
+    Outcome,
+    added_children,
+    finished,
+    lost,
+    went_wrong,
+)
 from flowerapp.models import Task, Worker
 from flowerapp.querysets import Claim
 from flowerapp.querysets.steady import steady
@@ -24,26 +33,18 @@ SIGN_PAUSE = 0.2
 """Seconds between looks whether the worker has given a sign of life again."""
 
 
-GoesOn = Callable[[Claim], bool]
-"""Whether a process that has run the program of a claim would go on with another of the kind."""
-
-
-def _never(claim: Claim) -> bool:
-    return False
-
-
-def run(flow_id: str, seq: int, worker: str, *, sent: bool = True, goes_on: GoesOn = _never) -> Outcome:
+def run(flow_id: str, seq: int, worker: str, *, sent: bool = True, continuation: Continuation = NOBODY) -> Outcome:
     """Look at a task: claim it for this process of ``worker``, run its program and record the outcome.
 
-    ``sent`` is False where the process goes on with the task without a message; ``goes_on`` is asked at its end whether
-    the process would go on with the next. Where there is nothing to claim, it does what ``look_again`` says.
+    ``sent`` is False where the process goes on with the task without a message; ``continuation`` is asked at its end
+    whether it would go on with the next. Where there is nothing to claim, it does what ``look_again`` says.
     """
     claim = _claim(flow_id, seq, worker, sent)
     if claim is None and _overdue(worker):
         claim = _claim_when_seen(flow_id, seq, worker, sent)
     if claim is None:
         return steady(lambda: look_again(flow_id, seq), PATIENCE)
-    return _performer(claim, goes_on)
+    return _performer(claim, continuation)
 
 
 def _claim(flow_id: str, seq: int, worker: str, sent: bool) -> Claim | None:
@@ -80,10 +81,10 @@ def _claim_when_seen(flow_id: str, seq: int, worker: str, sent: bool) -> Claim |
     return _claim(flow_id, seq, worker, sent)
 
 
-def perform(claim: Claim, goes_on: GoesOn = _never) -> Outcome:
+def perform(claim: Claim, continuation: Continuation = NOBODY) -> Outcome:
     """Run the program of a claim in this process, record the outcome, and tell of it.
 
-    ``goes_on`` says whether this process would go on with another of the kind, which is then claimed.
+    ``continuation`` says whether this process would go on with another of the kind, and takes what is then claimed.
     """
     context = Context(claim)
     try:
@@ -94,8 +95,7 @@ def perform(claim: Claim, goes_on: GoesOn = _never) -> Outcome:
         outcome = went_wrong(claim, error)
     else:
         added = context.added.children
-        claims = not signals.wanted("task_start") and goes_on(claim)
-        outcome = added_children(claim, added) if added else finished(claim, output, goes_on=claims)
+        outcome = added_children(claim, added) if added else finished(claim, output, continuation)
     if hooks.heard(claim.task_id, *signals.HOOKS):
         hooks.tell_quietly(claim.flow_id)
     return outcome
@@ -107,10 +107,10 @@ def _interrupted(claim: Claim) -> Outcome:
     return lost(claim.flow_id, claim.seq, reason, worker=identity.worker(), pid=os.getpid())
 
 
-_performer: Callable[[Claim, GoesOn], Outcome] = perform
+_performer: Callable[[Claim, Continuation], Outcome] = perform
 
 
-def use_performer(performer: Callable[[Claim, GoesOn], Outcome]) -> None:
+def use_performer(performer: Callable[[Claim, Continuation], Outcome]) -> None:
     """Let ``performer`` run the programs of this process's claims, wherever it likes, and record the outcomes."""
     global _performer
     _performer = performer

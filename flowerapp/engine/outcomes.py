@@ -7,11 +7,11 @@ import os
 import traceback as tracebacks
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 from django.db import transaction
 
-from flowerapp import conf, identity, registry, values
+from flowerapp import conf, identity, registry, signals, values
 from flowerapp.dispatch import Message
 from flowerapp.engine import children, hooks
 from flowerapp.engine.admission import admit
@@ -40,23 +40,46 @@ class Outcome:
     """The task is satisfied, so what the message carries may go on."""
     released: tuple[Message, ...] = ()
     """Tasks that became ready and are to be sent."""
-    claimed: Claim | None = None
-    """One that this process has claimed already, to go on with."""
 
 
 REFUSED = Outcome(finished=False)
+
+
+class Continuation(Protocol):
+    """What goes on, in this process, with tasks like the one that it has run."""
+
+    def wants(self, claim: Claim) -> bool:
+        """Whether it would go on with another of this one's kind, which was left over to it."""
+
+    def takes(self, before: Claim, claim: Claim) -> None:
+        """It is claimed, and to be performed or given back; called at once, for nobody else knows of it."""
+
+
+class _Nobody:
+    def wants(self, claim: Claim) -> bool:
+        return False
+
+    def takes(self, before: Claim, claim: Claim) -> None:
+        raise NotImplementedError
+
+
+NOBODY: Continuation = _Nobody()
+"""Each task by a message."""
 LONGEST_DELAY = 10 * 365 * 86_400.0
 """Seconds; a program that asks for a longer delay, or to be parked for longer, gets this one."""
 
 
-def finished(claim: Claim, output: str, *, goes_on: bool = False) -> Outcome:
-    """Record a success; a late one is refused. ``goes_on``: this process goes on with what was left over to it."""
+def finished(claim: Claim, output: str, continuation: Continuation = NOBODY) -> Outcome:
+    """Record a success; a late one is refused."""
     place = claim.flow_id, claim.seq
-    done = steady(lambda: _finish(claim, output, goes_on), PATIENCE)
+    done = steady(lambda: _finish(claim, output, continuation), PATIENCE)
     if done is not None:
         return _after(claim, done)
     if Task.objects.one(*place).filter(exec_status=Status.FINISH, attempt=claim.attempt).exists():
         # An earlier try was committed, and the connection broke before it could say so.
+        following = steady(lambda: Task.objects.claimed_by(*place, identity.worker(), os.getpid()))
+        if following is not None:
+            continuation.takes(claim, following)
         return Outcome(finished=True, released=_let_go_by(*place))
     logger.warning("late outcome of flow %s task %s attempt %s refused", *place, claim.attempt)
     return REFUSED
@@ -68,13 +91,19 @@ def _let_go_by(flow_id: str, seq: int) -> tuple[Message, ...]:
     return tuple({message.head.seq: message for tasks in let_go for message in tasks.messages(alone=True)}.values())
 
 
-def _finish(claim: Claim, output: str, goes_on: bool) -> Finished | None:
+def _finish(claim: Claim, output: str, continuation: Continuation) -> Finished | None:
+    """In one statement where nobody is told of it; who is told may take long, and keep the next from its start."""
+    given = (claim.flow_id, claim.seq, claim.attempt, output)
     child = claim.parent_seq is not None
-    process = (identity.worker(), os.getpid()) if goes_on else None
     if not hooks.heard(claim.task_id, "task_over", "task_all_over", "all_over"):
-        return Task.objects.finish(claim.flow_id, claim.seq, claim.attempt, output, child=child, goes_on=process)
+        follows = not signals.wanted("task_start") and continuation.wants(claim)
+        process = (identity.worker(), os.getpid()) if follows else None
+        done = Task.objects.finish(*given, child=child, goes_on=process)
+        if done is not None and done.claimed is not None:
+            continuation.takes(claim, done.claimed)
+        return done
     with transaction.atomic():
-        done = Task.objects.finish(claim.flow_id, claim.seq, claim.attempt, output, child=child, goes_on=process)
+        done = Task.objects.finish(*given, child=child)
         if done is not None:
             names = ["task_over", *([] if child else ["task_all_over"]), *(["all_over"] if done.ended else [])]
             hooks.record(claim.task_id, claim.flow_id, claim.seq, names, attempt=claim.attempt)
@@ -86,7 +115,7 @@ def _after(claim: Claim, done: Finished) -> Outcome:
     released = steady(lambda: follow_up(claim.flow_id, claim.task_id, done))
     if claim.pool:
         steady(lambda: admit({claim.pool}))
-    return Outcome(finished=True, released=released, claimed=done.claimed)
+    return Outcome(finished=True, released=released)
 
 
 def _unfinished(claim: Claim, led_to: Finished) -> Outcome:

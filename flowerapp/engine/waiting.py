@@ -99,7 +99,18 @@ class _Facts:
             return f"for its children: {task.children - task.pending:,} of {task.children:,} have ended"
         if task.parent_seq is not None:
             return f"for its turn among the children of task {task.parent_seq}"
-        return f"for {task.pending:,} of the tasks before it"
+        told_later = sum(owed for owed, seqs in self._owed.get(task.task_flow_id, ()) if task.task_exec_seq in seqs)
+        return f"for {max(1, task.pending - told_later):,} of the tasks before it"
+
+    @cached_property
+    def _owed(self) -> dict[str, list[tuple[int, list[int]]]]:
+        """Ends that running tasks will tell with their own, and whom; they are none that anybody waits for."""
+        waiting = {task.task_flow_id for task in self._tasks if task.pending}
+        found: dict[str, list[tuple[int, list[int]]]] = {}
+        running = Task.objects.filter(task_flow_id__in=waiting, exec_status=Status.RUNNING, owed__gt=0)
+        for flow_id, *owed in running.values_list("task_flow_id", "owed", "dependents"):
+            found.setdefault(flow_id, []).append((owed[0], owed[1]))
+        return found
 
     def _for_flows(self, flow: Flow) -> str:
         if flow.task_id not in self._turns:

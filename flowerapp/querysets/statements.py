@@ -149,7 +149,7 @@ _NEXT = """, next AS (
            worker = CASE WHEN first.here THEN %(worker)s ELSE t.worker END,
            pid = CASE WHEN first.here THEN %(pid)s ELSE t.pid END,
            started_ts = CASE WHEN first.here THEN STATEMENT_TIMESTAMP() ELSE t.started_ts END,
-           owed = CASE WHEN first.here AND first.same THEN first.owed + 1 ELSE t.owed END
+           owed = CASE WHEN first.here AND first.same THEN t.owed + first.owed + 1 ELSE t.owed END
       FROM (SELECT one.id, done.owed, one.dependents = done.dependents AS same,
                    %(goes_on)s AND one.task_priority = done.task_priority AND one.time_limit IS NULL
                    AND f.exec_status + 0 IN (0, 1, 2) AND NOT f.held AND f.admitted

@@ -9,7 +9,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models, transaction
-from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Now
 
 from flowerapp import conf, dispatch
@@ -131,6 +131,13 @@ class TaskQuerySet(ReadyQuerySet):
             given |= {"goes_on": goes_on is not None, "worker": worker, "pid": pid, "lease": conf.get().LEASE_SECONDS}
         rows = prepared.rows(connection, FINISH_CHILD if child else FINISH, given)
         return finished_of(flow_id, rows) if rows else None
+
+    def claimed_by(self, flow_id: str, seq: int, worker: str, pid: int) -> Claim | None:
+        """What the finish of a task claimed for this process to go on with."""
+        finished_ts = self.one(flow_id, seq).filter(exec_status=Status.FINISH).values("finished_ts")
+        running = self.filter(task_flow_id=flow_id, exec_status=Status.RUNNING, worker=worker, pid=pid)
+        row = running.filter(started_ts=Subquery(finished_ts)).values_list("task_exec_seq", *CLAIMED).first()
+        return claim_of(flow_id, row[0], False, *row[1:]) if row else None
 
     def _finish_portably(self, flow_id: str, seq: int, attempt: int, output: str) -> Finished | None:
         with transaction.atomic(using=self.db):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from datetime import timedelta
@@ -9,13 +10,14 @@ from typing import Any
 
 import pytest
 from django.db import OperationalError, connection
+from django.db.models import F
 from django.db.models.functions import Now
 
-from flowerapp import engine, queues, watcher
+from flowerapp import engine, identity, queues, watcher
 from flowerapp.dispatch import FIRST, Message
 from flowerapp.engine import attempts
 from flowerapp.models import Event, Flow, Task, TaskDefinition, Worker
-from flowerapp.querysets import Claim
+from flowerapp.querysets import Claim, TaskQuerySet
 from flowerapp.querysets.steady import one_by_one
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -187,7 +189,7 @@ def test_an_attempt_that_ends_otherwise_lets_the_next_go_on(runner: InlineRunner
 
 
 def test_a_lost_process_sends_what_its_finish_took_on(runner: InlineRunner) -> None:
-    """The next that was left over is no follower."""
+    """The next that was left over is no continuation."""
     if connection.vendor != "postgresql":
         pytest.skip("processes that may be lost are on PostgreSQL")
     flow = engine.register(define({seq: [] for seq in range(1, WIDE + 1)}))
@@ -206,6 +208,19 @@ def test_a_lost_process_sends_what_it_had_run_before_and_not_begun_again(runner:
 
 
 # Going on in the same process
+
+
+class Continuation:
+    """Goes on with everything."""
+
+    def __init__(self) -> None:
+        self.taken: list[tuple[int, int]] = []
+
+    def wants(self, claim: Claim) -> bool:
+        return True
+
+    def takes(self, before: Claim, claim: Claim) -> None:
+        self.taken.append((before.seq, claim.seq))
 
 
 def gone_on(runner: InlineRunner, times: int, last: bool = True) -> tuple[Flow, Claim]:
@@ -268,9 +283,9 @@ def test_what_is_owed_is_told_whatever_happens(runner: InlineRunner, verb: str, 
         case "hold":
             engine.suspend(flow.pk)
             check(flow)
-            outcome = engine.finished(claim, "{}", goes_on=True)
-            assert outcome.claimed is None
-            engine.send(outcome.released)
+            continuation = Continuation()
+            engine.send(engine.finished(claim, "{}", continuation).released)
+            assert continuation.taken == []
             engine.resume(flow.pk)
         case "lose":
             engine.send(engine.lost(flow.pk, claim.seq, "killed", worker="w", pid=1).released)
@@ -286,13 +301,54 @@ def test_what_is_owed_is_told_whatever_happens(runner: InlineRunner, verb: str, 
     check(flow)
 
 
+def test_what_the_next_owes_already_is_added(runner: InlineRunner) -> None:
+    flow, claim = gone_on(runner, 3)
+    Task.objects.one(flow.pk, claim.seq + 1).update(owed=2)
+    Task.objects.one(flow.pk, WIDE + 2).update(pending=F("pending") + 2)
+    continuation = Continuation()
+    engine.finished(claim, "{}", continuation)
+    assert continuation.taken == [(claim.seq, claim.seq + 1)]
+    assert Task.objects.one(flow.pk, claim.seq + 1).get().owed == 6
+    check(flow)
+
+
+def test_a_finish_that_was_committed_unheard_is_followed_all_the_same(
+    runner: InlineRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The connection broke before it could say what it had claimed."""
+    _, claim = gone_on(runner, 1)
+    finish = Task.objects.finish
+
+    def breaks(*given: Any, **options: Any) -> Any:
+        monkeypatch.undo()
+        options["goes_on"] = (identity.worker(), os.getpid())
+        finish(*given, **options)
+        raise OperationalError("the connection is lost")
+
+    monkeypatch.setattr(TaskQuerySet, "finish", lambda self, *given, **options: breaks(*given, **options))
+    continuation = Continuation()
+    assert engine.finished(claim, "{}", continuation).finished
+    assert continuation.taken == [(claim.seq, claim.seq + 1)]
+
+
+def test_who_is_told_of_ends_keeps_nothing_from_its_start(
+    runner: InlineRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, claim = gone_on(runner, 1)
+    monkeypatch.setattr("flowerapp.engine.hooks.heard", lambda *_: True)
+    continuation = Continuation()
+    engine.finished(claim, "{}", continuation)
+    assert continuation.taken == []
+
+
 def test_another_process_claims_nothing_of_what_is_held_or_differs(runner: InlineRunner) -> None:
     """A time limit or another priority wants a message."""
     flow, claim = gone_on(runner, 1)
     following = Task.objects.filter(task_exec_seq=claim.seq + 1)
     following.update(time_limit=9)
-    done = engine.finished(claim, "{}", goes_on=True)
-    assert done.claimed is None
+    continuation = Continuation()
+    done = engine.finished(claim, "{}", continuation)
+    assert continuation.taken == []
     assert [message.head.seq for message in done.released] == [claim.seq + 1]
     check(flow)
 

@@ -1,0 +1,102 @@
+"""What a statement of PostgreSQL costs: its plan, and the buffers that each node of it reads."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db import connection, transaction
+
+EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON)"
+
+
+@dataclass(slots=True)
+class Cost:
+    """What a statement costs in one state; several with the same text are one."""
+
+    buffers: int = 0
+    plan: list[str] = field(default_factory=list)
+    """Kinds of nodes with their indexes and tables, in order."""
+    own: list[int] = field(default_factory=list)
+    """Buffers of each of these alone."""
+    heaviest: str = ""
+    """The node that reads most buffers itself."""
+
+    def add(self, plan: dict[str, Any]) -> None:
+        """Count a plan in that was carried out."""
+        nodes = list(_nodes(plan))
+        self.buffers += _buffers(plan) + _after_the_end(nodes)
+        if not self.plan:
+            self.plan = [_node_name(node) for node in nodes]
+            self.own = [_own_buffers(node) for node in nodes]
+            self.heaviest = _described(max(nodes, key=_own_buffers))
+
+    @property
+    def text(self) -> str:
+        """The plan in one line."""
+        return ", ".join(f"{name} ({own})" if own else name for name, own in zip(self.plan, self.own, strict=True))
+
+
+def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    yield plan
+    for each in plan.get("Plans", ()):
+        yield from _nodes(each)
+
+
+def _buffers(node: dict[str, Any]) -> int:
+    return int(node.get("Shared Hit Blocks", 0) + node.get("Shared Read Blocks", 0))
+
+
+def _after_the_end(nodes: list[dict[str, Any]]) -> int:
+    """Buffers of writing CTEs that nothing reads: they run when the top node is done, which does not count them."""
+    read = {f"CTE {node['CTE Name']}" for node in nodes if node["Node Type"] == "CTE Scan"}
+    names = [(node.get("Subplan Name", ""), _buffers(node)) for node in nodes]
+    return sum(buffers for name, buffers in names if name.startswith("CTE ") and name not in read)
+
+
+def _own_buffers(node: dict[str, Any]) -> int:
+    if node["Node Type"] == "CTE Scan":  # they are counted where the CTE stands
+        return 0
+    below = [each for each in node.get("Plans", ()) if each.get("Parent Relationship") != "InitPlan"]
+    return max(0, _buffers(node) - sum(_buffers(each) for each in below))
+
+
+def _node_name(node: dict[str, Any]) -> str:
+    parallel = "Parallel " if node.get("Parallel Aware") else ""
+    index = f" using {node['Index Name']}" if "Index Name" in node else ""
+    table = f" on {node['Relation Name']}" if "Relation Name" in node else ""
+    return f"{parallel}{node.get('Operation', node['Node Type'])}{index}{table}"
+
+
+def _described(node: dict[str, Any]) -> str:
+    facts = [f"{name}: {node[name]}" for name in ("Index Cond", "Filter", "Rows Removed by Filter") if node.get(name)]
+    rows = f"{node['Actual Rows']} rows × {node['Actual Loops']}"
+    return f"{_node_name(node)}: {_own_buffers(node)} buffers, {rows}; {'; '.join(facts)}"[:600]
+
+
+def explained(statement: str, values: Any = None, before: tuple[str, ...] = ()) -> dict[str, Any]:
+    """The plan of a statement as it was carried out; what it did is undone."""
+    with transaction.atomic(), connection.cursor() as cursor:
+        for each in before:
+            cursor.execute(each)
+        cursor.execute(f"{EXPLAIN} {statement}", values)
+        found = cursor.fetchone()[0]
+        transaction.set_rollback(True)
+    (top,) = found if isinstance(found, list) else json.loads(found)
+    return dict(top["Plan"])
+
+
+def as_generic(statement: str, values: Mapping[str, Any]) -> dict[str, Any]:
+    """The plan that a prepared statement gets when PostgreSQL plans it for any values."""
+    places = {name: f"${number}" for number, name in enumerate(values, start=1)}
+    given = ", ".join(["%s"] * len(values))
+    with connection.cursor() as cursor:
+        cursor.execute(f"PREPARE measured AS {statement % places}")
+    try:
+        generic = ("SET LOCAL plan_cache_mode = force_generic_plan",)
+        return explained(f"EXECUTE measured ({given})", list(values.values()), generic)
+    finally:
+        with connection.cursor() as cursor:
+            cursor.execute("DEALLOCATE measured")

@@ -1,0 +1,113 @@
+"""What a process goes on with: where the worker's parent believes it to be, and what becomes of it when broken off."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from flowerapp import canvas, engine, identity, slices
+from flowerapp.dispatch import FIRST
+from flowerapp.models import Flow, Task
+from flowerapp.states import Status
+from flowerapp.testing import InlineRunner
+from tests.engine.support import check, define, statuses
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+NAME = canvas.task_name("Noop")
+WIDE = 2 * FIRST
+
+
+class Celery:
+    """What Celery does in a pool process: it calls the tracer of a message's task, which runs it."""
+
+    def __init__(self, runner: InlineRunner) -> None:
+        self.runner = runner
+        self.slice = slices.Slice()
+        self.seqs: list[int] = []
+        self.at: list[list[slices.Place]] = []
+        """Where the parent believes this process to be, at the beginning of each task and after its finish."""
+        self.before: Callable[[int], None] = lambda seq: None
+
+    def trace(self, uuid: str, args: tuple[str, int], kwargs: Any, request: Any) -> None:
+        """Run one task as ``tasks.run`` does."""
+        self.seqs.append(args[1])
+        self.before(args[1])
+        outcome = self.slice.perform(*args)
+        engine.send(self.slice.keep_next(None, outcome.released))
+        self.at.append(slices.places_of(self.message, slices.marks.read()))
+
+    def deliver(self, flow: Flow, seconds: float = 60) -> None:
+        """A message for the first task came."""
+        self.message = canvas.message_id(flow.pk, 1)
+        request = {"id": self.message, slices.HEADER: seconds, "delivery_info": {"priority": 5, "routing_key": ""}}
+        self.slice.run({NAME: self.trace}, NAME, self.message, (flow.pk, 1), {}, request)
+
+
+@pytest.fixture
+def celery(runner: InlineRunner) -> Celery:
+    """A pool process."""
+    if connection.vendor != "postgresql":
+        pytest.skip("processes go on on PostgreSQL")
+    identity.renew()
+    assert slices.marks.claim()
+    return Celery(runner)
+
+
+def wide() -> Flow:
+    """Many that are ready at once."""
+    return engine.register(define({seq: [] for seq in range(1, WIDE + 1)}, "Noop"))
+
+
+def test_the_parent_knows_of_what_was_claimed_before_anything_else_is_done(celery: Celery) -> None:
+    flow = wide()
+    celery.deliver(flow)
+    assert celery.seqs == [1, *range(FIRST + 1, WIDE + 1)]
+    following = zip(celery.seqs, celery.seqs[1:], strict=False)
+    assert celery.at[:-1] == [[(flow.pk, before), (flow.pk, seq)] for before, seq in following]
+    celery.runner.run()
+    assert set(statuses(flow).values()) == {Status.FINISH}
+    check(flow)
+
+
+def test_without_time_each_is_sent(celery: Celery) -> None:
+    flow = wide()
+    celery.deliver(flow, seconds=0)
+    assert celery.seqs == [1]
+    assert celery.at == [[(flow.pk, 1)]]
+    celery.runner.run()
+    check(flow)
+
+
+def test_a_process_that_is_broken_off_gives_back_what_it_had_claimed(celery: Celery) -> None:
+    """As another start, which is none of those that are counted."""
+
+    def end(seq: int) -> None:
+        if seq == FIRST + 2:
+            raise SystemExit
+
+    flow = wide()
+    celery.before = end
+    with pytest.raises(SystemExit):
+        celery.deliver(flow)
+    given_back = Task.objects.one(flow.pk, FIRST + 2).get()
+    assert (given_back.status, given_back.rescues, given_back.pid) == (Status.WAIT, 0, os.getpid())
+    assert celery.slice._next is celery.slice._step is None
+    celery.runner.run()
+    assert set(statuses(flow).values()) == {Status.FINISH}
+    assert set(flow.tasks.values_list("attempt", flat=True)) == {1, 2}
+    check(flow)
+
+
+def test_entries_of_other_processes_are_left_alone(celery: Celery) -> None:
+    """A pid that is taken to the same entry belongs to a process that lives, or to none."""
+    marks = slices.Marks()
+    entry = os.getpid() % marks._ROOM * marks._ENTRY.size
+    marks._ENTRY.pack_into(marks._memory, entry, os.getppid(), b"another.", 1, 2)
+    assert not marks.claim()
+    marks._ENTRY.pack_into(marks._memory, entry, 2**22 + 1, b"another.", 1, 2)
+    assert marks.claim()
