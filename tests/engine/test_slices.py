@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from celery.app import app_or_default
 from django.db import connection
+from django.test.utils import CaptureQueriesContext
 
-from flowerapp import canvas, engine, identity, slices
-from flowerapp.dispatch import FIRST
+from flowerapp import canvas, engine, identity, queues, slices
+from flowerapp.dispatch import FIRST, Link
 from flowerapp.models import Flow, Task
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -38,13 +41,15 @@ class Celery:
         self.seqs.append(args[1])
         self.before(args[1])
         outcome = self.slice.perform(*args)
-        engine.send(self.slice.keep_next(None, outcome.released))
+        engine.send(self.slice.keep_next(SimpleNamespace(**request), outcome.released))
         self.at.append(slices.places_of(self.message, slices.marks.read()))
 
     def deliver(self, flow: Flow, seconds: float = 60) -> None:
         """A message for the first task came."""
         self.message = canvas.message_id(flow.pk, 1)
-        request = {"id": self.message, slices.HEADER: seconds, "delivery_info": {"priority": 5, "routing_key": ""}}
+        priority = canvas.options_of(app_or_default(), Link(seq=1, program="Noop"))["priority"]
+        delivery_info = {"priority": priority, "routing_key": queues.queue_of("Noop", "")}
+        request = {"id": self.message, slices.HEADER: seconds, "delivery_info": delivery_info}
         self.slice.run({NAME: self.trace}, NAME, self.message, (flow.pk, 1), {}, request)
 
 
@@ -72,6 +77,27 @@ def test_the_parent_knows_of_what_was_claimed_before_anything_else_is_done(celer
     celery.runner.run()
     assert set(statuses(flow).values()) == {Status.FINISH}
     check(flow)
+
+
+def test_what_was_left_over_costs_one_statement(celery: Celery) -> None:
+    """The finish of one claims the next; the first, which came by a message, costs two."""
+    flow = wide()
+    with CaptureQueriesContext(connection) as statements:
+        celery.deliver(flow)
+    assert len(celery.seqs) == 1 + WIDE - FIRST
+    assert len(statements) == 1 + len(celery.seqs)
+
+
+def test_a_chain_costs_two_statements_a_task_and_no_message(celery: Celery) -> None:
+    flow = engine.register(define({seq: [seq - 1] if seq > 1 else [] for seq in range(1, 11)}, "Noop"))
+    celery.slice.took["Noop"] = 0.001
+    celery.runner.sent.clear()
+    with CaptureQueriesContext(connection) as statements:
+        celery.deliver(flow)
+    assert celery.seqs == list(range(1, 11))
+    assert len(statements) == 2 * len(celery.seqs)
+    assert celery.runner.sent == []
+    assert set(flow.tasks.values_list("sent_ts__isnull", flat=True)) == {True, False}
 
 
 def test_without_time_each_is_sent(celery: Celery) -> None:
