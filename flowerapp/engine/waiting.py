@@ -8,7 +8,7 @@ from functools import cached_property
 
 from django.utils import timezone
 
-from flowerapp import dispatch, values
+from flowerapp import values
 from flowerapp.exceptions import UnknownPoolError
 from flowerapp.models import Flow, Pool, Task, Workflow
 from flowerapp.plan import most_flows
@@ -99,21 +99,7 @@ class _Facts:
             return f"for its children: {task.children - task.pending:,} of {task.children:,} have ended"
         if task.parent_seq is not None:
             return f"for its turn among the children of task {task.parent_seq}"
-        told_later = 0
-        if task.pending > dispatch.FIRST:
-            owed = self._owed.get(task.task_flow_id, ())
-            told_later = sum(ends for ends, seqs in owed if task.task_exec_seq in seqs)
-        return f"for {task.pending - told_later:,} of the tasks before it"
-
-    @cached_property
-    def _owed(self) -> dict[str, list[tuple[int, list[int]]]]:
-        """Ends that running tasks will tell with their own, and whom; nobody waits for these."""
-        waiting = {task.task_flow_id for task in self._tasks if task.pending}
-        found: dict[str, list[tuple[int, list[int]]]] = {}
-        running = Task.objects.filter(task_flow_id__in=waiting, exec_status=Status.RUNNING, owed__gt=0)
-        for flow_id, *owed in running.values_list("task_flow_id", "owed", "dependents"):
-            found.setdefault(flow_id, []).append((owed[0], owed[1]))
-        return found
+        return f"for {task.pending:,} of the tasks before it"
 
     def _for_flows(self, flow: Flow) -> str:
         if flow.task_id not in self._turns:
