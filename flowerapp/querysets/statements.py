@@ -64,7 +64,11 @@ class Finished:
     """A task of the flow has failed and nothing was released: settle it."""
 
 
-CLAIM = """
+_ALIVE = """NOT EXISTS (SELECT FROM kr_worker w
+                   WHERE w.id = %(worker)s AND w.seen_ts < STATEMENT_TIMESTAMP() - %(lease)s * INTERVAL '1 second')"""
+"""A worker that others take for dead takes no work."""
+
+_CLAIM = """
 WITH claimed AS (
     UPDATE kr_task_stat t
        SET exec_status = 1, attempt = t.attempt + 1, worker = %(worker)s, pid = %(pid)s, due_ts = NULL,
@@ -77,8 +81,7 @@ WITH claimed AS (
        AND (t.due_ts IS NULL OR t.due_ts <= STATEMENT_TIMESTAMP())
        AND f.task_flow_id = t.task_flow_id AND NOT f.held AND f.admitted
        AND f.exec_status + 0 IN (0, 1, 2)  -- as above
-       AND NOT EXISTS (SELECT FROM kr_worker w
-                        WHERE w.id = %(worker)s AND w.seen_ts < STATEMENT_TIMESTAMP() - %(lease)s * INTERVAL '1 second')
+       AND {alive}
     RETURNING t.task_flow_id, t.task_id, t.task_seq, t.program, t.parameters, t.attempt, t.retries, t.run,
               t.max_retries, t.retry_delay, t.time_limit, t.pool, t.parent_seq, t.child_program
 ), begun AS (
@@ -92,6 +95,7 @@ SELECT task_id, task_seq, program, parameters, attempt, retries, run, max_retrie
        parent_seq, child_program, EXISTS (SELECT FROM begun WHERE first)
   FROM claimed
 """
+CLAIM = _CLAIM.format(alive=_ALIVE)
 
 
 _FINISH = """
@@ -153,9 +157,7 @@ _NEXT = """, next AS (
       FROM (SELECT one.id, done.owed, one.dependents = done.dependents AS same,
                    %(goes_on)s AND one.task_priority = done.task_priority AND one.time_limit IS NULL
                    AND f.exec_status + 0 IN (0, 1, 2) AND NOT f.held AND f.admitted
-                   AND NOT EXISTS (SELECT FROM kr_worker w
-                                    WHERE w.id = %(worker)s
-                                      AND w.seen_ts < STATEMENT_TIMESTAMP() - %(lease)s * INTERVAL '1 second') AS here
+                   AND {alive} AS here
               FROM done
               JOIN kr_task_flow f ON f.task_flow_id = %(flow)s
              CROSS JOIN LATERAL (
@@ -188,7 +190,7 @@ _READY = "task_exec_seq, program, queue, task_priority, time_limit, canvas, admi
 _TELLS = "NOT EXISTS (SELECT FROM next WHERE next.owes)"
 _CLAIMED = "(SELECT row_to_json(next)::text FROM next WHERE NOT next.ready)"
 
-FINISH = _FINISH.format(turn=_NEXT, tells=_TELLS, columns=_READY, also="next", claimed=_CLAIMED)
+FINISH = _FINISH.format(turn=_NEXT.format(alive=_ALIVE), tells=_TELLS, columns=_READY, also="next", claimed=_CLAIMED)
 """The next that was left over is taken on too: it is claimed where this process goes on with it, else to be sent.
 
 If its followers are those of the one that ended, they are told of both ends with its own: until then they could not
