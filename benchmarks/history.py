@@ -78,7 +78,7 @@ Costs = dict[str, Cost]
 def hot_path(few: Few) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
     """Name, statement and values of what each task runs."""
     ids = {"worker": WORKER, "pid": 1, "lease": 15}
-    done = {"attempt": 1, "output": "{}", "first": dispatch.FIRST, "goes_on": True, **ids}
+    done = {"attempt": 1, "output": "{}", "first": dispatch.FIRST, "programs": ["benchmarks.noop"], **ids}
     yield "claim", CLAIM, lambda: {"flow": few.ready.pk, "seq": 1, "sent": True, **ids}
     yield "finish", FINISH, lambda: {"flow": few.begun.pk, "seq": 1, **done}
     yield "finish, the last", FINISH, lambda: {"flow": few.ending.pk, "seq": 3, **done}

@@ -28,6 +28,8 @@ from flowerapp.querysets import Claim
 HEADER = "flower_time_slice"
 """What the worker's parent adds to a message for its process: seconds that it may go on."""
 
+_LIMITS = {"time_limit", "soft_time_limit"}
+
 Trace = Callable[..., Any]
 Place = tuple[str, int]
 """Flow and seq."""
@@ -106,9 +108,10 @@ class Slice:
         self.took: dict[str, float] = {}
         """Program → seconds that its last start took here; one that is not quick goes by a message, so that whoever
         looks sees it."""
+        self._routes: dict[str, str] = {}
         self._message = ""
         """Celery's id of the message."""
-        self._ends = self._begun = 0.0
+        self._ends = 0.0
         self._next: Step | None = None
         self._step: Step | None = None
 
@@ -119,10 +122,26 @@ class Slice:
             return engine.perform(step.claim, self)
         return engine.run(flow_id, seq, identity.worker(), sent=step is None, continuation=self)
 
-    def wants(self, claim: Claim) -> bool:
-        """Whether this process goes on with another task like this one: where there is time, and this one was quick."""
-        now = time.monotonic()
-        return now < self._ends and now < self._begun + conf.get().TIME_SLICE and not told_to_end()
+    def wants(self, claim: Claim) -> Sequence[str]:
+        """What this process goes on with while there is time: programs that are quick, and come by the same queue."""
+        if not self._has_time():
+            return ()
+        route = self._route(claim.program)
+        others = [name for name in self.took if self._is_quick(name) and self._route(name) == route != ""]
+        return (claim.program, *(name for name in others if name != claim.program))
+
+    def _has_time(self) -> bool:
+        return time.monotonic() < self._ends and not told_to_end()
+
+    def _is_quick(self, program: str) -> bool:
+        return self.took.get(program, float("inf")) < conf.get().TIME_SLICE
+
+    def _route(self, program: str) -> str:
+        """The queue that Celery routes a program to; empty for one with a time limit, which only its message has."""
+        if program not in self._routes:
+            limited = _LIMITS & set(canvas.options_of(app_or_default(), Link(seq=0, program=program)))
+            self._routes[program] = "" if limited else queues.queue_of(program, "")
+        return self._routes[program]
 
     def takes(self, before: Claim, claim: Claim) -> None:
         """Go on with a task that is claimed; the worker's parent is to know of it at once."""
@@ -139,13 +158,11 @@ class Slice:
         return [message for message in released if message is not first]
 
     def _fits(self, request: Any, link: Link) -> bool:
-        if time.monotonic() >= self._ends or told_to_end():
-            return False
-        if self.took.get(link.program, float("inf")) >= conf.get().TIME_SLICE:
+        if not (self._has_time() and self._is_quick(link.program)):
             return False
         options = canvas.options_of(app_or_default(), link)
         return (
-            not {"time_limit", "soft_time_limit"} & set(options)
+            not _LIMITS & set(options)
             and options["priority"] == request.delivery_info["priority"]
             and queues.queue_of(link.program, link.queue) == request.delivery_info["routing_key"]
         )
@@ -182,11 +199,11 @@ class Slice:
         engine.send(messages)
 
     def _trace(self, traces: dict[str, Trace], name: str, *given: Any) -> Any:
-        self._begun = time.monotonic()
+        began = time.monotonic()
         try:
             return traces[name](*given)
         finally:
-            self.took[name.removeprefix(canvas.PREFIX)] = time.monotonic() - self._begun
+            self.took[name.removeprefix(canvas.PREFIX)] = time.monotonic() - began
 
     @staticmethod
     def _request(first: dict[str, Any], flow_id: str, task: str, seq: int) -> dict[str, Any]:

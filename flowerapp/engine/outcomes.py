@@ -48,16 +48,16 @@ REFUSED = Outcome(finished=False)
 class Continuation(Protocol):
     """What goes on, in this process, with tasks like the one that it has run."""
 
-    def wants(self, claim: Claim) -> bool:
-        """Whether it would go on with another of this one's kind, which was left over to it."""
+    def wants(self, claim: Claim) -> Sequence[str]:
+        """Programs of which it would go on with a task of this one's queue and priority, and without a time limit."""
 
     def takes(self, before: Claim, claim: Claim) -> None:
         """It is claimed, and to be performed or given back; called at once, for nobody else knows of it."""
 
 
 class _Nobody:
-    def wants(self, claim: Claim) -> bool:
-        return False
+    def wants(self, claim: Claim) -> Sequence[str]:
+        return ()
 
     def takes(self, before: Claim, claim: Claim) -> None:
         raise NotImplementedError
@@ -96,9 +96,8 @@ def _finish(claim: Claim, output: str, continuation: Continuation) -> Finished |
     given = (claim.flow_id, claim.seq, claim.attempt, output)
     child = claim.parent_seq is not None
     if not hooks.heard(claim.task_id, "task_over", "task_all_over", "all_over"):
-        follows = not signals.wanted("task_start") and continuation.wants(claim)
-        process = (identity.worker(), os.getpid()) if follows else None
-        done = Task.objects.finish(*given, child=child, goes_on=process)
+        programs = () if signals.wanted("task_start") else continuation.wants(claim)
+        done = Task.objects.finish(*given, child=child, worker=identity.worker(), pid=os.getpid(), programs=programs)
         if done is not None and done.claimed is not None:
             continuation.takes(claim, done.claimed)
         return done

@@ -59,7 +59,7 @@ class Finished:
     limited: bool = False
     """Another flow of the workflow may wait for the end of this one."""
     claimed: Claim | None = None
-    """The next that was left over, claimed for this process to go on with."""
+    """What was left over, or became ready, and is claimed for this process to go on with."""
     may_be_stuck: bool = False
     """A task of the flow has failed and nothing was released: settle it."""
 
@@ -104,14 +104,15 @@ WITH done AS (
        SET exec_status = 3, output = %(output)s::jsonb, finished_ts = STATEMENT_TIMESTAMP(), error = '', traceback = ''
      WHERE task_flow_id = %(flow)s AND task_exec_seq = %(seq)s AND exec_status + 0 = 1 AND attempt = %(attempt)s
     RETURNING dependents, parent_seq, task_priority, program, queue, owed
-){turn}, follower AS (
-    SELECT t.id, done.owed,
+){also}, follower AS (
+    SELECT t.id, done.owed, t.goes_out, {here} AS here,
            row_number() OVER (PARTITION BY t.goes_out, t.queue, t.program ORDER BY t.task_priority, t.task_exec_seq)
-               > %(first)s AS later, t.goes_out
+               > %(first)s AS later
       FROM done
      CROSS JOIN jsonb_array_elements_text(done.dependents) each(seq)
      CROSS JOIN LATERAL (
-        SELECT id, task_exec_seq, task_priority, program, queue,
+        SELECT id, task_exec_seq, task_priority, program, queue, time_limit,
+               exec_status = 0 AND due_ts IS NULL AS is_open,
                pending = 1 + done.owed AND admitted AND NOT parked AS goes_out
           FROM kr_task_stat WHERE task_flow_id = %(flow)s AND task_exec_seq = each.seq::int FOR UPDATE
      ) t
@@ -119,13 +120,13 @@ WITH done AS (
        AND {tells}
 ), told AS (
     UPDATE kr_task_stat t
-       SET pending = t.pending - 1 - follower.owed,
-           sent_ts = CASE WHEN follower.goes_out AND NOT follower.later THEN STATEMENT_TIMESTAMP() ELSE t.sent_ts END,
-           left_over = follower.goes_out AND follower.later
+       SET pending = t.pending - 1 - follower.owed, left_over = follower.goes_out AND follower.later,
+           sent_ts = CASE WHEN follower.goes_out AND NOT (follower.here OR follower.later) THEN STATEMENT_TIMESTAMP()
+                          WHEN NOT follower.here THEN t.sent_ts END{claims}
       FROM follower
      WHERE t.id = follower.id AND t.pending > follower.owed
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
-              t.parked, t.pending = 0 AND t.exec_status = 0 AS ready, t.admitted AND follower.later AS later
+              t.parked, t.pending = 0 AND t.exec_status = 0 AS ready, t.admitted AND follower.later AS later{claimed}
 ), ended AS (
     UPDATE kr_task_flow f
        SET open_sinks = f.open_sinks - 1 - done.owed,
@@ -138,41 +139,51 @@ WITH done AS (
     RETURNING f.exec_status
 )
 SELECT EXISTS (SELECT FROM ended WHERE exec_status = 3), f.limited, f.failed_seq,
-       EXISTS (SELECT FROM told WHERE told.ready AND told.later), {claimed}, ready.task_exec_seq, ready.program,
+       EXISTS (SELECT FROM told WHERE told.ready AND told.later), {taken}, ready.task_exec_seq, ready.program,
        ready.queue, ready.task_priority, ready.time_limit, ready.canvas, ready.admitted, ready.pool, ready.parked
   FROM done
   JOIN kr_task_flow f ON f.task_flow_id = %(flow)s
-  LEFT JOIN (SELECT {columns} FROM {also} UNION ALL SELECT {columns} FROM told) ready ON ready.ready AND NOT ready.later
+  LEFT JOIN (SELECT {columns} FROM {of} UNION ALL SELECT {columns} FROM told) ready ON ready.ready AND NOT ready.later
  ORDER BY ready.task_exec_seq
 """
 
-_NEXT = """, next AS (
+_NEXT = """, process AS (
+    SELECT %(programs)s::text[] AS programs,
+           f.exec_status + 0 IN (0, 1, 2) AND NOT f.held AND f.admitted AND {alive} AS goes_on
+      FROM kr_task_flow f WHERE f.task_flow_id = %(flow)s AND %(programs)s::text[] <> '{{}}'
+), next AS (
     UPDATE kr_task_stat t
-       SET left_over = FALSE, sent_ts = CASE WHEN NOT first.here THEN STATEMENT_TIMESTAMP() END,
-           exec_status = first.here::int, attempt = t.attempt + first.here::int,
-           worker = CASE WHEN first.here THEN %(worker)s ELSE t.worker END,
-           pid = CASE WHEN first.here THEN %(pid)s ELSE t.pid END,
-           started_ts = CASE WHEN first.here THEN STATEMENT_TIMESTAMP() ELSE t.started_ts END,
-           owed = CASE WHEN first.here AND first.same THEN t.owed + first.owed + 1 ELSE t.owed END
+       SET sent_ts = CASE WHEN NOT next.here THEN STATEMENT_TIMESTAMP() END, left_over = FALSE,
+           owed = CASE WHEN next.here AND next.same THEN t.owed + next.owed + 1 ELSE t.owed END{claims}
       FROM (SELECT one.id, done.owed, one.dependents = done.dependents AS same,
-                   %(goes_on)s AND one.task_priority = done.task_priority AND one.time_limit IS NULL
-                   AND f.exec_status + 0 IN (0, 1, 2) AND NOT f.held AND f.admitted
-                   AND {alive} AS here
+                   one.task_priority = done.task_priority AND one.time_limit IS NULL
+                   AND EXISTS (SELECT FROM process WHERE goes_on AND done.program = ANY (programs)) AS here
               FROM done
-              JOIN kr_task_flow f ON f.task_flow_id = %(flow)s
              CROSS JOIN LATERAL (
                 SELECT id, task_priority, time_limit, dependents FROM kr_task_stat
                  WHERE left_over AND exec_status = 0 AND pending + 0 = 0 AND admitted AND NOT parked  -- as above
                    AND task_flow_id = %(flow)s AND queue = done.queue AND program = done.program
                    AND (task_priority, task_exec_seq) > (done.task_priority, %(seq)s)
                  ORDER BY task_priority, task_exec_seq LIMIT 1 FOR UPDATE SKIP LOCKED
-             ) one OFFSET 0) first  -- else "here" would be worked out for each column
-     WHERE t.id = first.id
+             ) one OFFSET 0) next  -- else "here" would be worked out for each column
+     WHERE t.id = next.id
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
-              t.parked, NOT first.here AS ready, FALSE AS later, first.here AND first.same AS owes,
-              t.task_id, t.task_seq, t.parameters, t.attempt, t.retries, t.run, t.max_retries, t.retry_delay,
-              t.parent_seq, t.child_program
+              t.parked, NOT next.here AS ready, FALSE AS later, next.here AND next.same AS owes{claimed}
 )"""
+
+_CLAIMS = """,
+           exec_status = CASE WHEN {it}.here THEN 1 ELSE t.exec_status END, attempt = t.attempt + {it}.here::int,
+           worker = CASE WHEN {it}.here THEN %(worker)s ELSE t.worker END,
+           pid = CASE WHEN {it}.here THEN %(pid)s ELSE t.pid END,
+           started_ts = CASE WHEN {it}.here THEN STATEMENT_TIMESTAMP() ELSE t.started_ts END"""
+_CLAIMED = """, {it}.here, t.task_id, t.task_seq,
+              CASE WHEN {it}.here THEN t.parameters END AS parameters, t.attempt, t.retries, t.run, t.max_retries,
+              t.retry_delay, t.parent_seq, t.child_program"""
+
+_HERE = """(row_number() OVER (PARTITION BY t.goes_out ORDER BY t.task_priority, t.task_exec_seq) = 1
+            AND t.goes_out AND t.is_open AND t.queue = done.queue AND t.task_priority = done.task_priority
+            AND t.time_limit IS NULL AND EXISTS (SELECT FROM process WHERE goes_on AND t.program = ANY (programs))
+            AND NOT EXISTS (SELECT FROM next WHERE here))"""
 
 _TURN = """, turn AS (
     UPDATE kr_task_stat t
@@ -187,16 +198,32 @@ _TURN = """, turn AS (
 )"""
 
 _READY = "task_exec_seq, program, queue, task_priority, time_limit, canvas, admitted, pool, parked, ready, later"
-_TELLS = "NOT EXISTS (SELECT FROM next WHERE next.owes)"
-_CLAIMED = "(SELECT row_to_json(next)::text FROM next WHERE NOT next.ready)"
+_TAKEN = """COALESCE((SELECT row_to_json(next)::text FROM next WHERE here),
+                (SELECT row_to_json(told)::text FROM told WHERE here))"""
 
-FINISH = _FINISH.format(turn=_NEXT.format(alive=_ALIVE), tells=_TELLS, columns=_READY, also="next", claimed=_CLAIMED)
-"""The next that was left over is taken on too: it is claimed where this process goes on with it, else to be sent.
 
-If its followers are those of the one that ended, they are told of both ends with its own: until then they could not
-start, and those who end at the same time would wait for each other's locks on them.
+def _sets(it: str) -> dict[str, str]:
+    return {"claims": _CLAIMS.format(it=it), "claimed": _CLAIMED.format(it=it)}
+
+
+FINISH = _FINISH.format(
+    also=_NEXT.format(alive=_ALIVE, **_sets("next")),
+    of="next",
+    here=_HERE,
+    tells="NOT EXISTS (SELECT FROM next WHERE owes)",
+    taken=_TAKEN,
+    columns=_READY,
+    **_sets("follower"),
+)
+"""One more task is claimed where this process goes on with it: the next that was left over, else the first follower.
+
+A next one that is not for this process is taken on to be sent. If its followers are those of the one that ended, they
+are told of both ends with its own: until then they could not start, and those who end at the same time would wait for
+each other's locks on them.
 """
-FINISH_CHILD = _FINISH.format(turn=_TURN, tells="TRUE", columns=_READY, also="turn", claimed="NULL")
+FINISH_CHILD = _FINISH.format(
+    also=_TURN, of="turn", here="FALSE", tells="TRUE", taken="NULL", columns=_READY, claims="", claimed=""
+)
 """A child's end is its next sibling's turn too."""
 
 

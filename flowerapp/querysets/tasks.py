@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -115,20 +115,23 @@ class TaskQuerySet(ReadyQuerySet):
         output: str,
         *,
         child: bool = False,
-        goes_on: tuple[str, int] | None = None,
+        worker: str = "",
+        pid: int = 0,
+        programs: Sequence[str] = (),
     ) -> Finished | None:
         """Record a success (``output`` is JSON text), tell the followers, and end the flow with its last sink.
 
-        The end of a ``child`` is the turn of its next sibling. ``goes_on`` names the worker and process that go on
-        with the next that was left over. None if this attempt is no longer the one that runs.
+        The end of a ``child`` is the turn of its next sibling. Else, on PostgreSQL, one more task is claimed for the
+        process ``pid`` of ``worker``, if one of these ``programs`` is left over or ready now, of the same queue and
+        priority. None if this attempt is no longer the one that runs.
         """
         connection = connections[self.db]
         if connection.vendor != "postgresql":
             return self._finish_portably(flow_id, seq, attempt, output)
         given = {"output": output, "flow": flow_id, "seq": seq, "attempt": attempt, "first": dispatch.FIRST}
         if not child:
-            worker, pid = goes_on or ("", 0)
-            given |= {"goes_on": goes_on is not None, "worker": worker, "pid": pid, "lease": conf.get().LEASE_SECONDS}
+            lease = conf.get().LEASE_SECONDS
+            given |= {"worker": worker, "pid": pid, "programs": list(programs), "lease": lease}
         rows = prepared.rows(connection, FINISH_CHILD if child else FINISH, given)
         return finished_of(flow_id, rows) if rows else None
 

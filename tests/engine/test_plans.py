@@ -50,7 +50,7 @@ def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
 @pytest.mark.parametrize(("statement", "seq"), [(CLAIM, 1000), (FINISH, 5)], ids=["claim", "finish"])
 def test_tasks_are_found_by_their_key(backlog: Flow, statement: str, seq: int) -> None:
     values = {"flow": backlog.pk, "seq": seq, "worker": "w", "pid": 1, "lease": 15, "attempt": 1, "output": "{}"}
-    values |= {"first": FIRST, "sent": True, "goes_on": True}
+    values |= {"first": FIRST, "sent": True, "programs": ["Noop"]}
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", values)
         found = cursor.fetchone()[0]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import os
 from collections import Counter
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -13,7 +13,7 @@ from django.db import OperationalError, connection
 from django.db.models import F
 from django.db.models.functions import Now
 
-from flowerapp import engine, identity, queues, watcher
+from flowerapp import engine, queues, watcher
 from flowerapp.dispatch import FIRST, Message
 from flowerapp.engine import attempts
 from flowerapp.models import Event, Flow, Task, TaskDefinition, Worker
@@ -216,8 +216,8 @@ class Continuation:
     def __init__(self) -> None:
         self.taken: list[tuple[int, int]] = []
 
-    def wants(self, claim: Claim) -> bool:
-        return True
+    def wants(self, claim: Claim) -> list[str]:
+        return ["Noop"]
 
     def takes(self, before: Claim, claim: Claim) -> None:
         self.taken.append((before.seq, claim.seq))
@@ -234,7 +234,7 @@ def gone_on(runner: InlineRunner, times: int, last: bool = True) -> tuple[Flow, 
     claim = Task.objects.claim(flow.pk, 2, "w", 1)
     for _ in range(times):
         assert claim
-        done = Task.objects.finish(flow.pk, claim.seq, claim.attempt, "{}", goes_on=("w", 1))
+        done = Task.objects.finish(flow.pk, claim.seq, claim.attempt, "{}", worker="w", pid=1, programs=["Noop"])
         assert done
         assert done.released == ()
         claim = done.claimed
@@ -321,7 +321,7 @@ def test_a_finish_that_was_committed_unheard_is_followed_all_the_same(
 
     def breaks(*given: Any, **options: Any) -> Any:
         monkeypatch.undo()
-        options["goes_on"] = (identity.worker(), os.getpid())
+        options["programs"] = ["Noop"]
         finish(*given, **options)
         raise OperationalError("the connection is lost")
 
@@ -351,6 +351,124 @@ def test_another_process_claims_nothing_of_what_is_held_or_differs(runner: Inlin
     assert continuation.taken == []
     assert [message.head.seq for message in done.released] == [claim.seq + 1]
     check(flow)
+
+
+# Going on with what became ready
+
+
+def claimed_by_finish(flow: Flow, seq: int, programs: Sequence[str] = ("Noop", "Echo")) -> tuple[int | None, list[int]]:
+    """What the finish of a task claims for its process, and seqs of what it releases."""
+    if connection.vendor != "postgresql":
+        pytest.skip("processes go on on PostgreSQL")
+    claim = Task.objects.claim(flow.pk, seq, "w", 1)
+    assert claim
+    done = Task.objects.finish(flow.pk, seq, claim.attempt, "{}", worker="w", pid=1, programs=programs)
+    assert done
+    check(flow)
+    return done.claimed and done.claimed.seq, [message.head.seq for message in done.released]
+
+
+def test_a_finish_claims_what_it_releases_as_a_claim_would(runner: InlineRunner) -> None:
+    """Whatever its program; the row is the one that a claim leaves, but for the message."""
+    name = define({1: [], 2: [1], 3: [2]}, "Noop", max_retries=4, retry_delay=7)
+    TaskDefinition.objects.filter(task_id=name, task_seq=2).update(program="Echo")
+    flow, other = engine.register(name), engine.register(name)
+    claim = Task.objects.claim(flow.pk, 1, "w", 1)
+    assert claim
+    done = Task.objects.finish(flow.pk, 1, 1, "{}", worker="w", pid=1, programs=["Noop", "Echo"])
+    claimed_by_finish(other, 1, programs=())
+    wanted = Task.objects.claim(other.pk, 2, "w", 1, sent=False)
+    assert done
+    assert done.claimed
+    assert done.released == ()
+    assert wanted == replace(done.claimed, flow_id=other.pk)
+    rows = [Task.objects.filter(task_flow=each, task_exec_seq=2).values().get() for each in (flow, other)]
+    differing = {name for name in rows[0] if rows[0][name] != rows[1][name]}
+    assert differing == {"id", "task_flow_id", "registered_ts", "started_ts"}
+    assert (rows[0]["worker"], rows[0]["pid"], rows[0]["attempt"], rows[0]["sent_ts"]) == ("w", 1, 1, None)
+    assert Task.objects.one(flow.pk, 1).get().finished_ts == rows[0]["started_ts"]
+    assert Task.objects.claimed_by(flow.pk, 1, "w", 1) == done.claimed
+
+
+@pytest.mark.parametrize(
+    ("columns", "claimed"),
+    [
+        ({}, 2),
+        ({"program": "Nap"}, None),
+        ({"queue": "other"}, None),
+        ({"task_priority": 1}, None),
+        ({"time_limit": 9}, None),
+        ({"due_ts": Now()}, None),
+    ],
+    ids=["alike", "another program", "another queue", "less urgent", "with a limit", "at a time"],
+)
+def test_a_finish_claims_what_a_message_would_bring_here(
+    runner: InlineRunner, columns: dict[str, Any], claimed: int | None
+) -> None:
+    flow = engine.register(define({1: [], 2: [1]}, "Noop"))
+    Task.objects.one(flow.pk, 2).update(**columns)
+    assert claimed_by_finish(flow, 1) == (claimed, [] if claimed else [2])
+
+
+def test_a_finish_claims_the_first_of_many_and_leaves_the_rest_as_ever(runner: InlineRunner) -> None:
+    flow = engine.register(define({1: []} | {seq: [1] for seq in range(2, WIDE + 2)}, "Noop"))
+    claimed, released = claimed_by_finish(flow, 1)
+    assert claimed == 2
+    assert released == [*range(3, FIRST + 2)]
+    assert left() == {*range(FIRST + 2, WIDE + 2)}
+    runner.waiting.clear()
+
+
+def test_a_finish_that_releases_something_more_urgent_claims_nothing(runner: InlineRunner) -> None:
+    """It would keep the process from it."""
+    flow = engine.register(define({1: [], 2: [1], 3: [1]}, "Noop"))
+    Task.objects.one(flow.pk, 3).update(task_priority=-1)
+    assert claimed_by_finish(flow, 1) == (None, [2, 3])
+
+
+def test_the_last_of_those_that_it_waits_for_claims_a_join(runner: InlineRunner) -> None:
+    flow = engine.register(define({1: [], 2: [], 3: [1, 2]}, "Noop"))
+    assert claimed_by_finish(flow, 1) == (None, [])
+    assert claimed_by_finish(flow, 2) == (3, [])
+
+
+def test_what_was_left_over_comes_before_what_became_ready(runner: InlineRunner) -> None:
+    """It is ready for longer; a process goes on with one."""
+    wide = {seq: [] for seq in range(1, WIDE + 1)}
+    flow = engine.register(define(wide | {WIDE + 1: [1]}, "Noop"))
+    assert claimed_by_finish(flow, 1) == (FIRST + 1, [WIDE + 1])
+
+
+@pytest.mark.parametrize("state", ["held", "waits for its turn", "its worker is taken for dead"])
+def test_a_finish_claims_nothing_where_a_claim_would_not(runner: InlineRunner, state: str) -> None:
+    flow = engine.register(define({1: [], 2: [1]}, "Noop"))
+    claim = Task.objects.claim(flow.pk, 1, "w", 1)
+    assert claim
+    match state:
+        case "held":
+            engine.suspend(flow.pk)
+        case "waits for its turn":
+            Flow.objects.filter(pk=flow.pk).update(admitted=False)
+        case _:
+            Worker.objects.create(pk="w", name="w", pid=1, concurrency=1, queues=[], seen_ts=ago(3600))
+    if connection.vendor != "postgresql":
+        pytest.skip("processes go on on PostgreSQL")
+    done = Task.objects.finish(flow.pk, 1, claim.attempt, "{}", worker="w", pid=1, programs=["Noop"])
+    assert done
+    assert done.claimed is None
+    assert [message.head.seq for message in done.released] == [2]
+
+
+def test_a_process_that_is_lost_at_what_a_finish_claimed_is_followed(runner: InlineRunner) -> None:
+    """Nobody else was told of it."""
+    flow = engine.register(define({1: [], 2: [1], 3: [2]}, "Noop"))
+    assert claimed_by_finish(flow, 1) == (2, [])
+    (message,) = engine.lost(flow.pk, 2, "killed", worker="w", pid=1).released
+    assert message.head.seq == 2
+    runner.waiting.clear()
+    engine.send([message])
+    runner.run()
+    assert set(statuses(flow).values()) == {Status.FINISH}
 
 
 def test_children_are_not_left_over(runner: InlineRunner) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -88,16 +89,33 @@ def test_what_was_left_over_costs_one_statement(celery: Celery) -> None:
     assert len(statements) == 1 + len(celery.seqs)
 
 
-def test_a_chain_costs_two_statements_a_task_and_no_message(celery: Celery) -> None:
+def test_a_chain_costs_one_statement_a_task_and_no_message(celery: Celery) -> None:
+    """The finish of each claims the next; the first, which came by a message, costs two."""
     flow = engine.register(define({seq: [seq - 1] if seq > 1 else [] for seq in range(1, 11)}, "Noop"))
-    celery.slice.took["Noop"] = 0.001
     celery.runner.sent.clear()
     with CaptureQueriesContext(connection) as statements:
         celery.deliver(flow)
     assert celery.seqs == list(range(1, 11))
-    assert len(statements) == 2 * len(celery.seqs)
+    assert len(statements) == 1 + len(celery.seqs)
     assert celery.runner.sent == []
     assert flow.tasks.filter(sent_ts=None).count() == len(celery.seqs) - 1
+
+
+def test_it_goes_on_with_programs_that_were_quick_and_come_by_the_same_queue(
+    celery: Celery, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A program that this process does not know, or knows as slow, comes by a message."""
+    flow = wide()
+    celery.slice.took |= {"Quick": 0.01, "Slow": 5.0, "Elsewhere": 0.01, "Limited": 0.01}
+    monkeypatch.setattr(queues, "queue_of", lambda program, queue: "far" if program == "Elsewhere" else "near")
+    limits = {"Limited": {"soft_time_limit": 9}}
+    options_of = canvas.options_of
+    monkeypatch.setattr(canvas, "options_of", lambda app, link: options_of(app, link) | limits.get(link.program, {}))
+    claim = Task.objects.claim(flow.pk, 1, identity.worker(), os.getpid())
+    assert claim
+    assert celery.slice.wants(claim) == ()
+    celery.slice._ends = time.monotonic() + 60
+    assert celery.slice.wants(claim) == ("Noop", "Quick")
 
 
 def test_without_time_each_is_sent(celery: Celery) -> None:

@@ -80,9 +80,12 @@ def install(directory: Path) -> None:
         return claimed
 
     def finish_and_stop(self: Any, flow_id: str, seq: int, *args: Any, **options: Any) -> Any:
-        reach(Step.PERFORMED, (flow_id, seq))
+        current.place = flow_id, seq
+        reach(Step.PERFORMED, current.place)
         done = finish(self, flow_id, seq, *args, **options)
-        reach(Step.FINISHED, (flow_id, seq))
+        reach(Step.FINISHED, current.place)
+        if done is not None and done.claimed is not None:
+            reach(Step.CLAIMED, (flow_id, done.claimed.seq))
         return done
 
     def on_publish(**_: Any) -> None:
