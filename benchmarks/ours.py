@@ -16,7 +16,7 @@ from tests.services import until
 Edges = Mapping[int, Sequence[int]]
 
 
-def define(name: str, edges: Edges, last: str = "benchmarks.tell") -> str:
+def define(name: str, edges: Edges, last: str = "benchmarks.tell", queue: str = "") -> str:
     """Store a workflow of steps that do nothing but the last, which tells."""
     end = max(edges)
     tells = last == "benchmarks.tell"
@@ -27,6 +27,7 @@ def define(name: str, edges: Edges, last: str = "benchmarks.tell") -> str:
                 task_seq=seq,
                 program=last if seq == end else "benchmarks.noop",
                 depends_on=list(waits),
+                queue=queue,
                 parameters={"key": ""} if seq == end and tells else {},
             )
             for seq, waits in edges.items()

@@ -22,7 +22,7 @@ LENGTH = 100
 POSTGRES_STATEMENTS = 2
 REGISTER_STATEMENTS = 2
 """The plan, and the flow with all its tasks."""
-BYTES_PER_LINK = 450
+BYTES_PER_LINK = 350
 """Of a message, for each task that travels on it."""
 SQLITE_STATEMENTS = 10
 """The portable form of claim and finish, each in a transaction; SQLite answers without a network."""
