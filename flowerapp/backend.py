@@ -48,7 +48,8 @@ class Loss:
             outcome = engine.lost(*place, f"its process was lost: {self.error}", worker=worker, pid=pid)
         engine.send(outcome.released)
         following = None if pid in (None, os.getpid()) else Task.objects.claimed_by(*place, worker, pid)
-        if following is not None:  # claimed by the finish, a moment before the end
+        if following is not None and (following.flow_id, following.seq) not in unrecorded():
+            # claimed by the finish, a moment before the end
             Loss(following.flow_id, following.seq, worker, pid, self.error).record()
 
 

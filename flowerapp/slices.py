@@ -8,7 +8,9 @@ come to the same place, and where nobody counts messages or looks at them (``wat
 
 from __future__ import annotations
 
+import functools
 import hashlib
+import logging
 import mmap
 import os
 import struct
@@ -25,10 +27,10 @@ from flowerapp.dispatch import Link, Message
 from flowerapp.engine import Outcome, told_to_end
 from flowerapp.querysets import Claim
 
+logger = logging.getLogger(__name__)
+
 HEADER = "flower_time_slice"
 """What the worker's parent adds to a message for its process: seconds that it may go on."""
-
-_LIMITS = {"time_limit", "soft_time_limit"}
 
 Trace = Callable[..., Any]
 Place = tuple[str, int]
@@ -101,6 +103,29 @@ class Step:
     """Where it is claimed already."""
 
 
+Way = tuple[str | None, int | None]
+"""Routing key and priority of a message."""
+
+
+@functools.cache
+def _way_of(program: str, queue: str, priority: int) -> Way | None:
+    """How a message for such a task goes; None if only the message would have its time limit, or nobody knows."""
+    app = app_or_default()
+    try:
+        if limited(app.tasks[canvas.task_name(program)]):
+            return None
+        link = Link(seq=0, program=program, queue=queue, priority=priority)
+        return queues.queue_of(program, queue), canvas.options_of(app, link)["priority"]
+    except Exception:  # a router's own; what was done is not to suffer from it
+        logger.warning("no route for program %s and queue %r: it goes by messages", program, queue, exc_info=True)
+        return None
+
+
+def limited(task: Any) -> bool:
+    """Whether each message of a Celery task has a time limit."""
+    return bool(task.time_limit or task.soft_time_limit)
+
+
 class Slice:
     """The time of one message in this process, and the task that comes next."""
 
@@ -108,9 +133,9 @@ class Slice:
         self.took: dict[str, float] = {}
         """Program → seconds that its last start took here; one that is not quick goes by a message, so that whoever
         looks sees it."""
-        self._routes: dict[str, str] = {}
         self._message = ""
         """Celery's id of the message."""
+        self._way: Way = "", 0
         self._ends = 0.0
         self._next: Step | None = None
         self._step: Step | None = None
@@ -123,25 +148,15 @@ class Slice:
         return engine.run(flow_id, seq, identity.worker(), sent=step is None, continuation=self)
 
     def wants(self, claim: Claim) -> Sequence[str]:
-        """What this process goes on with while there is time: programs that are quick, and come by the same queue."""
+        """What this process goes on with while there is time: this one's program, and those that were quick here."""
         if not self._has_time():
             return ()
-        route = self._route(claim.program)
-        others = [name for name in self.took if self._is_quick(name) and self._route(name) == route != ""]
-        return (claim.program, *(name for name in others if name != claim.program))
+        most = conf.get().TIME_SLICE
+        quick = dict.fromkeys([claim.program, *(name for name, seconds in self.took.items() if seconds < most)])
+        return [name for name in quick if _way_of(name, claim.queue, claim.task_priority) == self._way]
 
     def _has_time(self) -> bool:
         return time.monotonic() < self._ends and not told_to_end()
-
-    def _is_quick(self, program: str) -> bool:
-        return self.took.get(program, float("inf")) < conf.get().TIME_SLICE
-
-    def _route(self, program: str) -> str:
-        """The queue that Celery routes a program to; empty for one with a time limit, which only its message has."""
-        if program not in self._routes:
-            limited = _LIMITS & set(canvas.options_of(app_or_default(), Link(seq=0, program=program)))
-            self._routes[program] = "" if limited else queues.queue_of(program, "")
-        return self._routes[program]
 
     def takes(self, before: Claim, claim: Claim) -> None:
         """Go on with a task that is claimed; the worker's parent is to know of it at once."""
@@ -149,27 +164,24 @@ class Slice:
         self._next = Step(Message(flow_id=claim.flow_id, head=head), claim)
         marks.write(self._message, before.seq, claim.seq)
 
-    def keep_next(self, request: Any, released: Sequence[Message]) -> Sequence[Message]:
+    def keep_next(self, released: Sequence[Message]) -> Sequence[Message]:
         """Keep the most urgent of what was released, if this process may go on with it; the others are to be sent."""
         first = min(released, key=lambda message: message.head.priority, default=None)
-        if self._next is not None or first is None or not self._fits(request, first.head):
+        if self._next is not None or first is None or not self._fits(first.head):
             return released
         self._next = Step(first)
         return [message for message in released if message is not first]
 
-    def _fits(self, request: Any, link: Link) -> bool:
-        if not (self._has_time() and self._is_quick(link.program)):
-            return False
-        options = canvas.options_of(app_or_default(), link)
-        return (
-            not _LIMITS & set(options)
-            and options["priority"] == request.delivery_info["priority"]
-            and queues.queue_of(link.program, link.queue) == request.delivery_info["routing_key"]
-        )
+    def _fits(self, link: Link) -> bool:
+        quick = self.took.get(link.program, float("inf")) < conf.get().TIME_SLICE
+        way = _way_of(link.program, link.queue, link.priority) if link.time_limit is None else None
+        return quick and way == self._way and self._has_time()
 
     def run(self, traces: dict[str, Trace], name: str, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
         """Trace a message's task, and those that this process goes on with; what the first one came to."""
         self._message, self._ends = uuid, time.monotonic() + request.get(HEADER, 0)
+        delivery = request.get("delivery_info") or {}
+        self._way = delivery.get("routing_key"), delivery.get("priority")
         try:
             outcome = self._trace(traces, name, uuid, args, kwargs, request)
             before = args[1]

@@ -48,7 +48,7 @@ def run(self: ProgramTask, flow_id: str, seq: int) -> None:
     if not outcome.finished:
         engine.send(outcome.released)
         raise Ignore
-    canvas.follow(self.request, slices.current.keep_next(self.request, outcome.released))
+    canvas.follow(self.request, slices.current.keep_next(outcome.released))
 
 
 @shared_task(name=canvas.TELL, acks_late=True, ignore_result=True)

@@ -96,7 +96,7 @@ def _finish(claim: Claim, output: str, continuation: Continuation) -> Finished |
     given = (claim.flow_id, claim.seq, claim.attempt, output)
     child = claim.parent_seq is not None
     if not hooks.heard(claim.task_id, "task_over", "task_all_over", "all_over"):
-        programs = () if signals.wanted("task_start") else continuation.wants(claim)
+        programs = () if child or signals.wanted("task_start") else continuation.wants(claim)
         done = Task.objects.finish(*given, child=child, worker=identity.worker(), pid=os.getpid(), programs=programs)
         if done is not None and done.claimed is not None:
             continuation.takes(claim, done.claimed)

@@ -28,6 +28,8 @@ class Claim:
     task_id: str
     task_seq: int
     program: str
+    queue: str
+    task_priority: int
     parameters: dict[str, Any]
     attempt: int
     retries: int
@@ -64,6 +66,25 @@ class Finished:
     """A task of the flow has failed and nothing was released: settle it."""
 
 
+CLAIMED = (
+    "task_id",
+    "task_seq",
+    "program",
+    "queue",
+    "task_priority",
+    "parameters",
+    "attempt",
+    "retries",
+    "run",
+    "max_retries",
+    "retry_delay",
+    "time_limit",
+    "pool",
+    "parent_seq",
+    "child_program",
+)
+"""Columns of a task that its claim tells."""
+
 _ALIVE = """NOT EXISTS (SELECT FROM kr_worker w
                    WHERE w.id = %(worker)s AND w.seen_ts < STATEMENT_TIMESTAMP() - %(lease)s * INTERVAL '1 second')"""
 """A worker that others take for dead takes no work."""
@@ -82,8 +103,8 @@ WITH claimed AS (
        AND f.task_flow_id = t.task_flow_id AND NOT f.held AND f.admitted
        AND f.exec_status + 0 IN (0, 1, 2)  -- as above
        AND {alive}
-    RETURNING t.task_flow_id, t.task_id, t.task_seq, t.program, t.parameters, t.attempt, t.retries, t.run,
-              t.max_retries, t.retry_delay, t.time_limit, t.pool, t.parent_seq, t.child_program
+    RETURNING t.task_flow_id, t.task_id, t.task_seq, t.program, t.queue, t.task_priority, t.parameters, t.attempt,
+              t.retries, t.run, t.max_retries, t.retry_delay, t.time_limit, t.pool, t.parent_seq, t.child_program
 ), begun AS (
     UPDATE kr_task_flow f
        SET exec_status = 1, started_ts = COALESCE(f.started_ts, STATEMENT_TIMESTAMP()), suspended_ts = NULL
@@ -91,11 +112,9 @@ WITH claimed AS (
      WHERE f.task_flow_id = %(flow)s AND f.exec_status + 0 IN (0, 2) AND NOT f.held
     RETURNING f.started_ts = STATEMENT_TIMESTAMP() AS first
 )
-SELECT task_id, task_seq, program, parameters, attempt, retries, run, max_retries, retry_delay, time_limit, pool,
-       parent_seq, child_program, EXISTS (SELECT FROM begun WHERE first)
-  FROM claimed
+SELECT {columns}, EXISTS (SELECT FROM begun WHERE first) FROM claimed
 """
-CLAIM = _CLAIM.format(alive=_ALIVE)
+CLAIM = _CLAIM.format(alive=_ALIVE, columns=", ".join(CLAIMED))
 
 
 _FINISH = """
@@ -111,8 +130,7 @@ WITH done AS (
       FROM done
      CROSS JOIN jsonb_array_elements_text(done.dependents) each(seq)
      CROSS JOIN LATERAL (
-        SELECT id, task_exec_seq, task_priority, program, queue, time_limit,
-               exec_status = 0 AND due_ts IS NULL AS is_open,
+        SELECT id, task_exec_seq, exec_status, task_priority, program, queue, time_limit, due_ts,
                pending = 1 + done.owed AND admitted AND NOT parked AS goes_out
           FROM kr_task_stat WHERE task_flow_id = %(flow)s AND task_exec_seq = each.seq::int FOR UPDATE
      ) t
@@ -122,11 +140,11 @@ WITH done AS (
     UPDATE kr_task_stat t
        SET pending = t.pending - 1 - follower.owed, left_over = follower.goes_out AND follower.later,
            sent_ts = CASE WHEN follower.goes_out AND NOT (follower.here OR follower.later) THEN STATEMENT_TIMESTAMP()
-                          WHEN NOT follower.here THEN t.sent_ts END{claims}
+                          WHEN NOT follower.here THEN t.sent_ts END{sets}
       FROM follower
      WHERE t.id = follower.id AND t.pending > follower.owed
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
-              t.parked, t.pending = 0 AND t.exec_status = 0 AS ready, t.admitted AND follower.later AS later{claimed}
+              t.parked, t.pending = 0 AND t.exec_status = 0 AS ready, t.admitted AND follower.later AS later{returns}
 ), ended AS (
     UPDATE kr_task_flow f
        SET open_sinks = f.open_sinks - 1 - done.owed,
@@ -149,18 +167,16 @@ SELECT EXISTS (SELECT FROM ended WHERE exec_status = 3), f.limited, f.failed_seq
 
 _NEXT = """, process AS (
     SELECT %(programs)s::text[] AS programs,
-           f.exec_status + 0 IN (0, 1, 2) AND NOT f.held AND f.admitted AND {alive} AS goes_on
+           f.exec_status + 0 = 1 AND NOT f.held AND f.admitted AND {alive} AS may_claim
       FROM kr_task_flow f WHERE f.task_flow_id = %(flow)s AND %(programs)s::text[] <> '{{}}'
 ), next AS (
     UPDATE kr_task_stat t
        SET sent_ts = CASE WHEN NOT next.here THEN STATEMENT_TIMESTAMP() END, left_over = FALSE,
-           owed = CASE WHEN next.here AND next.same THEN t.owed + next.owed + 1 ELSE t.owed END{claims}
-      FROM (SELECT one.id, done.owed, one.dependents = done.dependents AS same,
-                   one.task_priority = done.task_priority AND one.time_limit IS NULL
-                   AND EXISTS (SELECT FROM process WHERE goes_on AND done.program = ANY (programs)) AS here
+           owed = CASE WHEN next.here AND next.same THEN t.owed + next.owed + 1 ELSE t.owed END{sets}
+      FROM (SELECT one.id, done.owed, one.dependents = done.dependents AS same, {fits} AS here
               FROM done
              CROSS JOIN LATERAL (
-                SELECT id, task_priority, time_limit, dependents FROM kr_task_stat
+                SELECT id, exec_status, task_priority, program, queue, time_limit, due_ts, dependents FROM kr_task_stat
                  WHERE left_over AND exec_status = 0 AND pending + 0 = 0 AND admitted AND NOT parked  -- as above
                    AND task_flow_id = %(flow)s AND queue = done.queue AND program = done.program
                    AND (task_priority, task_exec_seq) > (done.task_priority, %(seq)s)
@@ -168,22 +184,25 @@ _NEXT = """, process AS (
              ) one OFFSET 0) next  -- else "here" would be worked out for each column
      WHERE t.id = next.id
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
-              t.parked, NOT next.here AS ready, FALSE AS later, next.here AND next.same AS owes{claimed}
+              t.parked, NOT next.here AS ready, FALSE AS later, next.here AND next.same AS owes{returns}
 )"""
 
-_CLAIMS = """,
+_FITS = """{it}.exec_status = 0 AND {it}.queue = done.queue AND {it}.task_priority = done.task_priority
+            AND {it}.time_limit IS NULL AND {it}.due_ts IS NULL
+            AND EXISTS (SELECT FROM process WHERE may_claim AND {it}.program = ANY (programs))"""
+"""What a process goes on with: a message would bring it to the same place."""
+
+_FIRST = """(row_number() OVER (PARTITION BY t.goes_out ORDER BY t.task_priority, t.task_exec_seq) = 1
+            AND t.goes_out AND {fits} AND NOT EXISTS (SELECT FROM next WHERE here))"""
+
+_CLAIM_SETS = """,
            exec_status = CASE WHEN {it}.here THEN 1 ELSE t.exec_status END, attempt = t.attempt + {it}.here::int,
            worker = CASE WHEN {it}.here THEN %(worker)s ELSE t.worker END,
            pid = CASE WHEN {it}.here THEN %(pid)s ELSE t.pid END,
            started_ts = CASE WHEN {it}.here THEN STATEMENT_TIMESTAMP() ELSE t.started_ts END"""
-_CLAIMED = """, {it}.here, t.task_id, t.task_seq,
+_CLAIM_RETURNS = """, {it}.here, t.task_id, t.task_seq,
               CASE WHEN {it}.here THEN t.parameters END AS parameters, t.attempt, t.retries, t.run, t.max_retries,
               t.retry_delay, t.parent_seq, t.child_program"""
-
-_HERE = """(row_number() OVER (PARTITION BY t.goes_out ORDER BY t.task_priority, t.task_exec_seq) = 1
-            AND t.goes_out AND t.is_open AND t.queue = done.queue AND t.task_priority = done.task_priority
-            AND t.time_limit IS NULL AND EXISTS (SELECT FROM process WHERE goes_on AND t.program = ANY (programs))
-            AND NOT EXISTS (SELECT FROM next WHERE here))"""
 
 _TURN = """, turn AS (
     UPDATE kr_task_stat t
@@ -202,18 +221,19 @@ _TAKEN = """COALESCE((SELECT row_to_json(next)::text FROM next WHERE here),
                 (SELECT row_to_json(told)::text FROM told WHERE here))"""
 
 
-def _sets(it: str) -> dict[str, str]:
-    return {"claims": _CLAIMS.format(it=it), "claimed": _CLAIMED.format(it=it)}
+def _claiming(it: str) -> dict[str, str]:
+    """To claim a task where a column of ``it`` says so."""
+    return {"sets": _CLAIM_SETS.format(it=it), "returns": _CLAIM_RETURNS.format(it=it)}
 
 
 FINISH = _FINISH.format(
-    also=_NEXT.format(alive=_ALIVE, **_sets("next")),
+    also=_NEXT.format(alive=_ALIVE, fits=_FITS.format(it="one"), **_claiming("next")),
     of="next",
-    here=_HERE,
+    here=_FIRST.format(fits=_FITS.format(it="t")),
     tells="NOT EXISTS (SELECT FROM next WHERE owes)",
     taken=_TAKEN,
     columns=_READY,
-    **_sets("follower"),
+    **_claiming("follower"),
 )
 """One more task is claimed where this process goes on with it: the next that was left over, else the first follower.
 
@@ -222,26 +242,9 @@ are told of both ends with its own: until then they could not start, and those w
 each other's locks on them.
 """
 FINISH_CHILD = _FINISH.format(
-    also=_TURN, of="turn", here="FALSE", tells="TRUE", taken="NULL", columns=_READY, claims="", claimed=""
+    also=_TURN, of="turn", here="FALSE", tells="TRUE", taken="NULL", columns=_READY, sets="", returns=""
 )
 """A child's end is its next sibling's turn too."""
-
-
-CLAIMED = (
-    "task_id",
-    "task_seq",
-    "program",
-    "parameters",
-    "attempt",
-    "retries",
-    "run",
-    "max_retries",
-    "retry_delay",
-    "time_limit",
-    "pool",
-    "parent_seq",
-    "child_program",
-)
 
 
 def claim_of(flow_id: str, seq: int, begins: bool, *columns: Any) -> Claim:

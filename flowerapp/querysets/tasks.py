@@ -63,7 +63,7 @@ class TaskQuerySet(ReadyQuerySet):
         lease = conf.get().LEASE_SECONDS
         given = {"worker": worker, "pid": pid, "flow": flow_id, "seq": seq, "lease": lease, "sent": sent}
         for row in prepared.rows(connection, CLAIM, given):
-            return claim_of(flow_id, seq, row[-1], *row[:3], json.loads(row[3]), *row[4:-1])
+            return claim_of(flow_id, seq, row[-1], *row[:5], json.loads(row[5]), *row[6:-1])
         return None
 
     def _claim_portably(self, flow_id: str, seq: int, worker: str, pid: int, sent: bool) -> Claim | None:

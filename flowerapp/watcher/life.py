@@ -28,7 +28,8 @@ class ProgramRequest(Request):
 
     def __init__(self, message: Any, **options: Any) -> None:
         super().__init__(message, **options)
-        seconds = 0 if any(self.time_limits) or _looked_at() else conf.get().TIME_SLICE
+        limited = any(self.time_limits) or slices.limited(self.task)
+        seconds = 0 if limited or _looked_at() else conf.get().TIME_SLICE
         self._request_dict[slices.HEADER] = seconds  # type: ignore[attr-defined] # missing in the types
 
     def on_timeout(self, soft: Any, timeout: Any) -> None:

@@ -118,6 +118,49 @@ def test_finish_against_another_verb(runner: InlineRunner, verb: str) -> None:
         assert seen in (Status.FINISH, Status.IGNORE, Status.WAIT)
 
 
+def going_on(each: Claim) -> Any:
+    """Finish as a process that goes on with what becomes ready."""
+    given = (each.flow_id, each.seq, each.attempt, "{}")
+    return Task.objects.finish(*given, worker="w", pid=1, programs=["Echo"])
+
+
+def test_of_two_processes_that_go_on_one_claims_the_join(runner: InlineRunner) -> None:
+    for flow in diamonds(runner):
+        claims = [claim(flow, 2), claim(flow, 3)]
+        ends = together(*(lambda each=each: going_on(each) for each in claims))  # type: ignore[misc]
+        assert sorted(end.claimed.seq for end in ends if end.claimed) == [4]
+        assert [message for end in ends for message in end.released] == []
+        check(flow)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "skip", "rerun", "queue", "priority", "suspend"])
+def test_going_on_against_another_verb(runner: InlineRunner, verb: str) -> None:
+    """What is claimed is as the verb left it, or the verb is refused, for it runs."""
+    name = define({1: [], 2: [1], 3: [2]})
+    for _ in range(2 * ROUNDS):
+        runner.waiting.clear()
+        flow = engine.register(name)
+        first = claim(flow, 1)
+        verbs: dict[str, Callable[[], Any]] = {
+            "cancel": lambda flow=flow: engine.cancel(flow.pk),  # type: ignore[misc]
+            "skip": lambda flow=flow: engine.skip(flow.pk, 2),  # type: ignore[misc]
+            "rerun": lambda flow=flow: engine.rerun(flow.pk, from_seq=1),  # type: ignore[misc]
+            "queue": lambda flow=flow: engine.change(flow.pk, 2, queue="other"),  # type: ignore[misc]
+            "priority": lambda flow=flow: engine.change(flow.pk, 2, priority=9),  # type: ignore[misc]
+            "suspend": lambda flow=flow: engine.suspend(flow.pk),  # type: ignore[misc]
+        }
+        done, answer = together(lambda first=first: going_on(first), verbs[verb])  # type: ignore[misc]
+        second = Task.objects.one(flow.pk, 2).get()
+        if done is not None and done.claimed is not None and verb != "cancel":
+            assert isinstance(answer, StateConflictError) or verb == "suspend"
+            assert (second.status, second.attempt, second.queue, second.task_priority) == (Status.RUNNING, 1, "", 0)
+        elif done is not None and verb in ("queue", "priority"):
+            assert [message.head.seq for message in done.released] == [2]
+            assert (second.queue, second.task_priority) == (("other", 0) if verb == "queue" else ("", 9))
+        engine.settle(flow.pk)
+        check(flow)
+
+
 def test_resume_against_finish_leaves_nothing_unsent(runner: InlineRunner) -> None:
     """Whatever the finish released is sent by the one or by the other."""
     name = define({1: [], 2: [1]})

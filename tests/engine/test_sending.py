@@ -439,14 +439,16 @@ def test_what_was_left_over_comes_before_what_became_ready(runner: InlineRunner)
     assert claimed_by_finish(flow, 1) == (FIRST + 1, [WIDE + 1])
 
 
-@pytest.mark.parametrize("state", ["held", "waits for its turn", "its worker is taken for dead"])
-def test_a_finish_claims_nothing_where_a_claim_would_not(runner: InlineRunner, state: str) -> None:
+@pytest.mark.parametrize("state", ["held", "not begun", "waits for its turn", "its worker is taken for dead"])
+def test_a_finish_claims_nothing_in_a_flow_that_does_not_run(runner: InlineRunner, state: str) -> None:
     flow = engine.register(define({1: [], 2: [1]}, "Noop"))
     claim = Task.objects.claim(flow.pk, 1, "w", 1)
     assert claim
     match state:
         case "held":
             engine.suspend(flow.pk)
+        case "not begun":  # a claim that met a suspend which was resumed; the next claim begins the flow
+            Flow.objects.filter(pk=flow.pk).update(exec_status=Status.WAIT, started_ts=None)
         case "waits for its turn":
             Flow.objects.filter(pk=flow.pk).update(admitted=False)
         case _:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
-from types import SimpleNamespace
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -42,7 +41,7 @@ class Celery:
         self.seqs.append(args[1])
         self.before(args[1])
         outcome = self.slice.perform(*args)
-        engine.send(self.slice.keep_next(SimpleNamespace(**request), outcome.released))
+        engine.send(self.slice.keep_next(outcome.released))
         self.at.append(slices.places_of(self.message, slices.marks.read()))
 
     def deliver(self, flow: Flow, seconds: float = 60) -> None:
@@ -55,13 +54,15 @@ class Celery:
 
 
 @pytest.fixture
-def celery(runner: InlineRunner) -> Celery:
+def celery(runner: InlineRunner) -> Iterator[Celery]:
     """A pool process."""
     if connection.vendor != "postgresql":
         pytest.skip("processes go on on PostgreSQL")
     identity.renew()
     assert slices.marks.claim()
-    return Celery(runner)
+    slices._way_of.cache_clear()
+    yield Celery(runner)
+    slices._way_of.cache_clear()
 
 
 def wide() -> Flow:
@@ -101,21 +102,66 @@ def test_a_chain_costs_one_statement_a_task_and_no_message(celery: Celery) -> No
     assert flow.tasks.filter(sent_ts=None).count() == len(celery.seqs) - 1
 
 
-def test_it_goes_on_with_programs_that_were_quick_and_come_by_the_same_queue(
-    celery: Celery, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A program that this process does not know, or knows as slow, comes by a message."""
+def wanted(celery: Celery, routing_key: str = "near", nice: int = 0, **columns: Any) -> Sequence[str]:
+    """Programs that a process goes on with which came to a task of Noop by this queue."""
     flow = wide()
-    celery.slice.took |= {"Quick": 0.01, "Slow": 5.0, "Elsewhere": 0.01, "Limited": 0.01}
-    monkeypatch.setattr(queues, "queue_of", lambda program, queue: "far" if program == "Elsewhere" else "near")
-    limits = {"Limited": {"soft_time_limit": 9}}
-    options_of = canvas.options_of
-    monkeypatch.setattr(canvas, "options_of", lambda app, link: options_of(app, link) | limits.get(link.program, {}))
+    Task.objects.filter(task_flow=flow).update(**columns)
     claim = Task.objects.claim(flow.pk, 1, identity.worker(), os.getpid())
     assert claim
+    celery.slice._way = (
+        routing_key,
+        canvas.options_of(app_or_default(), Link(seq=1, program="Noop", priority=nice))["priority"],
+    )
     assert celery.slice.wants(claim) == ()
     celery.slice._ends = time.monotonic() + 60
-    assert celery.slice.wants(claim) == ("Noop", "Quick")
+    return celery.slice.wants(claim)
+
+
+@pytest.fixture
+def routes(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """Queue, or error, of each program that is not routed to the queue "near"."""
+    given: dict[str, Any] = {}
+
+    def queue_of(program: str, queue: str) -> str:
+        if isinstance(given.get(program), Exception):
+            raise given[program]
+        return queue or given.get(program, "near")
+
+    monkeypatch.setattr(queues, "queue_of", queue_of)
+    return given
+
+
+def test_it_goes_on_with_what_a_message_would_bring_to_it(celery: Celery, routes: dict[str, Any]) -> None:
+    """Not with a program that it does not know, or knows as slow, that has a limit, or is routed elsewhere."""
+    celery.slice.took |= {"Echo": 0.01, "Sleep": 5.0, "Nap": 0.01, "SoftLimited": 0.01, "Record": 0.01, "Gone": 0.01}
+    routes |= {"Nap": "far", "Record": LookupError("a router's own")}
+    assert wanted(celery) == ["Noop", "Echo"]
+
+
+@pytest.mark.parametrize(
+    ("routing_key", "nice", "columns", "programs"),
+    [
+        ("far", 0, {}, []),
+        ("near", 10, {}, []),
+        ("far", 0, {"queue": "far"}, ["Noop"]),
+        ("near", 0, {"queue": "far"}, []),
+        ("near", 0, {"task_priority": 10}, []),
+    ],
+    ids=["by another route", "more urgently", "by its own queue", "before its queue was changed", "its priority too"],
+)
+def test_a_task_whose_message_came_another_way_is_followed_by_messages(
+    celery: Celery, routes: dict[str, Any], routing_key: str, nice: int, columns: dict[str, Any], programs: list[str]
+) -> None:
+    """The next one's would go to another worker, or after others."""
+    assert wanted(celery, routing_key, nice, **columns) == programs
+
+
+def test_the_limits_of_a_task_of_the_apps_are_known(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a setting of the host's gives one."""
+    assert not slices.limited(app_or_default().tasks[NAME])
+    monkeypatch.setattr(app_or_default().tasks[NAME], "soft_time_limit", 9)
+    assert slices.limited(app_or_default().tasks[NAME])
+    assert wanted(celery, queues.queue_of("Noop", "")) == []
 
 
 def test_without_time_each_is_sent(celery: Celery) -> None:
