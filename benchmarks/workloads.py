@@ -88,6 +88,6 @@ WORKLOADS = [
         {REDIS: 1.25, DJANGO: 0.7},
         1.3,
     ),
-    Workload("MANY", 3 * FLOWS, lambda bare, key: bare.many(FLOWS, key), _many, {REDIS: 1.4, DJANGO: 0.7}),
-    _chain(LONG, 0.5),
+    Workload("MANY", 3 * FLOWS, lambda bare, key: bare.many(FLOWS, key), _many, {REDIS: 1.4, DJANGO: 0.7}, 1.3),
+    _chain(LONG, 0.5, 1.3),
 ]
