@@ -327,6 +327,11 @@ def kind(row: Mapping[str, Any]) -> str:
     return "grows" if row["growth"] > MOST_BUFFERS and more > NOISE else "levels off"
 
 
+def plan(row: Mapping[str, Any]) -> str:
+    """Whether the plan over many tasks is the one over few, or over half of them."""
+    return "same" if row["same_plan"] else "settled" if row["settled"] else "changed"
+
+
 def lines(report: Mapping[str, Any]) -> list[str]:
     """The report for people."""
     found = [f"few tasks against {report['tasks']:,} more of {report['flows']:,} flows, all finished"]
@@ -342,9 +347,8 @@ def lines(report: Mapping[str, Any]) -> list[str]:
 
 
 def _line(row: Mapping[str, Any]) -> str:
-    plan = "same" if row["same_plan"] else "settled" if row["settled"] else "changed"
     buffers = "".join(f"{row['buffers'][state]:>8}" for state in STATES)
-    text = f"{row['name']:28}{plan:>8}{buffers}{row['ratio']:>8.2f}  {kind(row):11}"
+    text = f"{row['name']:28}{plan(row):>8}{buffers}{row['ratio']:>8.2f}  {kind(row):11}"
     if row["ms"] is None:
         return text.rstrip()
     late = " over" if row["ms"][MANY] > MOST_MS else ""

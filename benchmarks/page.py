@@ -106,5 +106,7 @@ def _history(result: Result) -> str:
     for row in result["rows"]:
         buffers, taken = row["buffers"], row["ms"]
         times = [f"{taken[state]:.0f}" for state in (history.FEW, history.MANY)] if taken else ["", ""]
-        rows.append([row["name"], *buffers.values(), f"{row['ratio']:.2f}", history.kind(row), *times])
-    return "\n".join(_table(["buffers", "few", "half", "many", "many to few", "", "ms, few", "ms, many"], rows))
+        rows.append(
+            [row["name"], history.plan(row), *buffers.values(), f"{row['ratio']:.2f}", history.kind(row), *times]
+        )
+    return "\n".join(_table(["buffers", "plan", "few", "half", "many", "many to few", "", "ms, few", "ms, many"], rows))

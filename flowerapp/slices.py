@@ -107,22 +107,27 @@ Way = tuple[str | None, int | None]
 """Routing key and priority of a message."""
 
 
-@functools.cache
 def _way_of(program: str, queue: str, priority: int) -> Way | None:
-    """How a message for such a task goes; None if only the message would have its time limit, or nobody knows."""
-    app = app_or_default()
+    """How a message for such a task comes; None if it has more to say than a process that goes on could know."""
     try:
-        if limited(app.tasks[canvas.task_name(program)]):
-            return None
-        link = Link(seq=0, program=program, queue=queue, priority=priority)
-        return queues.queue_of(program, queue), canvas.options_of(app, link)["priority"]
-    except Exception:  # a router's own; what was done is not to suffer from it
-        logger.warning("no route for program %s and queue %r: it goes by messages", program, queue, exc_info=True)
+        return _asked(program, queue, priority)
+    except Exception:  # a router's; the task before, which has been done, is not to suffer from it
+        logger.debug("no way for program %s and queue %r", program, queue, exc_info=True)
         return None
 
 
+@functools.lru_cache(maxsize=4096)
+def _asked(program: str, queue: str, priority: int) -> Way | None:
+    app = app_or_default()
+    task = app.tasks[canvas.task_name(program)]
+    if limited(task) or any(getattr(task, name, None) for name in ("queue", "exchange", "routing_key")):
+        return None
+    link = Link(seq=0, program=program, queue=queue, priority=priority)
+    return queues.queue_of(program, queue), canvas.options_of(app, link)["priority"]
+
+
 def limited(task: Any) -> bool:
-    """Whether each message of a Celery task has a time limit."""
+    """Whether a Celery task has a time limit of its own, as its program or the host's annotations give it."""
     return bool(task.time_limit or task.soft_time_limit)
 
 
@@ -173,9 +178,12 @@ class Slice:
         return [message for message in released if message is not first]
 
     def _fits(self, link: Link) -> bool:
-        quick = self.took.get(link.program, float("inf")) < conf.get().TIME_SLICE
-        way = _way_of(link.program, link.queue, link.priority) if link.time_limit is None else None
-        return quick and way == self._way and self._has_time()
+        return (
+            self._has_time()
+            and self.took.get(link.program, float("inf")) < conf.get().TIME_SLICE
+            and link.time_limit is None
+            and _way_of(link.program, link.queue, link.priority) == self._way
+        )
 
     def run(self, traces: dict[str, Trace], name: str, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
         """Trace a message's task, and those that this process goes on with; what the first one came to."""

@@ -84,7 +84,7 @@ def _claim_when_seen(flow_id: str, seq: int, worker: str, sent: bool) -> Claim |
 def perform(claim: Claim, continuation: Continuation = NOBODY) -> Outcome:
     """Run the program of a claim in this process, record the outcome, and tell of it.
 
-    ``continuation`` says whether this process would go on with another of the kind, and takes what is then claimed.
+    ``continuation`` says what this process would go on with, and takes what is then claimed.
     """
     context = Context(claim)
     try:

@@ -46,7 +46,7 @@ REFUSED = Outcome(finished=False)
 
 
 class Continuation(Protocol):
-    """What goes on, in this process, with tasks like the one that it has run."""
+    """What goes on, in this process, with one task after another."""
 
     def wants(self, claim: Claim) -> Sequence[str]:
         """Programs of which it would go on with a task of this one's queue and priority, and without a time limit."""

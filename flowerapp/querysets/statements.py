@@ -103,8 +103,7 @@ WITH claimed AS (
        AND f.task_flow_id = t.task_flow_id AND NOT f.held AND f.admitted
        AND f.exec_status + 0 IN (0, 1, 2)  -- as above
        AND {alive}
-    RETURNING t.task_flow_id, t.task_id, t.task_seq, t.program, t.queue, t.task_priority, t.parameters, t.attempt,
-              t.retries, t.run, t.max_retries, t.retry_delay, t.time_limit, t.pool, t.parent_seq, t.child_program
+    RETURNING {returned}
 ), begun AS (
     UPDATE kr_task_flow f
        SET exec_status = 1, started_ts = COALESCE(f.started_ts, STATEMENT_TIMESTAMP()), suspended_ts = NULL
@@ -114,7 +113,7 @@ WITH claimed AS (
 )
 SELECT {columns}, EXISTS (SELECT FROM begun WHERE first) FROM claimed
 """
-CLAIM = _CLAIM.format(alive=_ALIVE, columns=", ".join(CLAIMED))
+CLAIM = _CLAIM.format(alive=_ALIVE, returned=", ".join(f"t.{name}" for name in CLAIMED), columns=", ".join(CLAIMED))
 
 
 _FINISH = """
@@ -171,8 +170,8 @@ _NEXT = """, process AS (
       FROM kr_task_flow f WHERE f.task_flow_id = %(flow)s AND %(programs)s::text[] <> '{{}}'
 ), next AS (
     UPDATE kr_task_stat t
-       SET sent_ts = CASE WHEN NOT next.here THEN STATEMENT_TIMESTAMP() END, left_over = FALSE,
-           owed = CASE WHEN next.here AND next.same THEN t.owed + next.owed + 1 ELSE t.owed END{sets}
+       SET sent_ts = CASE WHEN NOT chosen.here THEN STATEMENT_TIMESTAMP() END, left_over = FALSE,
+           owed = CASE WHEN chosen.here AND chosen.same THEN t.owed + chosen.owed + 1 ELSE t.owed END{sets}
       FROM (SELECT one.id, done.owed, one.dependents = done.dependents AS same, {fits} AS here
               FROM done
              CROSS JOIN LATERAL (
@@ -181,10 +180,10 @@ _NEXT = """, process AS (
                    AND task_flow_id = %(flow)s AND queue = done.queue AND program = done.program
                    AND (task_priority, task_exec_seq) > (done.task_priority, %(seq)s)
                  ORDER BY task_priority, task_exec_seq LIMIT 1 FOR UPDATE SKIP LOCKED
-             ) one OFFSET 0) next  -- else "here" would be worked out for each column
-     WHERE t.id = next.id
+             ) one OFFSET 0) chosen  -- else "here" would be worked out for each column
+     WHERE t.id = chosen.id
     RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool,
-              t.parked, NOT next.here AS ready, FALSE AS later, next.here AND next.same AS owes{returns}
+              t.parked, NOT chosen.here AS ready, FALSE AS later, chosen.here AND chosen.same AS owes{returns}
 )"""
 
 _FITS = """{it}.exec_status = 0 AND {it}.queue = done.queue AND {it}.task_priority = done.task_priority
@@ -227,7 +226,7 @@ def _claiming(it: str) -> dict[str, str]:
 
 
 FINISH = _FINISH.format(
-    also=_NEXT.format(alive=_ALIVE, fits=_FITS.format(it="one"), **_claiming("next")),
+    also=_NEXT.format(alive=_ALIVE, fits=_FITS.format(it="one"), **_claiming("chosen")),
     of="next",
     here=_FIRST.format(fits=_FITS.format(it="t")),
     tells="NOT EXISTS (SELECT FROM next WHERE owes)",

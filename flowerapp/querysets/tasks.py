@@ -63,7 +63,9 @@ class TaskQuerySet(ReadyQuerySet):
         lease = conf.get().LEASE_SECONDS
         given = {"worker": worker, "pid": pid, "flow": flow_id, "seq": seq, "lease": lease, "sent": sent}
         for row in prepared.rows(connection, CLAIM, given):
-            return claim_of(flow_id, seq, row[-1], *row[:5], json.loads(row[5]), *row[6:-1])
+            columns = dict(zip(CLAIMED, row, strict=False))
+            columns["parameters"] = json.loads(columns["parameters"])
+            return claim_of(flow_id, seq, row[-1], *columns.values())
         return None
 
     def _claim_portably(self, flow_id: str, seq: int, worker: str, pid: int, sent: bool) -> Claim | None:

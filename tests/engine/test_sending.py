@@ -211,7 +211,7 @@ def test_a_lost_process_sends_what_it_had_run_before_and_not_begun_again(runner:
 
 
 class Continuation:
-    """Goes on with everything."""
+    """Goes on with whatever runs Noop."""
 
     def __init__(self) -> None:
         self.taken: list[tuple[int, int]] = []

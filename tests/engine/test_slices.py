@@ -13,7 +13,7 @@ from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
 from flowerapp import canvas, engine, identity, queues, slices
-from flowerapp.dispatch import FIRST, Link
+from flowerapp.dispatch import FIRST, Link, Message
 from flowerapp.models import Flow, Task
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -60,9 +60,9 @@ def celery(runner: InlineRunner) -> Iterator[Celery]:
         pytest.skip("processes go on on PostgreSQL")
     identity.renew()
     assert slices.marks.claim()
-    slices._way_of.cache_clear()
+    slices._asked.cache_clear()
     yield Celery(runner)
-    slices._way_of.cache_clear()
+    slices._asked.cache_clear()
 
 
 def wide() -> Flow:
@@ -142,17 +142,17 @@ def test_it_goes_on_with_what_a_message_would_bring_to_it(celery: Celery, routes
     ("routing_key", "nice", "columns", "programs"),
     [
         ("far", 0, {}, []),
-        ("near", 10, {}, []),
-        ("far", 0, {"queue": "far"}, ["Noop"]),
+        ("near", -10, {}, []),
         ("near", 0, {"queue": "far"}, []),
         ("near", 0, {"task_priority": 10}, []),
+        ("far", 0, {"queue": "far"}, ["Noop"]),
     ],
-    ids=["by another route", "more urgently", "by its own queue", "before its queue was changed", "its priority too"],
+    ids=["by another route", "more urgently", "before its queue was changed", "its priority too", "as its row says"],
 )
-def test_a_task_whose_message_came_another_way_is_followed_by_messages(
+def test_a_process_goes_on_only_where_its_message_came_the_way_of_the_next(
     celery: Celery, routes: dict[str, Any], routing_key: str, nice: int, columns: dict[str, Any], programs: list[str]
 ) -> None:
-    """The next one's would go to another worker, or after others."""
+    """Else the next one's would go to another worker, or after others."""
     assert wanted(celery, routing_key, nice, **columns) == programs
 
 
@@ -162,6 +162,24 @@ def test_the_limits_of_a_task_of_the_apps_are_known(celery: Celery, monkeypatch:
     monkeypatch.setattr(app_or_default().tasks[NAME], "soft_time_limit", 9)
     assert slices.limited(app_or_default().tasks[NAME])
     assert wanted(celery, queues.queue_of("Noop", "")) == []
+
+
+@pytest.mark.parametrize(
+    ("program", "seconds", "number"),
+    [("Elsewhere", 60, 0), ("Noop", 0, 0), ("Noop", 60, 1)],
+    ids=["unknown", "late", "quick"],
+)
+def test_nobody_is_asked_the_way_of_what_this_process_cannot_go_on_with(
+    celery: Celery, monkeypatch: pytest.MonkeyPatch, program: str, seconds: float, number: int
+) -> None:
+    """A program may be known to other workers alone, and a router may take its time."""
+    asked: list[Any] = []
+    monkeypatch.setattr(slices, "_way_of", lambda *given: asked.append(given))
+    celery.slice.took["Noop"] = 0.01
+    celery.slice._ends = time.monotonic() + seconds
+    message = Message(flow_id="none", head=Link(seq=2, program=program))
+    assert celery.slice.keep_next([message]) == [message]
+    assert len(asked) == number
 
 
 def test_without_time_each_is_sent(celery: Celery) -> None:

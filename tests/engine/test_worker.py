@@ -16,10 +16,10 @@ from celery.app import app_or_default
 from celery.exceptions import TimeLimitExceeded
 from celery.signals import task_internal_error
 from celery.worker import state as worker_state
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.db.models.functions import Now
 
-from flowerapp import backend, canvas, engine, identity
+from flowerapp import backend, canvas, engine, identity, slices
 from flowerapp.backend import FlowBackend
 from flowerapp.models import Flow, Task, Worker
 from flowerapp.states import Status
@@ -91,6 +91,44 @@ def test_the_end_of_a_process_is_recorded_once_the_database_is_back(
     assert status(flow, 1) is after
     assert verbs(flow) == [verb]
     check(flow)
+
+
+def test_a_process_that_is_lost_at_what_it_went_on_with_is_recorded_once(
+    runner: InlineRunner, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The finish of the first claimed the second, and the process had told its parent where it was."""
+    if connection.vendor != "postgresql":
+        pytest.skip("processes go on on PostgreSQL")
+    flow = running()
+    done = Task.objects.finish(flow.pk, 1, 1, "{}", worker=identity.worker(), pid=1, programs=["Noop"])
+    assert done
+    assert done.claimed
+    monkeypatch.setattr(slices, "places_of", lambda *_: [(flow.pk, 1), (flow.pk, 2)])
+    runner.sent.clear()
+    killed(flow, WorkerLostError("signal 9"))
+    backend.record_lost()
+    assert verbs(flow) == ["rescue"]
+    assert [message.head.seq for message in runner.sent] == [2]
+
+
+@pytest.mark.parametrize(
+    ("message", "task", "seconds"),
+    [({}, {}, 0.1), ({"timelimit": [9, None]}, {}, 0), ({}, {"time_limit": 9}, 0), ({}, {"soft_time_limit": 9}, 0)],
+    ids=["no limit", "the message's", "the task's", "the task's soft one"],
+)
+def test_a_process_goes_on_only_where_no_limit_runs(
+    monkeypatch: pytest.MonkeyPatch, message: dict[str, Any], task: dict[str, Any], seconds: float
+) -> None:
+    """It would be that of the first task, and end another."""
+    app = app_or_default()
+    name = canvas.task_name("Noop")
+    for key, value in task.items():
+        monkeypatch.setattr(app.tasks[name], key, value)
+    monkeypatch.setattr(life, "_looked_at", lambda: False)
+    headers = {"id": canvas.message_id("flow", 1), "task": name, **message}
+    arrived = SimpleNamespace(headers=headers, body=([], {}, {}), properties={}, delivery_info={}, delivery_tag=1)
+    request = life.ProgramRequest(arrived, app=app, decoded=True)
+    assert request._request_dict[slices.HEADER] == seconds
 
 
 def test_an_end_that_cannot_be_recorded_holds_up_no_other(
