@@ -47,7 +47,7 @@ def forks(number: int, width: int) -> dict[int, list[int]]:
 
 
 def lose_again_and_again(live: Live, gate: Path, lose: Callable[[], None], times: int) -> None:
-    """Lose all messages in the middle of busy flows of several hundred tasks each, and again once these go on.
+    """Lose all messages in the middle of busy flows of a thousand tasks each, and again once these go on.
 
     A task that runs all the while is not started again.
     """
@@ -55,8 +55,8 @@ def lose_again_and_again(live: Live, gate: Path, lose: Callable[[], None], times
     waiting = {"program": "Gate", "parameters": {"path": str(gate), "seconds": 100 * times}}
     running = engine.register(define({1: [], 2: [1]}, {1: waiting}))
     wait_started(running, 1)
-    share = 60 * times
-    shapes = (chain(share), chain(share), forks(times, 80), forks(10 * times, 6), forks(1, share))
+    share = 300 * times
+    shapes = (chain(share), chain(share), forks(5 * times, 80), forks(50 * times, 6), forks(1, share))
     flows = [engine.register(define(edges)) for edges in shapes]
     total = sum(flow.tasks.count() for flow in flows)
     for each in range(1, times + 1):
