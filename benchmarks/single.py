@@ -30,6 +30,7 @@ from tests.services import ROOT, until
 CALLERS = 4
 """Threads that register at once through REST."""
 UNSERVED = ", unserved"
+"""How a way of registering is called where nobody runs what is registered."""
 PAUSE = 0.05
 """Seconds between two tasks of LATENCY, so that each finds the system idle."""
 

@@ -156,9 +156,12 @@ class Slice:
         """What this process goes on with while there is time: this one's program, and those that were quick here."""
         if not self._has_time():
             return ()
+        programs = dict.fromkeys([claim.program, *self._quick()])
+        return [name for name in programs if _way_of(name, claim.queue, claim.task_priority) == self._way]
+
+    def _quick(self) -> list[str]:
         most = conf.get().TIME_SLICE
-        quick = dict.fromkeys([claim.program, *(name for name, seconds in self.took.items() if seconds < most)])
-        return [name for name in quick if _way_of(name, claim.queue, claim.task_priority) == self._way]
+        return [name for name, seconds in self.took.items() if seconds < most]
 
     def _has_time(self) -> bool:
         return time.monotonic() < self._ends and not told_to_end()
@@ -180,7 +183,7 @@ class Slice:
     def _fits(self, link: Link) -> bool:
         return (
             self._has_time()
-            and self.took.get(link.program, float("inf")) < conf.get().TIME_SLICE
+            and link.program in self._quick()
             and link.time_limit is None
             and _way_of(link.program, link.queue, link.priority) == self._way
         )
