@@ -1,3 +1,4 @@
+# The reference project with gunicorn; docker-compose.yml starts the same image as the worker and for migrations.
 FROM python:3.12-slim
 
 ENV PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DJANGO_STATIC_ROOT=/app/staticfiles

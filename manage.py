@@ -1,12 +1,12 @@
 #!/usr/bin/env python
-"""Django's command line for the reference project."""
+"""The Django command line of the reference project."""
 
 import os
 import sys
 
 
 def main() -> None:
-    """Run a management command."""
+    """Run the command in ``sys.argv``."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "project.settings")
     from django.core.management import execute_from_command_line
 

@@ -21,14 +21,14 @@ django.setup()
 from benchmarks import chart, history, page, planning, single, wide  # noqa: E402 - Django first
 from benchmarks.contenders import DJANGO, FLOWERAPP, REDIS, Bench, Run, started  # noqa: E402
 from benchmarks.figures import Ratio  # noqa: E402
-from benchmarks.ours import analyse  # noqa: E402
+from benchmarks.ours import analyze  # noqa: E402
 from benchmarks.workloads import WORKLOADS, Workload, define_all  # noqa: E402
 
 Result = dict[str, Any]
 
 
 def compared(workload: Workload, bench: Bench, pairs: int) -> Result:
-    """Run a workload in turn with each contender, once to warm up and then so many times."""
+    """Run a workload alternately with each contender, once to warm up and then ``pairs`` times."""
     names = (FLOWERAPP, REDIS, DJANGO)
     runs: dict[str, list[Run]] = {name: [] for name in names}
     for number in range(pairs + 1):
@@ -37,7 +37,7 @@ def compared(workload: Workload, bench: Bench, pairs: int) -> Result:
             if number:
                 runs[name].append(run)
         if not number:
-            analyse()
+            analyze()
         print(f"\r{workload.name}: {number} of {pairs}", end="", file=sys.stderr, flush=True)
     print(file=sys.stderr)
     return {"workload": workload.name, "tasks": workload.tasks, **_report(workload, runs)}
@@ -45,7 +45,8 @@ def compared(workload: Workload, bench: Bench, pairs: int) -> Result:
 
 def _report(workload: Workload, runs: dict[str, list[Run]]) -> Result:
     mine = runs[FLOWERAPP]
-    report: Result = {"contenders": {name: _figures(each, workload.tasks) for name, each in runs.items()}, "ratios": {}}
+    contenders = {name: _figures(theirs, workload.tasks) for name, theirs in runs.items()}
+    report: Result = {"contenders": contenders, "ratios": {}}
     for name in (REDIS, DJANGO):
         wall = Ratio.of([run.seconds for run in mine], [run.seconds for run in runs[name]])
         cpu = Ratio.of([run.cpu_total for run in mine], [run.cpu_total for run in runs[name]])
@@ -93,7 +94,7 @@ def chosen(name: str, only: str | None) -> bool:
 
 
 def on_bench(bench: Bench, options: argparse.Namespace) -> Iterator[Result]:
-    """All that is measured with a worker of so many processes."""
+    """All that is measured on the workers of a bench."""
     define_all()
     for workload in WORKLOADS:
         if chosen(workload.name, options.only):
@@ -114,7 +115,7 @@ def apart(options: argparse.Namespace) -> Iterator[Result]:
         yield history.measure(options.quick)
 
 
-TOLD: list[tuple[str, Callable[[Result], list[str]]]] = [
+WRITERS: list[tuple[str, Callable[[Result], list[str]]]] = [
     ("LATENCY", single.lines),
     ("REGISTER", single.lines),
     ("WIDE", wide.lines),
@@ -125,9 +126,9 @@ TOLD: list[tuple[str, Callable[[Result], list[str]]]] = [
 
 def lines(result: Result) -> list[str]:
     """A result for people."""
-    for name, told in TOLD:
+    for name, write in WRITERS:
         if result["workload"].startswith(name):
-            return told(result)
+            return write(result)
     return line(result).splitlines()
 
 
@@ -142,27 +143,30 @@ def main() -> None:
     parser.add_argument("--page", type=Path, metavar="FILE.md", help="write the page")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
     options = parser.parse_args()
-    found: list[Result] = []
+    results: list[Result] = []
 
-    def tell(result: Result) -> None:
-        found.append(result)
+    def report(result: Result) -> None:
+        results.append(result)
         if not options.json:
             where = f"{result['processes']} processes: " if "processes" in result else ""
             print(where + "\n".join(lines(result)), flush=True)
 
-    if any(chosen(name, options.only) for name in (*(each.name for each in WORKLOADS), "LATENCY", "REGISTER", "WIDE")):
+    if any(
+        chosen(name, options.only)
+        for name in (*(workload.name for workload in WORKLOADS), "LATENCY", "REGISTER", "WIDE")
+    ):
         for processes in options.processes:
             with started(processes) as bench:
                 for result in on_bench(bench, options):
-                    tell({"processes": processes, **result})
+                    report({"processes": processes, **result})
     for result in apart(options):
-        tell(result)
+        report(result)
     if options.json:
-        print(json.dumps(found))
+        print(json.dumps(results))
     if options.page:
-        options.page.write_text(page.page(found), encoding="utf-8")
+        options.page.write_text(page.page(results), encoding="utf-8")
     if options.chart:
-        chart.draw([each for each in found if "ratios" in each], options.chart)
+        chart.draw([result for result in results if "ratios" in result], options.chart)
 
 
 if __name__ == "__main__":

@@ -1,7 +1,7 @@
-"""Bare Celery, as people write it who want what flowerapp asks for: late acknowledgement, no prefetching, JSON.
+"""Bare Celery, configured as flowerapp asks for: late acknowledgement, no prefetching, JSON.
 
 ``celery -A benchmarks.bare worker``. With Redis, header tasks of a chord store their results and others ignore them;
-with django-celery-results all store theirs, for its rows are what people take it for.
+with django-celery-results all store theirs, because people use it for its rows.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ class Bare:
         self.app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000
         self.noop: Any = self.app.task(name="bare.noop")(_nothing)
         self.branch: Any = self.app.task(name="bare.branch", ignore_result=False)(_nothing)
-        self.tell: Any = self.app.task(name="bare.tell")(signals.tell)
+        self.tell: Any = self.app.task(name="bare.tell")(signals.send)
 
     def submitting(self) -> AbstractContextManager[Any]:
         """Within the block Celery, which takes the variable before its configuration, publishes to this broker."""
@@ -55,7 +55,7 @@ class Bare:
         chain(*[self.noop.si() for _ in range(length - 1)], self.tell.si(key), app=self.app).apply_async()
 
     def fan_out(self, width: int, key: str) -> None:
-        """One, so many, and one that waits for them."""
+        """One task, ``width`` that follow it, and one that waits for them."""
         header = group([self.branch.si() for _ in range(width)], app=self.app)
         chain(self.noop.si(), header, self.tell.si(key), app=self.app).apply_async()
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 INK = "#808080"
-COLOURS = {"Celery, Redis": "#2a78b8", "Celery, django-db": "#c8761c"}
+COLORS = {"Celery, Redis": "#2a78b8", "Celery, django-db": "#c8761c"}
 
 
 def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
@@ -17,16 +17,16 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
     mpl.use("svg")
     from matplotlib import pyplot
 
-    rows = [(each, name) for each in results for name in each["ratios"]]
-    colours = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
-    with mpl.rc_context({**colours, "svg.fonttype": "none", "svg.hashsalt": "flowerapp"}):
+    rows = [(result, name) for result in results for name in result["ratios"]]
+    colors = dict.fromkeys(("text.color", "axes.labelcolor", "xtick.color", "ytick.color"), INK)
+    with mpl.rc_context({**colors, "svg.fonttype": "none", "svg.hashsalt": "flowerapp"}):
         figure, axes = pyplot.subplots(figsize=(9, 0.36 * len(rows) + 1))
         for place, (result, name) in enumerate(rows):
             ratio = result["ratios"][name]
             wall, bar = ratio["wall"], ratio["wall_bar"]
-            spread = [[wall["median"] - wall["low"]], [wall["high"] - wall["median"]]]
+            interval = [[wall["median"] - wall["low"]], [wall["high"] - wall["median"]]]
             hatch = None if wall["median"] <= bar else "///"
-            axes.barh(place, wall["median"], xerr=spread, color=COLOURS[name], hatch=hatch, ecolor=INK, height=0.7)
+            axes.barh(place, wall["median"], xerr=interval, color=COLORS[name], hatch=hatch, ecolor=INK, height=0.7)
             axes.plot([bar, bar], [place - 0.42, place + 0.42], color=INK, linewidth=2)
             axes.text(max(wall["high"], bar) + 0.03, place + 0.2, f"{wall['median']:.2f}", fontsize=8, ha="left")
         axes.set_yticks(range(len(rows)), [f"{r['workload']}, {r['processes']} processes, to {n}" for r, n in rows])

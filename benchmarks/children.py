@@ -1,6 +1,6 @@
 """Children against a fan-out of steps: tasks per second, in pairs. ``python -m benchmarks.children [--pairs N]``.
 
-Each pair runs 1 → 500 → 1 and one task with so many children, at most ten at once, on the same workers.
+Each pair runs 1 → 500 → 1, and one task whose children run at most ten at once, on the same workers.
 """
 
 from __future__ import annotations
@@ -23,17 +23,17 @@ import django
 django.setup()
 
 from flowerapp import engine  # noqa: E402 - Django first
-from flowerapp.models import Event, Flow, Task, TaskDefinition  # noqa: E402
+from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition  # noqa: E402
 from flowerapp.states import Status  # noqa: E402
 from tests.services import Service, Site, address_of, site, until  # noqa: E402
 
 WIDTH = 500
-AT_ONCE = 10
+MAX_CONCURRENCY = 10
 
 
 @contextmanager
 def started(processes: int) -> Iterator[Site]:
-    """A database and a Redis number of our own, and one worker of so many processes."""
+    """A database and a Redis database of our own, and one worker with ``processes`` processes."""
     urls = {}
     for service in (Service.POSTGRES, Service.REDIS):
         urls[service], reason = address_of(service)
@@ -58,7 +58,7 @@ def define_all(children: int) -> None:
         task_seq=1,
         program="Spread",
         child_program="Noop",
-        max_concurrency=AT_ONCE,
+        max_concurrency=MAX_CONCURRENCY,
         parameters=parameters,
     )
 
@@ -87,15 +87,15 @@ def most_at_once(flow: Flow) -> int:
 def memory(made: Site) -> int:
     """The largest resident memory of any process of the workers, in MB."""
     group = {worker.process.pid for worker in made.workers}
-    found = [0]
+    peaks = [0]
     for status in Path("/proc").glob("[0-9]*/status"):
         try:
             text = status.read_text()
             if os.getpgid(int(status.parent.name)) in group:
-                found += [int(line.split()[1]) // 1024 for line in text.splitlines() if line.startswith("VmHWM")]
+                peaks += [int(line.split()[1]) // 1024 for line in text.splitlines() if line.startswith("VmHWM")]
         except (OSError, ValueError):
             continue
-    return max(found)
+    return max(peaks)
 
 
 def measure(pairs: int, children: int, processes: int) -> dict[str, Any]:
@@ -117,10 +117,10 @@ def measure(pairs: int, children: int, processes: int) -> dict[str, Any]:
             "pairs": pairs,
             "children_per_second": round(statistics.median(rates), 1),
             "ratio_to_fan_out": round(statistics.median(ratios), 3),
-            "ratios": [round(each, 3) for each in ratios],
+            "ratios": [round(ratio, 3) for ratio in ratios],
             "most_at_once": most,
             "megabytes": memory(made),
-            "interventions": Event.objects.filter(verb__in=["resend", "rescue"]).count(),
+            "interventions": HistoryEntry.objects.filter(verb__in=["resend", "rescue"]).count(),
         }
 
 

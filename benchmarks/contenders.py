@@ -41,12 +41,12 @@ class Contender:
     def __init__(self, name: str, workers: list[WorkerProcess], kinds: tuple[str, ...]) -> None:
         self.name = name
         self.workers = workers
-        found: dict[str, Callable[[], list[int]]] = {
+        processes: dict[str, Callable[[], list[int]]] = {
             "worker": lambda: [pid for worker in workers for pid in meter.of_group(worker.process.pid)],
             "redis": lambda: meter.named("redis-server"),
             "postgres": lambda: meter.named("postgres"),
         }
-        self.meter = meter.Meter({kind: found[kind] for kind in kinds})
+        self.meter = meter.Meter({kind: processes[kind] for kind in kinds})
 
     @staticmethod
     def new_key() -> str:
@@ -90,7 +90,7 @@ def server_url(service: Service) -> str:
 
 @contextmanager
 def started(processes: int) -> Iterator[Bench]:
-    """A bench whose contenders have a worker of so many processes each."""
+    """A bench whose contenders have a worker with ``processes`` processes each."""
     urls = {service: server_url(service) for service in (Service.POSTGRES, Service.REDIS)}
     with ExitStack() as stack:
         redis = [stack.enter_context(fresh_redis(urls[Service.REDIS])) for _ in range(4)]
@@ -106,7 +106,7 @@ def started(processes: int) -> Iterator[Bench]:
         theirs = {}
         for name, broker, backend in ((REDIS, redis[1], redis[1]), (DJANGO, redis[2], "django-db")):
             environment = {**site.environment, "CELERY_BROKER_URL": broker, BACKEND: backend}
-            # With Redis there is no Django, for Celery would look after its connections at each task.
+            # With Redis there is no Django, because Celery would check its connections at each task.
             environment["DJANGO_SETTINGS_MODULE"] = "benchmarks.bare_settings" if name == DJANGO else ""
             worker = WorkerProcess("-c", str(processes), environment=environment, app="benchmarks.bare")
             stack.callback(worker.stop)

@@ -1,7 +1,7 @@
 """What a long history costs: plans, buffers and pages over few tasks and over a million finished ones.
 
-``python -m benchmarks.history [--quick] [--json]``. A third look at half of the history tells apart trees that are
-deeper, which end at once, from scans that grow with it.
+``python -m benchmarks.history [--quick] [--json]``. A third look, at half of the history, separates trees that are
+deeper, which stop growing at once, from scans that grow with it.
 """
 
 from __future__ import annotations
@@ -31,13 +31,20 @@ from django.test.utils import CaptureQueriesContext  # noqa: E402
 from django.urls import reverse  # noqa: E402
 
 from benchmarks.contenders import server_url  # noqa: E402
-from benchmarks.past import DAYS, WORKER, Few, add_history, made_few, told, vacuum  # noqa: E402
+from benchmarks.past import DAYS, WORKER, Few, add_history, made_few, report_progress, vacuum  # noqa: E402
 from benchmarks.plans import Cost, as_generic, explained  # noqa: E402
-from flowerapp import conf, dispatch, engine  # noqa: E402
+from flowerapp import conf  # noqa: E402
+from flowerapp.core import executor  # noqa: E402
+from flowerapp.core.executor import NoExecutor  # noqa: E402
+from flowerapp.core.messages import FIRST_SENT, TaskRef  # noqa: E402
+from flowerapp.engine.register import uuid7  # noqa: E402
 from flowerapp.models import Flow, Task  # noqa: E402
-from flowerapp.querysets.inserting import INSERT  # noqa: E402
-from flowerapp.querysets.statements import CLAIM, FINISH  # noqa: E402
+from flowerapp.querysets.claim import CLAIM  # noqa: E402
+from flowerapp.querysets.finish import FINISH  # noqa: E402
+from flowerapp.querysets.insert import INSERT  # noqa: E402
 from flowerapp.watcher import duties  # noqa: E402
+from flowerapp.watcher.duties.resend import Resend  # noqa: E402
+from flowerapp.watcher.pages import PAGE  # noqa: E402
 from tests.services import Service, site  # noqa: E402
 
 TASKS, QUICK_TASKS = 1_000_000, 100_000
@@ -55,17 +62,11 @@ RUNS = 4
 """Runs of a statement of the hot path."""
 
 
-class Nowhere:
-    """A sender whose messages go nowhere: the duties believe in a broker."""
-
-    def __call__(self, messages: Any) -> None:
-        """Drop them."""
-
-    def tell(self, flow_ids: Any) -> None:
-        """Drop them."""
+class Nowhere(NoExecutor):
+    """An executor that drops all messages and claims to be connected, so that the duties send."""
 
     def connected(self) -> bool:
-        """So it says."""
+        """Always."""
         return True
 
 
@@ -78,15 +79,15 @@ Costs = dict[str, Cost]
 def hot_path(few: Few) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
     """Name, statement and values of what each task runs."""
     ids = {"worker": WORKER, "pid": 1, "lease": 15}
-    done = {"attempt": 1, "output": "{}", "first": dispatch.FIRST, "programs": ["benchmarks.noop"], **ids}
+    finish = {"attempt": 1, "output": "{}", "first_sent": FIRST_SENT, "programs": ["benchmarks.noop"], **ids}
     yield "claim", CLAIM, lambda: {"flow": few.ready.pk, "seq": 1, "sent": True, **ids}
-    yield "finish", FINISH, lambda: {"flow": few.begun.pk, "seq": 1, **done}
-    yield "finish, the last", FINISH, lambda: {"flow": few.ending.pk, "seq": 3, **done}
+    yield "finish", FINISH, lambda: {"flow": few.begun.pk, "seq": 1, **finish}
+    yield "finish, the last", FINISH, lambda: {"flow": few.ending.pk, "seq": 3, **finish}
     yield "register", INSERT, lambda: _new_flow(few)
 
 
 def _new_flow(few: Few) -> dict[str, Any]:
-    flow_id = str(engine.uuid7())
+    flow_id = str(uuid7())
     flow = {"task_flow_id": flow_id, "task_id": few.workflows[0], "task_priority": 0, "input": {}, "limited": False}
     flow |= {"admitted": True, "open_sinks": 1, "registered_by": "", "request_hash": ""}
     step = {"task_id": few.workflows[0], "program": "benchmarks.noop"}
@@ -101,26 +102,26 @@ def _new_flow(few: Few) -> dict[str, Any]:
 def hot_costs(few: Few) -> dict[str, Costs]:
     """Costs of the hot path, planned for its values and for any.
 
-    The least of some runs: whether a page of the table has room for a new row is no matter of the history.
+    The least of ``RUNS`` runs: whether a page of the table has room for a new row does not depend on the history.
     """
-    found = {}
+    costs = {}
     for name, statement, values in hot_path(few):
         for kind, explain in (("", explained), (", generic", as_generic)):
             vacuum("kr_task_stat, kr_task_flow")
             runs = [Cost() for _ in range(RUNS)]
             for run in runs:
                 run.add(explain(statement, values()))
-            found[f"{name}{kind}"] = {_without_values(statement): min(runs, key=lambda run: run.buffers)}
-    return found
+            costs[f"{name}{kind}"] = {_without_values(statement): min(runs, key=lambda run: run.buffers)}
+    return costs
 
 
 def rota() -> dict[str, Callable[[], Any]]:
     """The leader's duties, and the queries of those that look at all tasks or flows."""
-    found: dict[str, Callable[[], Any]] = {name: duty for name, _, duty in duties.rota()}
-    found["resend"] = _looks(duties.Resend())
-    found["resend's silent tasks"] = lambda: list(Task.objects.silent(conf.get().RESEND_AFTER))
-    found["prune"] = lambda: list(Flow.objects.ended_before(10 * DAYS).values_list("pk", flat=True)[: duties.PAGE])
-    return found
+    actions: dict[str, Callable[[], Any]] = {name: duty for name, _, duty in duties.rota()}
+    actions["resend"] = _looks(Resend())
+    actions["resend's silent tasks"] = lambda: list(Task.objects.silent(conf.get().RESEND_AFTER))
+    actions["prune"] = lambda: list(Flow.objects.ended_before(10 * DAYS).values_list("pk", flat=True)[:PAGE])
+    return actions
 
 
 def _looks(duty: Callable[[], int]) -> Callable[[], Any]:
@@ -129,10 +130,7 @@ def _looks(duty: Callable[[], int]) -> Callable[[], Any]:
 
 def pages(few: Few, client: Client) -> dict[str, str]:
     """Name of a page → its address."""
-    ended, failed, name = few.ended[-1].pk, few.failed.pk, few.workflows[0]
-    flows, tasks = (reverse(f"admin:flowerapp_{each}_changelist") for each in ("flow", "task"))
-    task = Task.objects.one(ended, 2).values_list("pk", flat=True).get()
-    last = (Flow.objects.count() + 49) // 50
+    ended, name = few.ended[-1].pk, few.workflows[0]
     return {
         "api flows": "/api/flows/",
         "api flows, next page": client.get("/api/flows/").json()["next"],
@@ -144,6 +142,16 @@ def pages(few: Few, client: Client) -> dict[str, str]:
         "api task": f"/api/flows/{ended}/tasks/2/",
         "api workflows": "/api/workflows/",
         "api queues": "/api/queues/",
+        **_admin_pages(few),
+    }
+
+
+def _admin_pages(few: Few) -> dict[str, str]:
+    ended, failed, name = few.ended[-1].pk, few.failed.pk, few.workflows[0]
+    flows, tasks = (reverse(f"admin:flowerapp_{model}_changelist") for model in ("flow", "task"))
+    task = Task.objects.at(TaskRef(ended, 2)).values_list("pk", flat=True).get()
+    last = (Flow.objects.count() + 49) // 50
+    return {
         "admin flows": flows,
         "admin flows, last page": f"{flows}?p={last}",
         "admin flows, finish": f"{flows}?status=3",
@@ -171,11 +179,11 @@ def pages(few: Few, client: Client) -> dict[str, str]:
 
 
 def statements_of(action: Callable[[], Any]) -> list[str]:
-    """The statements that ``action`` sends and that stand for themselves; what it did is undone."""
-    with CaptureQueriesContext(connection) as found, transaction.atomic():
+    """The statements of ``action`` that can be repeated by themselves; what it changes is rolled back."""
+    with CaptureQueriesContext(connection) as queries, transaction.atomic():
         action()
         transaction.set_rollback(True)
-    sent = [str(each["sql"]) for each in found.captured_queries]
+    sent = [str(query["sql"]) for query in queries.captured_queries]
     return [sql for sql in sent if re.match(r"\W*(SELECT|UPDATE|DELETE)\b", sql) and not re.search(r"\$\d", sql)]
 
 
@@ -187,15 +195,15 @@ def _without_values(sql: str) -> str:
 
 def costs_of(statements: list[str]) -> Costs:
     """What each of these costs while its pages are in memory."""
-    found: Costs = {}
+    costs: Costs = {}
     for sql in statements:
         explained(sql)
-        found.setdefault(_without_values(sql), Cost()).add(explained(sql))
-    return found
+        costs.setdefault(_without_values(sql), Cost()).add(explained(sql))
+    return costs
 
 
 def milliseconds(client: Client, url: str) -> tuple[float, int]:
-    """The median time of a page that was read before, and the status that it answers with."""
+    """The median time of a page that was read before, and the status of its response."""
     took = []
     for _ in range(WARM + 1):
         begun = time.perf_counter()
@@ -205,7 +213,7 @@ def milliseconds(client: Client, url: str) -> tuple[float, int]:
 
 
 def levels() -> dict[str, int]:
-    """Index → levels of its tree above the leaves, where PostgreSQL has the extension that tells."""
+    """Index → levels of its tree above the leaves, where PostgreSQL has the extension pageinspect."""
     tables = "('kr_task_stat', 'kr_task_flow')"
     try:
         with connection.cursor() as cursor:
@@ -231,21 +239,21 @@ class Look:
 
 def look(state: str, few: Few, client: Client) -> Look:
     """Measure everything once."""
-    told(f"{state}: vacuum")
+    report_progress(f"{state}: vacuum")
     vacuum()
-    told(f"{state}: statements")
+    report_progress(f"{state}: statements")
     costs = hot_costs(few)
     for name, duty in rota().items():
         costs[name] = costs_of(statements_of(duty))
     addresses = pages(few, client)
     seen: dict[str, tuple[float, int]] = {}
-    told(f"{state}: {len(addresses)} pages")
+    report_progress(f"{state}: {len(addresses)} pages")
     for name, url in addresses.items():
         begun = time.monotonic()
         seen[name] = milliseconds(client, url)
         costs[name] = costs_of(statements_of(lambda url=url: client.get(url)))  # type: ignore[misc] # bound at once
         if time.monotonic() - begun > 2:
-            told(f"{state}: {name}, {seen[name][0]:.0f} ms")
+            report_progress(f"{state}: {name}, {seen[name][0]:.0f} ms")
     return Look(costs, seen, levels())
 
 
@@ -256,12 +264,12 @@ def look(state: str, few: Few, client: Client) -> Look:
 def started() -> Iterator[None]:
     """A database and a Redis number of our own, and no worker."""
     logging.disable(logging.ERROR)
-    before = dispatch.use(None)
+    before = executor.use(NoExecutor())
     try:
         with site(server_url(Service.POSTGRES), "redis", server_url(Service.REDIS)) as made, made.entered():
             yield
     finally:
-        dispatch.use(before)
+        executor.use(before)
         logging.disable(logging.NOTSET)
 
 
@@ -271,7 +279,7 @@ def measure(quick: bool) -> dict[str, Any]:
     flows = -(-tasks // 3)
     with started():
         few = made_few()
-        dispatch.use(Nowhere())
+        executor.use(Nowhere())
         client = Client(raise_request_exception=False, SERVER_NAME="localhost")
         client.force_login(User.objects.create_superuser("history"))
         looks = {FEW: look(FEW, few, client)}
@@ -291,27 +299,27 @@ def measure(quick: bool) -> dict[str, Any]:
 def _row(name: str, looks: Mapping[str, Look]) -> dict[str, Any]:
     costs = {state: looks[state].costs[name] for state in STATES}
     buffers = {state: sum(cost.buffers for cost in costs[state].values()) for state in STATES}
-    found = [_statement(sql, costs) for sql in dict.fromkeys(sql for each in costs.values() for sql in each)]
+    statements = [_statement(sql, costs) for sql in dict.fromkeys(sql for part in costs.values() for sql in part)]
     return {
         "name": name,
-        "same_plan": all(each["same_plan"] for each in found),
-        "settled": all(each["settled"] for each in found),
+        "same_plan": all(statement["same_plan"] for statement in statements),
+        "settled": all(statement["settled"] for statement in statements),
         "buffers": buffers,
         "ratio": _ratio(buffers[MANY], buffers[FEW]),
         "growth": _ratio(buffers[MANY], buffers[HALF]),
         "ms": {state: look.pages[name][0] for state, look in looks.items()} if name in looks[MANY].pages else None,
         "answers": looks[MANY].pages.get(name, (0, 200))[1],
-        "statements": found,
+        "statements": statements,
     }
 
 
 def _statement(sql: str, costs: Mapping[str, Costs]) -> dict[str, Any]:
-    found = {state: costs[state].get(sql, Cost()) for state in STATES}
+    by_state = {state: costs[state].get(sql, Cost()) for state in STATES}
     return {
         "sql": sql,
-        "same_plan": found[FEW].plan == found[MANY].plan,
-        "settled": found[HALF].plan == found[MANY].plan,
-        **{state: {**asdict(cost), "text": cost.text} for state, cost in found.items()},
+        "same_plan": by_state[FEW].plan == by_state[MANY].plan,
+        "settled": by_state[HALF].plan == by_state[MANY].plan,
+        **{state: {**asdict(cost), "text": cost.text} for state, cost in by_state.items()},
     }
 
 
@@ -333,17 +341,19 @@ def plan(row: Mapping[str, Any]) -> str:
 
 
 def lines(report: Mapping[str, Any]) -> list[str]:
-    """The report for people."""
-    found = [f"few tasks against {report['tasks']:,} more of {report['flows']:,} flows, all finished"]
-    found.append(f"{'':28}{'plan':>8}{'few':>8}{'half':>8}{'many':>8}{'ratio':>8}  {'':11}{'few':>7}{'many':>7} ms")
-    found += [_line(row) for row in report["rows"]]
-    deeper = [f"{name} {'→'.join(map(str, each))}" for name, each in report["levels"].items() if len(set(each)) > 1]
-    found.append(f"levels above the leaves: {', '.join(deeper)}")
-    found.append("plan: as over few, or (settled) as over half, because PostgreSQL reads small tables from end to end")
+    """The report as text."""
+    text = [f"few tasks against {report['tasks']:,} more of {report['flows']:,} flows, all finished"]
+    text.append(f"{'':28}{'plan':>8}{'few':>8}{'half':>8}{'many':>8}{'ratio':>8}  {'':11}{'few':>7}{'many':>7} ms")
+    text += [_line(row) for row in report["rows"]]
+    deeper = [
+        f"{name} {'→'.join(map(str, depths))}" for name, depths in report["levels"].items() if len(set(depths)) > 1
+    ]
+    text.append(f"levels above the leaves: {', '.join(deeper)}")
+    text.append("plan: as over few, or (settled) as over half, because PostgreSQL reads small tables from end to end")
     for row in report["rows"]:
         if kind(row) == "grows" or not row["settled"]:
-            found += _culprits(row)
-    return found
+            text += _culprits(row)
+    return text
 
 
 def _line(row: Mapping[str, Any]) -> str:
@@ -357,11 +367,11 @@ def _line(row: Mapping[str, Any]) -> str:
 
 
 def _culprits(row: Mapping[str, Any]) -> Iterator[str]:
-    for each in row["statements"]:
-        few, many = each[FEW], each[MANY]
-        grows = many["buffers"] > NOISE + MOST_BUFFERS * max(few["buffers"], each[HALF]["buffers"])
-        if grows or not each["settled"]:
-            yield f"{row['name']}: {_brief(each['sql'])}"
+    for statement in row["statements"]:
+        few, many = statement[FEW], statement[MANY]
+        grows = many["buffers"] > NOISE + MOST_BUFFERS * max(few["buffers"], statement[HALF]["buffers"])
+        if grows or not statement["settled"]:
+            yield f"{row['name']}: {_brief(statement['sql'])}"
             yield f"  few {few['buffers']}: {few['text']}"
             yield f"  many {many['buffers']}: {many['text']}"
             yield f"  most: {many['heaviest'][:300]}"

@@ -7,7 +7,10 @@ from typing import Any
 
 from django.db import connection, transaction
 
-from flowerapp import dispatch, engine
+from flowerapp import engine
+from flowerapp.core import executor
+from flowerapp.core.executor import NoExecutor
+from flowerapp.engine import dispatching
 from flowerapp.models import Flow, Task, TaskDefinition
 from flowerapp.querysets.flows import FlowQuerySet
 from flowerapp.states import Status
@@ -17,9 +20,9 @@ Edges = Mapping[int, Sequence[int]]
 
 
 def define(name: str, edges: Edges, last: str = "benchmarks.tell", queue: str = "") -> str:
-    """Store a workflow of steps that do nothing but the last, which tells."""
+    """Store a workflow whose steps do nothing, but for the last, which signals its end."""
     end = max(edges)
-    tells = last == "benchmarks.tell"
+    signals_end = last == "benchmarks.tell"
     TaskDefinition.objects.bulk_create(
         [
             TaskDefinition(
@@ -28,7 +31,7 @@ def define(name: str, edges: Edges, last: str = "benchmarks.tell", queue: str = 
                 program=last if seq == end else "benchmarks.noop",
                 depends_on=list(waits),
                 queue=queue,
-                parameters={"key": ""} if seq == end and tells else {},
+                parameters={"key": ""} if seq == end and signals_end else {},
             )
             for seq, waits in edges.items()
         ],
@@ -38,28 +41,28 @@ def define(name: str, edges: Edges, last: str = "benchmarks.tell", queue: str = 
 
 
 def chain(length: int) -> str:
-    """Tasks one after the other."""
+    """Tasks one after the other; the workflow's name."""
     return define(f"chain-{length}", {seq: [seq - 1] if seq > 1 else [] for seq in range(1, length + 1)})
 
 
 def fan_out(width: int) -> str:
-    """One, so many, and one that waits for them."""
+    """One task, ``width`` that follow it, and one that waits for them; the workflow's name."""
     last = width + 2
     return define(f"fan-{width}", {1: [], **{seq: [1] for seq in range(2, last)}, last: range(2, last)})
 
 
 def register(name: str, last: int, key: str, of: int = 1) -> Flow:
-    """Register a flow whose last task tells under ``key``."""
+    """Register a flow whose last task signals its end under ``key``."""
     return engine.register(name, parameters={last: {"key": key, "of": of}})
 
 
 def many(name: str, number: int, key: str) -> list[Flow]:
-    """Register so many flows of a chain of three, one commit each."""
+    """Register ``number`` flows of a chain of three, one commit each."""
     return [register(name, 3, key, number) for _ in range(number)]
 
 
 class Registered:
-    """Flows that were registered and are held, so that nobody sends them yet."""
+    """Flows that were registered and are held, so that no process sends them yet."""
 
     def __init__(self, name: str, number: int) -> None:
         self.name = name
@@ -68,30 +71,30 @@ class Registered:
 
     def prepare(self, key: str) -> None:
         """Register, and send nothing."""
-        sender = dispatch.use(None)
+        sender = executor.use(NoExecutor())
         try:
             with transaction.atomic():
                 self.flows = many(self.name, self.number, key)
                 self._mine().update(held=True)
         finally:
-            dispatch.use(sender)
+            executor.use(sender)
 
     def go(self) -> None:
         """Send them."""
         self._mine().update(held=False)
-        engine.hand_over()
+        dispatching.send_unsent()
 
     def _mine(self) -> FlowQuerySet:
         return Flow.objects.filter(pk__in=[flow.pk for flow in self.flows])
 
 
-def finished(flows: Flow | Sequence[Flow] | Any) -> None:
-    """Wait until the ends of flows, whose last tasks have told, are committed."""
+def wait_finished(flows: Flow | Sequence[Flow] | Any) -> None:
+    """Wait until the ends of flows, whose last tasks have signaled, are committed."""
     keys = [flow.pk for flow in (flows if isinstance(flows, list) else [flows])]
     until(lambda: not Flow.objects.filter(pk__in=keys).exclude(exec_status=Status.FINISH).exists(), 60, poll=0.001)
 
 
-def analyse() -> None:
-    """Let PostgreSQL know its tables, as autovacuum does in time."""
+def analyze() -> None:
+    """Bring PostgreSQL's statistics up to date, as autovacuum does in time."""
     with connection.cursor() as cursor:
         cursor.execute(f"VACUUM (ANALYZE) {Task._meta.db_table}, {Flow._meta.db_table}")

@@ -17,14 +17,14 @@ TEMPLATE = Path(__file__).with_name("performance.md")
 Result = Mapping[str, Any]
 
 
-def page(found: Sequence[Result]) -> str:
+def page(results: Sequence[Result]) -> str:
     """The page as Markdown."""
     written = TEMPLATE.read_text(encoding="utf-8")
     parts = {
         "machine": f"Of {datetime.now(UTC):%d %B %Y}, on {machine()}.",
-        "pairs": "\n".join(_pairs([each for each in found if "ratios" in each])),
-        "others": "\n".join(_others([each for each in found if "ratios" not in each])),
-        "history": "\n".join(_history(each) for each in found if each["workload"] == "HISTORY"),
+        "pairs": "\n".join(_pairs([result for result in results if "ratios" in result])),
+        "others": "\n".join(_others([result for result in results if "ratios" not in result])),
+        "history": "\n".join(_history(result) for result in results if result["workload"] == "HISTORY"),
     }
     for name, text in parts.items():
         written = written.replace(f"{{{name}}}", text)
@@ -49,14 +49,17 @@ def _pairs(results: Sequence[Result]) -> list[str]:
             "Celery, django-db",
             "flowerapp, tasks/s a core",
         ],
-        ([each["workload"], each["processes"], *map(_time, _contenders(each)), _per_core(each)] for each in results),
+        (
+            [result["workload"], result["processes"], *map(_time, _contenders(result)), _per_core(result)]
+            for result in results
+        ),
     )
     headings = ["to Celery, Redis", "bar", "CPU to it", "bar", "to Celery, django-db", "bar"]
     ratios = _table(
         ["ratio, median (interval)", "processes", *headings],
         (
-            [each["workload"], each["processes"], *_ratio(each, REDIS), *_cpu(each), *_ratio(each, DJANGO)]
-            for each in results
+            [result["workload"], result["processes"], *_ratio(result, REDIS), *_cpu(result), *_ratio(result, DJANGO)]
+            for result in results
         ),
     )
     return [*times, "", *ratios]
@@ -91,13 +94,13 @@ def _cpu(result: Result) -> list[str]:
 
 
 def _others(results: Sequence[Result]) -> list[str]:
-    told = {"LATENCY": single.lines, "REGISTER": single.lines, "WIDE": wide.lines, "PLANNING": planning.lines}
+    writers = {"LATENCY": single.lines, "REGISTER": single.lines, "WIDE": wide.lines, "PLANNING": planning.lines}
     lines = []
     for result in results:
-        for name, words in told.items():
+        for name, write in writers.items():
             if result["workload"].startswith(name):
                 where = f"{result['processes']} processes: " if name != "PLANNING" else ""
-                lines.append(f"    {where}" + "\n    ".join(words(result)))
+                lines.append(f"    {where}" + "\n    ".join(write(result)))
     return lines
 
 

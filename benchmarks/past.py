@@ -1,4 +1,4 @@
-"""A long past: flows that the engine has made, and a history of a million finished tasks like theirs."""
+"""Test data: flows that the engine has made, and a history of a million finished tasks like theirs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,11 @@ from django.db import connection, transaction
 
 from benchmarks import ours
 from flowerapp import engine
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import propagation
 from flowerapp.models import Flow, Pool, Task, Workflow
+from flowerapp.querysets import Success
 from flowerapp.states import Status
 
 DAYS = 100
@@ -24,8 +28,8 @@ WORKER = "history"
 POOL = "history"
 
 
-def told(text: str) -> None:
-    """Progress."""
+def report_progress(text: str) -> None:
+    """Print a line with the time to standard error."""
     print(f"{time.strftime('%H:%M:%S')} {text}", file=sys.stderr, flush=True)
 
 
@@ -49,17 +53,18 @@ class Few:
 
 def _run(flow: Flow, seqs: range) -> None:
     for seq in seqs:
-        claim = Task.objects.claim(flow.pk, seq, WORKER, 1)
-        if claim is None or Task.objects.finish(flow.pk, seq, claim.attempt, "{}") is None:
-            raise RuntimeError(f"task {seq} of flow {flow.pk} could not be run")
+        ref = TaskRef(flow.pk, seq)
+        claim = Task.objects.claim(ref, Process(WORKER, 1))
+        if claim is None or not Task.objects.finish(Success(ref=ref, attempt=claim.attempt, output="{}")):
+            raise RuntimeError(f"{ref} could not be run")
 
 
 def _fail(flow: Flow) -> None:
-    Task.objects.claim(flow.pk, 1, WORKER, 1)
-    Task.objects.fail(flow.pk, 1, 1, "ValueError: no", "")
+    Task.objects.claim(TaskRef(flow.pk, 1), Process(WORKER, 1))
+    Task.objects.fail(TaskRef(flow.pk, 1), 1, "ValueError: no", "")
     Flow.objects.point_to_failure(flow.pk, 1)
     with transaction.atomic():
-        engine.settle(flow.pk)
+        propagation.settle(flow.pk)
 
 
 def made_few() -> Few:
@@ -71,12 +76,12 @@ def made_few() -> Few:
     for flow in ended:
         _run(flow, range(1, 4))
     ready, begun, ending, failed, *others = [engine.register(name) for _ in range(OPEN) for name in workflows]
-    Task.objects.claim(begun.pk, 1, WORKER, 1)
+    Task.objects.claim(TaskRef(begun.pk, 1), Process(WORKER, 1))
     _run(ending, range(1, 3))
-    Task.objects.claim(ending.pk, 3, WORKER, 1)
+    Task.objects.claim(TaskRef(ending.pk, 3), Process(WORKER, 1))
     _fail(failed)
     pooled, limited, *others = others
-    Task.objects.one(pooled.pk, 1).update(pool=POOL, admitted=False)
+    Task.objects.at(TaskRef(pooled.pk, 1)).update(pool=POOL, admitted=False)
     Workflow.objects.update_or_create(task_id=limited.task_id, defaults={"max_active_flows": 1})
     Flow.objects.filter(pk=limited.pk).update(limited=True, admitted=False)
     sent = [flow.pk for flow in [ready, *others[: len(others) // 2]]]
@@ -118,31 +123,31 @@ _TASK_VALUES = {
 
 def _copies(model: Any, values: Mapping[str, str], *without: str) -> str:
     """A statement that copies finished rows of the engine under the names of other flows."""
-    columns = [each.column for each in model._meta.concrete_fields if each.column not in without]
-    taken = ", ".join(values.get(name, f"t.{name}") for name in columns)
+    columns = [field.column for field in model._meta.concrete_fields if field.column not in without]
+    expressions = ", ".join(values.get(name, f"t.{name}") for name in columns)
     table = model._meta.db_table
     return (
-        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {taken} FROM name "  # noqa: S608 - names of ours
+        f"INSERT INTO {table} ({', '.join(columns)}) SELECT {expressions} FROM name "  # noqa: S608 - names of ours
         f"JOIN {table} t ON t.task_flow_id = name.template ORDER BY name.n"
     )
 
 
 def add_history(few: Few, first: int, last: int, flows: int) -> None:
-    """Insert the flows of these numbers, of so many in all, with their tasks."""
+    """Insert the flows numbered ``first`` to ``last``, of ``flows`` in all, with their tasks."""
     templates = [next(flow.pk for flow in few.ended if flow.task_id == name) for name in few.workflows]
-    given: dict[str, Any] = {"templates": templates, "kinds": len(templates), "days": DAYS, "flows": flows}
+    values: dict[str, Any] = {"templates": templates, "kinds": len(templates), "days": DAYS, "flows": flows}
     step = 33_334
     for begin in range(first, last + 1, step):
         end = min(begin + step - 1, last)
         with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_NAMES, {**given, "first": begin, "last": end})
+            cursor.execute(_NAMES, {**values, "first": begin, "last": end})
             cursor.execute(_copies(Flow, _FLOW_VALUES))
             cursor.execute(_copies(Task, _TASK_VALUES, "id"))
             cursor.execute("DROP TABLE name")
-        told(f"{3 * end:,} of {3 * flows:,} finished tasks")
+        report_progress(f"{3 * end:,} of {3 * flows:,} finished tasks")
 
 
 def vacuum(tables: str = "") -> None:
-    """Let PostgreSQL know these tables, or all, with no dead rows in them."""
+    """Vacuum and analyze these tables, or all."""
     with connection.cursor() as cursor:
         cursor.execute(f"VACUUM (ANALYZE, INDEX_CLEANUP ON) {tables}")

@@ -20,7 +20,7 @@ TABLES = ("kr_task_flow", "kr_task_stat")
 
 
 def measure() -> dict[str, Any]:
-    """On a database and a Redis number of its own."""
+    """On a PostgreSQL database and a Redis database of its own."""
     with site(server_url(Service.POSTGRES), "redis", server_url(Service.REDIS)) as made, made.entered():
         made.environment["DJANGO_SETTINGS_MODULE"] = "benchmarks.settings"
         made.start_all(PROCESSES)
@@ -36,7 +36,7 @@ def _stored() -> dict[str, Any]:
     for _ in range(FLOWS):
         engine.register(name)
     until(lambda: not Flow.objects.filter(finished_ts=None).exists(), 120, poll=0.1)
-    ours.analyse()
+    ours.analyze()
     size = sum(_value(f"SELECT pg_total_relation_size('{table}')") for table in TABLES)
     return {"rows_per_task": round(1 + FLOWS / Task.objects.count(), 2), "bytes_per_task": round(size / (3 * FLOWS))}
 
@@ -46,7 +46,7 @@ def _connections(made: Site) -> dict[str, int]:
     sessions = "SELECT COUNT(*) FROM pg_stat_activity WHERE datname = CURRENT_DATABASE() AND pid <> PG_BACKEND_PID()"
     broker = _broker(made)
     number = str(broker.connection_pool.connection_kwargs["db"])
-    clients = [each for each in broker.client_list() if each["db"] == number]
+    clients = [client for client in broker.client_list() if client["db"] == number]
     return {"postgres_connections": _value(sessions), "redis_connections": len(clients) - 2}
 
 

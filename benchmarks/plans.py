@@ -10,14 +10,14 @@ from typing import Any
 
 from django.db import connection, transaction
 
-_TWIN = re.compile(r"kr_task_flow_task_flow_id_\w+_like")
-"""Django's second index of the key, for texts that begin so; where a key is looked up, either costs the same."""
+_LIKE_INDEX = re.compile(r"kr_task_flow_task_flow_id_\w+_like")
+"""Django's second index of the key, for prefixes; looking a key up costs the same in either."""
 EXPLAIN = "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON)"
 
 
 @dataclass(slots=True)
 class Cost:
-    """What a statement costs in one state; several with the same text are one."""
+    """What a statement costs in one state of the tables; statements of the same text are counted together."""
 
     buffers: int = 0
     plan: list[str] = field(default_factory=list)
@@ -28,7 +28,7 @@ class Cost:
     """The node that reads most buffers itself."""
 
     def add(self, plan: dict[str, Any]) -> None:
-        """Count a plan in that was carried out."""
+        """Count an executed plan in."""
         nodes = list(_nodes(plan))
         self.buffers += _buffers(plan) + _after_the_end(nodes)
         if not self.plan:
@@ -44,8 +44,8 @@ class Cost:
 
 def _nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
     yield plan
-    for each in plan.get("Plans", ()):
-        yield from _nodes(each)
+    for child in plan.get("Plans", ()):
+        yield from _nodes(child)
 
 
 def _buffers(node: dict[str, Any]) -> int:
@@ -60,15 +60,15 @@ def _after_the_end(nodes: list[dict[str, Any]]) -> int:
 
 
 def _own_buffers(node: dict[str, Any]) -> int:
-    if node["Node Type"] == "CTE Scan":  # they are counted where the CTE stands
+    if node["Node Type"] == "CTE Scan":  # counted at the CTE itself
         return 0
-    below = [each for each in node.get("Plans", ()) if each.get("Parent Relationship") != "InitPlan"]
-    return max(0, _buffers(node) - sum(_buffers(each) for each in below))
+    below = [child for child in node.get("Plans", ()) if child.get("Parent Relationship") != "InitPlan"]
+    return max(0, _buffers(node) - sum(_buffers(child) for child in below))
 
 
 def _node_name(node: dict[str, Any]) -> str:
     parallel = "Parallel " if node.get("Parallel Aware") else ""
-    index = f" using {_TWIN.sub('kr_task_flow_pkey', node['Index Name'])}" if "Index Name" in node else ""
+    index = f" using {_LIKE_INDEX.sub('kr_task_flow_pkey', node['Index Name'])}" if "Index Name" in node else ""
     table = f" on {node['Relation Name']}" if "Relation Name" in node else ""
     return f"{parallel}{node.get('Operation', node['Node Type'])}{index}{table}"
 
@@ -80,26 +80,26 @@ def _described(node: dict[str, Any]) -> str:
 
 
 def explained(statement: str, values: Any = None, before: tuple[str, ...] = ()) -> dict[str, Any]:
-    """The plan of a statement as it was carried out; what it did is undone."""
+    """The plan of a statement, which is executed and rolled back; ``before`` are statements to execute first."""
     with transaction.atomic(), connection.cursor() as cursor:
-        for each in before:
-            cursor.execute(each)
+        for preparation in before:
+            cursor.execute(preparation)
         cursor.execute(f"{EXPLAIN} {statement}", values)
-        found = cursor.fetchone()[0]
+        answer = cursor.fetchone()[0]
         transaction.set_rollback(True)
-    (top,) = found if isinstance(found, list) else json.loads(found)
+    (top,) = answer if isinstance(answer, list) else json.loads(answer)
     return dict(top["Plan"])
 
 
 def as_generic(statement: str, values: Mapping[str, Any]) -> dict[str, Any]:
-    """The plan that a prepared statement gets when PostgreSQL plans it for any values."""
+    """The generic plan of a prepared statement, which PostgreSQL makes for any values."""
     places = {name: f"${number}" for number, name in enumerate(values, start=1)}
-    given = ", ".join(["%s"] * len(values))
+    arguments = ", ".join(["%s"] * len(values))
     with connection.cursor() as cursor:
         cursor.execute(f"PREPARE measured AS {statement % places}")
     try:
         generic = ("SET LOCAL plan_cache_mode = force_generic_plan",)
-        return explained(f"EXECUTE measured ({given})", list(values.values()), generic)
+        return explained(f"EXECUTE measured ({arguments})", list(values.values()), generic)
     finally:
         with connection.cursor() as cursor:
             cursor.execute("DEALLOCATE measured")

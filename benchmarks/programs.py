@@ -1,4 +1,4 @@
-"""Programs of the workloads: they do nothing, and the last one tells."""
+"""Programs of the workloads: they do nothing, and the last one signals its end."""
 
 from __future__ import annotations
 
@@ -12,6 +12,6 @@ def noop() -> None:
 
 
 @program("benchmarks.tell")
-def tell(key: str, of: int = 1) -> None:
-    """Tell the harness."""
-    signals.tell(key, of)
+def signal_end(key: str, of: int = 1) -> None:
+    """Signal the end to the harness."""
+    signals.send(key, of)

@@ -1,4 +1,4 @@
-"""How the last task of a run tells the harness: by a value in Redis; nobody waits with ``AsyncResult.get()``."""
+"""How the last task of a run signals its end to the harness: by a value in Redis, not by ``AsyncResult.get()``."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ def client() -> Any:
     return redis.Redis.from_url(os.environ[VARIABLE], socket_timeout=None)
 
 
-def tell(key: str, of: int = 1) -> None:
-    """Count one end; the last of so many wakes who waits."""
+def send(key: str, of: int = 1) -> None:
+    """Count one end; the last of ``of`` ends wakes the harness."""
     if of == 1 or client().incr(f"{key}:count") == of:
         client().rpush(key, time.time())
 
 
 def wait(key: str, seconds: float) -> float:
-    """Wait for the signal: the time when it was given."""
-    found = client().blpop([key], timeout=seconds)
-    if found is None:
+    """Wait for the signal; the time when it was sent. TimeoutError after ``seconds``."""
+    value = client().blpop([key], timeout=seconds)
+    if value is None:
         raise TimeoutError(f"{key} gave no signal within {seconds:g} s")
-    return float(found[1])
+    return float(value[1])

@@ -30,7 +30,7 @@ from tests.services import ROOT, until
 CALLERS = 4
 """Threads that register at once through REST."""
 UNSERVED = ", unserved"
-"""How a way of registering is called where nobody runs what is registered."""
+"""Suffix of a way of registering where no worker runs what is registered."""
 PAUSE = 0.05
 """Seconds between two tasks of LATENCY, so that each finds the system idle."""
 
@@ -92,7 +92,7 @@ def latency(bench: Bench, server: Web, tasks: int) -> dict[str, Any]:
         "engine": lambda key: ours.register(name, 1, key),
         "Celery, Redis": lambda key: bench.bare[REDIS].tell.si(key).apply_async(),
     }
-    found: dict[str, list[float]] = {way: [] for way in ways}
+    times: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(tasks + 10):
         for way, submit in ways.items():
             with bench.bare[REDIS].submitting() if way == REDIS else nullcontext():
@@ -101,15 +101,15 @@ def latency(bench: Bench, server: Web, tasks: int) -> dict[str, Any]:
                 began = time.time()
                 submit(key)
                 if number >= 10:
-                    found[way].append(1000 * (signals.wait(key, 30) - began))
+                    times[way].append(1000 * (signals.wait(key, 30) - began))
                 else:
                     signals.wait(key, 30)
     return {
         "workload": "LATENCY",
         "tasks": tasks,
         "ways": {
-            way: {"median": round(statistics.median(each), 2), "p95": round(percentile(each, 0.95), 2)}
-            for way, each in found.items()
+            way: {"median": round(statistics.median(values), 2), "p95": round(percentile(values, 0.95), 2)}
+            for way, values in times.items()
         },
         "bars": {"REST": {"median": 25, "p95": 50}, "engine": {"median": 8, "p95": 20}},
     }
@@ -117,7 +117,7 @@ def latency(bench: Bench, server: Web, tasks: int) -> dict[str, Any]:
 
 def registering(server: Web, flows: int) -> dict[str, Any]:
     """Flows of three tasks registered a second, each with a commit of its own: while the workers run them, which take
-    the processors too, and into a queue that nobody serves."""
+    the processors too, and with a queue that no worker serves."""
     served, unserved = "chain-3", ours.define("chain-3-unserved", {1: [], 2: [1], 3: [2]}, queue="unserved")
     rates = {}
     for served_by, name in (("", served), (UNSERVED, unserved)):
@@ -129,7 +129,7 @@ def registering(server: Web, flows: int) -> dict[str, Any]:
         "workload": "REGISTER",
         "flows": flows,
         "per_second": rates,
-        "bars": {f"{way}{each}": bar for way, bar in (("engine", 300), ("REST", 100)) for each in ("", UNSERVED)},
+        "bars": {f"{way}{suffix}": bar for way, bar in (("engine", 300), ("REST", 100)) for suffix in ("", UNSERVED)},
     }
 
 
@@ -150,7 +150,7 @@ def _by_rest(server: Web, name: str, flows: int) -> None:
 def _call(server: Web, name: str, times: int) -> None:
     connection = server.connect()
     for _ in range(times):
-        server.register(connection, name, {"3": {"key": "nobody"}})
+        server.register(connection, name, {"3": {"key": "unread"}})
 
 
 def _drained(unserved: str) -> None:
@@ -161,11 +161,11 @@ def _drained(unserved: str) -> None:
 def lines(result: dict[str, Any]) -> list[str]:
     """A result for people."""
     if result["workload"] == "REGISTER":
-        told = [f"{way} {rate:.0f}/s (bar {result['bars'][way]})" for way, rate in result["per_second"].items()]
-        return [f"REGISTER, flows of 3 tasks: {', '.join(told)}"]
-    told = [f"LATENCY, {result['tasks']} tasks, ms from the call to the program's start"]
-    for way, each in result["ways"].items():
+        rates = [f"{way} {rate:.0f}/s (bar {result['bars'][way]})" for way, rate in result["per_second"].items()]
+        return [f"REGISTER, flows of 3 tasks: {', '.join(rates)}"]
+    lines = [f"LATENCY, {result['tasks']} tasks, ms from the call to the program's start"]
+    for way, times in result["ways"].items():
         bar = result["bars"].get(way)
         limits = f"   bars {bar['median']} and {bar['p95']}" if bar else ""
-        told.append(f"  {way:18} median {each['median']:6.2f}   p95 {each['p95']:6.2f}{limits}")
-    return told
+        lines.append(f"  {way:18} median {times['median']:6.2f}   p95 {times['p95']:6.2f}{limits}")
+    return lines

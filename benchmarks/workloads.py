@@ -1,4 +1,4 @@
-"""The workloads that flowerapp and bare Celery run in turn."""
+"""The workloads that flowerapp and bare Celery run alternately."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ LENGTH, LONG, WIDTH, FLOWS = 100, 1000, 500, 300
 
 @dataclass(frozen=True, slots=True)
 class Workload:
-    """One thing to run, in both ways."""
+    """What is run, by bare Celery and by us."""
 
     name: str
     tasks: int
@@ -35,13 +35,13 @@ class Workload:
 
 def _flow(task_id: str, last: int) -> Callable[[Bench], Run]:
     def run(bench: Bench) -> Run:
-        return bench.run(FLOWERAPP, lambda key: ours.register(task_id, last, key), ours.finished)
+        return bench.run(FLOWERAPP, lambda key: ours.register(task_id, last, key), ours.wait_finished)
 
     return run
 
 
 def _many(bench: Bench) -> Run:
-    return bench.run(FLOWERAPP, lambda key: ours.many("chain-3", FLOWS, key), ours.finished)
+    return bench.run(FLOWERAPP, lambda key: ours.many("chain-3", FLOWS, key), ours.wait_finished)
 
 
 def _many_registered(bench: Bench) -> Run:
@@ -49,7 +49,7 @@ def _many_registered(bench: Bench) -> Run:
     key = contender.new_key()
     registered = ours.Registered("chain-3", FLOWS)
     registered.prepare(key)
-    return contender.run(lambda _: registered.go(), lambda _: ours.finished(registered.flows), key)
+    return contender.run(lambda _: registered.go(), lambda _: ours.wait_finished(registered.flows), key)
 
 
 def define_all() -> None:

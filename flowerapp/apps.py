@@ -1,4 +1,4 @@
-"""The Django app."""
+"""The Django app ``flowerapp``."""
 
 from __future__ import annotations
 
@@ -12,31 +12,30 @@ from django.utils.module_loading import autodiscover_modules
 
 
 class FlowerappConfig(AppConfig):
-    """Discovers programs and workflow classes, and connects the engine to Celery."""
+    """Imports programs and workflow classes, and connects the engine to Celery."""
 
     name = "flowerapp"
     verbose_name = "Workflows"
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import every app's ``programs.py`` and ``workflows.py``, and fill the engine's ports."""
+        """Import ``programs.py`` and ``workflows.py`` of every installed app, and set the Celery executor.
+
+        Raises ImproperlyConfigured if django-celery-results, the base of the result backend, is not installed.
+        """
         if not apps.is_installed("django_celery_results"):
-            raise ImproperlyConfigured("flowerapp needs 'django_celery_results' in INSTALLED_APPS")
-        from flowerapp import canvas, checks, dispatch, guard, memory, registry, tasks, watcher  # noqa: F401 - checks
+            raise ImproperlyConfigured("flowerapp needs 'django_celery_results' in INSTALLED_APPS; add it")
+        from flowerapp import checks  # noqa: F401 - registers the checks
+        from flowerapp.executors.celery import install
 
         autodiscover_modules("programs")
         autodiscover_modules("workflows")
-        memory.register()
-        guard.install()
-        registry.add_source(registry.Source(canvas.host_program, canvas.host_program_names))
-        tasks.add_all()
-        watcher.install()
-        dispatch.use(canvas.Sender())
+        install.install()
         post_migrate.connect(store_migrated, sender=self)
 
 
 def store_migrated(using: str, **_: Any) -> None:
-    """Store the workflow classes in the database that has been migrated, if it is the one of the workflows."""
+    """Store the workflow classes after ``migrate``, if the migrated database is the one that holds workflows."""
     from flowerapp import models, workflows
 
     if router.db_for_write(models.Workflow) == using:

@@ -1,4 +1,4 @@
-"""Settings of flowerapp: one dict ``FLOWER`` in the host's settings, read lazily, with defaults."""
+"""The settings of flowerapp: the dict ``FLOWER`` in the host's settings over these defaults, read when needed."""
 
 from __future__ import annotations
 
@@ -12,65 +12,69 @@ from django.conf import settings
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The values in force; each name is a key of ``FLOWER``."""
+    """The settings and their defaults; each name is a key of ``FLOWER``."""
 
     MAX_JSON_BYTES: int = 1024 * 1024
-    """Largest input, parameters or output, in bytes of JSON."""
+    """Size of the largest input, parameters or output, in bytes of JSON."""
     MAX_TASKS: int = 200_000
-    """Most steps a workflow may have."""
+    """Most steps of a workflow."""
     MAX_CHILDREN: int = 50_000
-    """Most children that a task may add."""
+    """Most children that one task may add."""
     CHAIN_LENGTH: int = 20
     """Most tasks in one Celery chain."""
-    TIME_SLICE: float = 0.1
-    """Seconds that a process may go on, after a message came, with quick tasks that it releases; 0 sends each."""
+    CONTINUE_SECONDS: float = 0.1
+    """Seconds for which a process, after it received a message, may continue with quick tasks that it releases without
+    sending a message for them; 0 turns this off."""
     PREPARE: bool = True
-    """Prepare the statements of the hot path on PostgreSQL; off behind a pooler that cannot keep them."""
+    """Whether the most frequent statements are prepared on PostgreSQL; turn it off behind a connection pooler that does
+    not support prepared statements."""
     RESEND_AFTER: int = 10
-    """Seconds after which a message that nobody claimed may be sent again."""
+    """Seconds after which the watcher may resend a message whose task no worker has claimed."""
     LEASE_SECONDS: int = 15
-    """Seconds without a sign of life after which a worker is taken for dead."""
+    """Seconds without a heartbeat after which a worker counts as dead and its tasks are rescued."""
     LEADER_SECONDS: int = 8
-    """Seconds a watcher leads without renewing; another takes over after that."""
+    """Seconds for which a watcher stays the leader without renewing its lease; after that another takes over."""
     MAX_RESCUES: int = 3
-    """Times a task may lose its worker and be sent again; after that it is suspended."""
+    """Most rescues of a task, which happen when its worker dies; one more suspends it."""
     RETENTION_DAYS: int | None = None
     """Days after which ended flows are deleted; None keeps them."""
     WATCHER: bool = True
-    """Whether a worker may lead the watcher; each vouches for its own tasks in any case."""
+    """Whether this worker may lead the watcher; it sends heartbeats in any case."""
     OPEN_API: bool = False
-    """Register and read without authentication, for callers on loopback only."""
+    """Whether callers on loopback may register flows and read without authentication."""
     OPEN_API_CLIENTS: tuple[str, ...] = field(default=())
-    """Further addresses or networks that count as loopback there, such as the gateway of a container network."""
+    """Further addresses or networks that count as loopback for OPEN_API, such as a container network's gateway."""
     HTTP_ALLOW_PRIVATE: tuple[str, ...] = field(default=())
-    """``host`` or ``host:port`` of private addresses that HTTPPostRequest may call; ``*`` allows all."""
+    """``host`` or ``host:port`` of the private addresses that HTTPPostRequest may call; ``*`` allows all."""
     CELERY_TASKS: bool | tuple[str, ...] = True
-    """Host Celery tasks that may be named as programs: all, none, or a list of names."""
+    """Which Celery tasks of the host may be used as programs: True for all, False for none, or their names."""
     MASK: tuple[str, ...] = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization")
-    """Parameter names that contain one of these show ``••••`` instead of their value."""
+    """A parameter whose name contains one of these words, in any case, is shown as ``••••``."""
 
 
-NAMES = frozenset(each.name for each in fields(Settings))
+NAMES = frozenset(setting.name for setting in fields(Settings))
+"""The keys that ``FLOWER`` may have."""
 
 
 def raw() -> Mapping[str, Any]:
-    """``settings.FLOWER`` as the host wrote it."""
+    """``settings.FLOWER`` as the host wrote it; empty if it is not a dict, which the system check reports."""
     value = getattr(settings, "FLOWER", {})
     return value if isinstance(value, Mapping) else {}
 
 
-_read: tuple[dict[str, Any], Settings] = ({}, Settings())
+_cache: tuple[dict[str, Any], Settings] = ({}, Settings())
+"""The last ``settings.FLOWER`` that was read, and what ``get`` made of it."""
 
 
 def get() -> Settings:
-    """The settings in force now: the host's over the defaults; unknown names are left to the system check."""
-    global _read
-    given = raw()
-    before, found = _read
-    if given != before:
-        found = Settings(**{name: _frozen(value) for name, value in given.items() if name in NAMES})
-        _read = copy.deepcopy(dict(given)), found
-    return found
+    """The current settings: the host's over the defaults. Unknown names are ignored; the system check reports them."""
+    global _cache
+    host = raw()
+    cached_host, result = _cache
+    if host != cached_host:
+        result = Settings(**{name: _frozen(value) for name, value in host.items() if name in NAMES})
+        _cache = copy.deepcopy(dict(host)), result
+    return result
 
 
 def _frozen(value: Any) -> Any:

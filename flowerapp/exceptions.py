@@ -1,4 +1,4 @@
-"""Every error that flowerapp raises on purpose. A class's docstring is its default message."""
+"""The exceptions of flowerapp. The docstring of a class is its default message."""
 
 from __future__ import annotations
 
@@ -8,29 +8,29 @@ from typing import Any
 
 
 class FlowerError(Exception):
-    """flowerapp could not do what was asked."""
+    """flowerapp could not carry out the request."""
 
     code = "error"
-    """A stable word for programs that read errors."""
+    """A stable word for programs that read error responses."""
 
     def __init__(self, message: str | None = None) -> None:
         super().__init__(message or (type(self).__doc__ or "").strip())
 
 
 class NotFoundError(FlowerError):
-    """There is no such thing."""
+    """The object does not exist."""
 
     code = "not_found"
 
 
 class UnknownWorkflowError(NotFoundError):
-    """There is no such workflow."""
+    """The workflow does not exist."""
 
     code = "unknown_workflow"
 
 
 class UnknownFlowError(NotFoundError):
-    """There is no such flow."""
+    """The flow does not exist."""
 
     code = "unknown_flow"
 
@@ -42,7 +42,7 @@ class UnknownTaskError(NotFoundError):
 
 
 class UnknownPoolError(NotFoundError):
-    """There is no such pool."""
+    """The pool does not exist."""
 
     code = "unknown_pool"
 
@@ -67,14 +67,14 @@ class InvalidValueError(InvalidError):
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing wrong with a definition or its parameters."""
+    """One error in a definition or its parameters."""
 
     message: str
-    """A plain sentence that says what to do."""
+    """A plain sentence that says what is wrong and what to do."""
     seq: int | None = None
-    """``task_seq`` of the step at fault; None for the workflow as a whole."""
+    """``task_seq`` of the step; None if the problem is the workflow's."""
     field: str = ""
-    """Field of the step at fault, as in ``ms_task_definition``; for a parameter, ``parameters.KEY``."""
+    """The column of ``ms_task_definition`` or ``ms_workflow``; for a parameter, ``parameters.KEY``."""
 
     def __str__(self) -> str:
         place = f"step {self.seq}: " if self.seq is not None else ""
@@ -82,24 +82,25 @@ class Problem:
 
 
 class InvalidPlanError(InvalidError):
-    """The definition of the workflow is not usable."""
+    """The definition of the workflow is invalid."""
 
     code = "invalid_plan"
 
     def __init__(self, problems: Iterable[Problem], workflow: str = "") -> None:
         self.problems: Sequence[Problem] = tuple(problems)
+        """All problems; the message joins their sentences."""
         where = f"workflow {workflow!r}: " if workflow else ""
         super().__init__(where + "; ".join(str(problem) for problem in self.problems))
 
 
 class StateConflictError(FlowerError):
-    """The state of the flow does not allow this now."""
+    """The current state of the flow does not allow this."""
 
     code = "conflict"
 
     def __init__(self, message: str | None = None, **details: Any) -> None:
         self.details = details
-        """JSON-ready facts for programs, such as the list of tasks in the way."""
+        """JSON values for programs that read the error, such as the seqs of the tasks that prevent the change."""
         super().__init__(message)
 
 
@@ -110,30 +111,30 @@ class IdempotencyConflictError(StateConflictError):
 
 
 class ContendedStateError(FlowerError):
-    """Others keep changing the shared state of the flow."""
+    """Other processes keep changing the shared state of the flow."""
 
     code = "contended_state"
 
 
-class RetryTask(FlowerError):  # noqa: N818 - an instruction, like Celery's Retry, not a fault
-    """The program asks to be started again."""
+class RetryTask(FlowerError):  # noqa: N818 - a request to the engine, like Celery's Retry
+    """The program asked for a retry."""
 
     code = "retry"
 
     def __init__(self, message: str | None = None, *, delay: float | None = None) -> None:
         self.delay = None if delay is None else float(delay)
-        """Seconds until the next start; None takes the program's policy."""
+        """Seconds until the next start; None means the delay of the program's policy."""
         super().__init__(message)
 
 
-class ParkTask(FlowerError):  # noqa: N818 - an instruction too
-    """The program waits for a time, an event or a person."""
+class ParkTask(FlowerError):  # noqa: N818 - a request too
+    """The program asked to wait for a time, an event or a person."""
 
     code = "park"
 
     def __init__(self, message: str | None = None, *, seconds: float | None = None) -> None:
         self.seconds = None if seconds is None else float(seconds)
-        """Seconds after which the task is woken; None waits for ``engine.wake``."""
+        """Seconds after which the task is woken; None means that only ``engine.wake`` wakes it."""
         super().__init__(message)
 
 

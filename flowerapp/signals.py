@@ -1,7 +1,8 @@
-"""Django signals that flowerapp sends, and who listens to what happens in flows.
+"""The Django signals that flowerapp sends, and the hook methods of workflow classes.
 
-A listener is a receiver of one of the signals, or a method of a workflow class, which hears of its own flows only. Each
-is called with an ``event`` (``flowerapp.engine.HookEvent``), at least once.
+A listener is a receiver of one of the hook signals, or a hook method of a workflow class, which receives the events of
+its own workflow only. It is called with a keyword ``event`` (``flowerapp.engine.HookEvent``), at least once for each
+event; calls for the same event have the same ``event.id``.
 """
 
 from __future__ import annotations
@@ -15,24 +16,24 @@ from django.dispatch import Signal
 Listener = Callable[[Any], object]
 
 intervened = Signal()
-"""The watcher had to resend or rescue something: ``kind``, ``flow_id``, ``seq``."""
+"""The watcher resent or rescued a task. Arguments: ``kind``, ``flow_id``, ``seq``; it has no ``event``."""
 
 start_flow = Signal()
-"""A flow's first task was claimed."""
+"""The first task of a flow was claimed."""
 all_over = Signal()
 """A flow has finished."""
 task_start = Signal()
-"""An attempt of a task or child was claimed; its program starts when this has been heard."""
+"""A task or child was claimed; its program starts after the listeners have returned."""
 task_over = Signal()
 """The program of a task or child has succeeded."""
 task_all_over = Signal()
-"""A task is finished, and so are its children."""
+"""A task has finished, and so have its children."""
 task_failed = Signal()
-"""A task or child has failed, and its retries are spent."""
+"""A task or child has failed and has no retries left."""
 task_timeout = Signal()
 """An attempt ran out of time."""
 task_exit = Signal()
-"""An attempt ended by an error, or its process was lost."""
+"""An attempt ended with an error, or its process died."""
 
 HOOKS: dict[str, Signal] = {
     "start_flow": start_flow,
@@ -44,29 +45,33 @@ HOOKS: dict[str, Signal] = {
     "task_timeout": task_timeout,
     "task_exit": task_exit,
 }
-"""What code may hear of, by name."""
+"""``{name of a hook: its signal}``."""
 
 ERRORS = (Exception, SystemExit, CancelledError)
-"""What a listener or a program may raise that is its own fault."""
+"""The exceptions that count as errors of a listener or program; others, such as KeyboardInterrupt, end the process."""
 
 _methods: dict[tuple[str, str], Listener] = {}
 
 
 def listen(hook: str, task_id: str, listener: Listener) -> None:
-    """Let ``listener`` hear of one kind of event in the flows of one workflow."""
+    """Make ``listener`` the hook method of a workflow for one hook; it is called with the event."""
     _methods[hook, task_id] = listener
 
 
-def wanted(hook: str, task_id: str | None = None) -> bool:
-    """Whether anybody in this process listens to such events of a workflow, or of any."""
+def has_listeners(task_id: str | None, *hooks: str) -> bool:
+    """Whether any of these hooks has a listener in this process for a workflow, or for any workflow if None."""
+    return any(_has_listeners(hook, task_id) for hook in hooks)
+
+
+def _has_listeners(hook: str, task_id: str | None) -> bool:
     signal = HOOKS[hook]
     if signal.receivers and signal.has_listeners():
         return True
-    return (hook, task_id) in _methods if task_id is not None else any(each == hook for each, _ in _methods)
+    return (hook, task_id) in _methods if task_id is not None else any(name == hook for name, _ in _methods)
 
 
-def tell(hook: str, task_id: str, event: Any) -> Iterator[BaseException]:
-    """Call all listeners; the errors that they raise."""
+def deliver(hook: str, task_id: str, event: Any) -> Iterator[BaseException]:
+    """Call all listeners of one event and yield the errors that they raise; an error does not stop the others."""
     method = _methods.get((hook, task_id))
     if method is not None:
         try:
@@ -74,8 +79,8 @@ def tell(hook: str, task_id: str, event: Any) -> Iterator[BaseException]:
         except ERRORS as error:
             yield error
     try:
-        answers = HOOKS[hook].send_robust(sender=None, event=event)
+        responses = HOOKS[hook].send_robust(sender=None, event=event)
     except ERRORS as error:
         yield error
     else:
-        yield from (answer for _, answer in answers if isinstance(answer, Exception))
+        yield from (response for _, response in responses if isinstance(response, Exception))

@@ -6,7 +6,7 @@ The table here and the CHECK constraints of the models are the only two places t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from enum import IntEnum
+from enum import IntEnum, StrEnum
 
 
 class Status(IntEnum):
@@ -21,7 +21,7 @@ class Status(IntEnum):
     FINISH = 3
     """Succeeded; the output is recorded."""
     IGNORE = 9
-    """Skipped or cancelled; followers go on as after a success."""
+    """Skipped or cancelled; dependents are released as after a success."""
 
     @property
     def label(self) -> str:
@@ -29,20 +29,40 @@ class Status(IntEnum):
         return self.name.capitalize()
 
 
+class IgnoredBy(StrEnum):
+    """Why a task is Ignore; empty on a task that is not, and on one that another system inserted as Ignore."""
+
+    SKIP = "skip"
+    """A user skipped it."""
+    CANCEL = "cancel"
+    """Its flow was cancelled."""
+    CONDITION = "condition"
+    """Its condition was false."""
+    ENTRANCE = "entrance"
+    """Its flow started at another step, which it does not follow."""
+    SIBLING = "sibling"
+    """A child that was stopped because a sibling failed or its parent was skipped."""
+    TOLERATED = "tolerated"
+    """A child that failed, and whose parent continues without it."""
+
+
 CHOICES = [(status.value, status.label) for status in Status]
+"""For a Django model field."""
+
+IGNORED_BY = [(reason.value, reason.value) for reason in IgnoredBy]
 """For a Django model field."""
 
 OPEN = frozenset({Status.WAIT, Status.RUNNING, Status.SUSPEND})
 """Something can still happen to it."""
 
 ACTIVE = frozenset({Status.WAIT, Status.RUNNING})
-"""It goes on by itself."""
+"""It continues by itself."""
 
 SATISFIED = frozenset({Status.FINISH, Status.IGNORE})
-"""Its followers may go on; ``finished_ts`` is set exactly in these."""
+"""Its dependents are released; ``finished_ts`` is set exactly in these."""
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 19, -20
-"""A nice value: the lower the number, the sooner it runs."""
+"""Bounds of a nice value: the lower the number, the sooner a task runs."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,20 +85,26 @@ TRANSITIONS: dict[str, Transition] = {
     "retry": _verb(Status.RUNNING, to=Status.WAIT),
     "park": _verb(Status.RUNNING, to=Status.WAIT),
     "wake": _verb(Status.WAIT, to=Status.WAIT),
-    "settle": _verb(Status.WAIT, to=Status.FINISH),
+    "complete_parked": _verb(Status.WAIT, to=Status.FINISH),
     "fail": _verb(Status.RUNNING, to=Status.SUSPEND),
-    "pass_over": _verb(Status.RUNNING, to=Status.IGNORE),
+    "tolerate_failure": _verb(Status.RUNNING, to=Status.IGNORE),
     "await_children": _verb(Status.RUNNING, to=Status.WAIT),
     "give_up": _verb(Status.WAIT, to=Status.SUSPEND),
     "reopen": _verb(Status.FINISH, Status.SUSPEND, Status.IGNORE, to=Status.WAIT),
+    "adopt": _verb(Status.WAIT, Status.RUNNING, Status.SUSPEND, to=Status.WAIT),
+    "adopt_ended": _verb(Status.FINISH, Status.IGNORE, to=None),
+    "refuse_adoption": _verb(Status.WAIT, Status.RUNNING, Status.SUSPEND, to=Status.SUSPEND),
     "rescue": _verb(Status.RUNNING, to=Status.WAIT),
     "skip": _verb(Status.WAIT, Status.SUSPEND, to=Status.IGNORE),
     "cancel": _verb(Status.WAIT, Status.RUNNING, Status.SUSPEND, to=Status.IGNORE),
     "change": _verb(Status.WAIT, Status.SUSPEND, to=None),
     "rerun": _verb(Status.WAIT, Status.FINISH, Status.SUSPEND, Status.IGNORE, to=Status.WAIT),
 }
-"""Verb → where a task may start and where it leads. ``wake`` and ``settle`` want a parked task, ``give_up`` one that is
-parked for its children, ``reopen`` one that has some."""
+"""Verb → where a task may start and where it leads.
+
+``wake`` and ``complete_parked`` need a parked task, ``give_up`` one that is parked for its children, ``reopen`` one
+with children, ``adopt``, ``adopt_ended`` and ``refuse_adoption`` a row without a program.
+"""
 
 
 def allows(verb: str, status: int) -> bool:

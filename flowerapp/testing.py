@@ -6,12 +6,14 @@ from collections import deque
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from flowerapp import dispatch, engine
-from flowerapp.dispatch import Message
+from flowerapp.core import executor
+from flowerapp.core.executor import NoExecutor
+from flowerapp.core.messages import Message
+from flowerapp.engine import attempts, hooks
 
 
-class InlineRunner:
-    """A sender that keeps messages until ``run`` is called, most urgent first, then the oldest."""
+class InlineRunner(NoExecutor):
+    """An executor that keeps messages until ``run`` is called, most urgent first, then the oldest."""
 
     def __init__(self, worker: str = "inline") -> None:
         self.worker = worker
@@ -19,27 +21,27 @@ class InlineRunner:
         self.sent: list[Message] = []
         """Every message that was sent, in order."""
 
-    def __call__(self, messages: Sequence[Message]) -> None:
+    def connected(self) -> bool:
+        """It reaches a worker: itself."""
+        return True
+
+    def send(self, messages: Sequence[Message]) -> None:
         """Keep messages."""
         self.sent.extend(messages)
         self.waiting.extend(messages)
 
-    def tell(self, flow_ids: Sequence[str]) -> None:
-        """Tell at once."""
+    def deliver(self, flow_ids: Sequence[str]) -> None:
+        """Deliver at once."""
         for flow_id in flow_ids:
-            engine.tell(flow_id)
-
-    def connected(self) -> bool:
-        """It reaches a worker: itself."""
-        return True
+            hooks.deliver(flow_id)
 
     def step(self) -> bool:
         """Run the most urgent message; False if there is none."""
         if not self.waiting:
             return False
-        message = min(self.waiting, key=lambda each: each.head.priority)
+        message = min(self.waiting, key=lambda waiting: waiting.head.priority)
         self.waiting.remove(message)
-        self(engine.run(message.flow_id, message.head.seq, self.worker).released)
+        self.send(attempts.run(message.ref, self.worker).released)
         return True
 
     def run(self, most: int = 100_000) -> int:
@@ -54,8 +56,8 @@ class InlineRunner:
 def inline() -> Iterator[InlineRunner]:
     """Within the block the engine sends to an ``InlineRunner`` instead of Celery."""
     runner = InlineRunner()
-    previous = dispatch.use(runner)
+    previous = executor.use(runner)
     try:
         yield runner
     finally:
-        dispatch.use(previous)
+        executor.use(previous)

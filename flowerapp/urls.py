@@ -1,4 +1,4 @@
-"""All pages of flowerapp, for ``include("flowerapp.urls")`` under any prefix."""
+"""The URLs of flowerapp, for ``include("flowerapp.urls")`` under any prefix."""
 
 from django.urls import include, path
 

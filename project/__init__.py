@@ -1,4 +1,4 @@
-"""The reference project: a small Django project around flowerapp."""
+"""The reference project: a small Django project that uses flowerapp."""
 
 from project.celery import app as celery_app
 

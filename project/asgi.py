@@ -1,4 +1,4 @@
-"""ASGI entry point."""
+"""The ASGI application."""
 
 import os
 

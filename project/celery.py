@@ -1,4 +1,4 @@
-"""The Celery app: ``celery -A project worker``."""
+"""The Celery app, for ``celery -A project worker``."""
 
 import os
 

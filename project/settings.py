@@ -1,4 +1,4 @@
-"""Settings of the reference project, from the environment."""
+"""The settings of the reference project, read from environment variables."""
 
 from __future__ import annotations
 
@@ -11,29 +11,28 @@ from urllib.parse import quote
 
 import environ
 
-from flowerapp import memory
 from flowerapp.api import openapi
+from flowerapp.executors.celery import memory_transport
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = Path(env.str("FLOWER_STATE_DIR", default=".flower")).resolve()
-"""Where a project without DATABASE_URL keeps its database and its key."""
+"""The directory of the secret key, and of the SQLite database if DATABASE_URL is not set."""
 
 
 def _secret_key() -> Any:
-    """DJANGO_SECRET_KEY, or a key of this machine's own that is made once."""
-    given = env.str("DJANGO_SECRET_KEY", default="")
-    if given:
-        return given
+    """DJANGO_SECRET_KEY, or a random key that the first start writes to the state directory."""
+    if key := env.str("DJANGO_SECRET_KEY", default=""):
+        return key
     path = STATE_DIR / "secret_key"
     if not path.exists():
         STATE_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        made = STATE_DIR / f"secret_key.{os.getpid()}"
-        made.touch(mode=0o600)
-        made.write_text(secrets.token_urlsafe(50))
-        with contextlib.suppress(FileExistsError):  # another process was quicker: its key counts
-            os.link(made, path)
-        made.unlink()
+        temporary = STATE_DIR / f"secret_key.{os.getpid()}"
+        temporary.touch(mode=0o600)
+        temporary.write_text(secrets.token_urlsafe(50))
+        with contextlib.suppress(FileExistsError):  # another process was first, and its key is used
+            os.link(temporary, path)
+        temporary.unlink()
     return path.read_text()
 
 
@@ -86,7 +85,7 @@ ASGI_APPLICATION = "project.asgi.application"
 
 
 def _database() -> dict[str, Any]:
-    """DATABASE_URL, or SQLite with a write-ahead log in the state directory."""
+    """The database of DATABASE_URL, or SQLite in the state directory."""
     if env.str("DATABASE_URL", default=""):
         database: dict[str, Any] = env.db("DATABASE_URL")
     else:
@@ -102,9 +101,9 @@ def _database() -> dict[str, Any]:
         database["CONN_MAX_AGE"] = env.int("DATABASE_CONN_MAX_AGE", default=60)
         database["CONN_HEALTH_CHECKS"] = True
     if database["ENGINE"].endswith("postgresql"):
-        # A server that is cut off is noticed within a worker's lease, not when the system gives the connection up.
-        silence = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
-        database["OPTIONS"] = {"connect_timeout": 10, **silence, **database.get("OPTIONS", {})}
+        # With these the client notices an unreachable server within a worker's lease instead of after several minutes.
+        keepalives = {"keepalives_idle": 5, "keepalives_interval": 2, "keepalives_count": 3, "tcp_user_timeout": 10_000}
+        database["OPTIONS"] = {"connect_timeout": 10, **keepalives, **database.get("OPTIONS", {})}
     return database
 
 
@@ -132,7 +131,7 @@ WHITENOISE_AUTOREFRESH = DEBUG
 LOGIN_URL = "admin:login"
 LOGIN_REDIRECT_URL = "admin:index"
 
-DATA_UPLOAD_MAX_NUMBER_FIELDS = 6000  # the editor of a workflow has about 25 fields a step
+DATA_UPLOAD_MAX_NUMBER_FIELDS = 6000  # a workflow's form in the admin has about 25 fields for each step
 
 SECURE_SSL_REDIRECT = env.bool("DJANGO_HTTPS", default=False)
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = SECURE_SSL_REDIRECT
@@ -161,11 +160,11 @@ FLOWER: dict[str, Any] = {
 
 
 def _broker_url() -> Any:
-    """CELERY_BROKER_URL, or Redis where REDIS_HOST or REDIS_PORT is set, or the memory of a standalone server."""
+    """CELERY_BROKER_URL, or Redis if REDIS_HOST or REDIS_PORT is set, or else the in-memory broker of standalone."""
     if url := env.str("CELERY_BROKER_URL", default=""):
         return url
     if not {"REDIS_HOST", "REDIS_PORT"} & set(os.environ):
-        return memory.URL
+        return memory_transport.URL
     user, password = (quote(env.str(name, default=""), safe="") for name in ("REDIS_USERNAME", "REDIS_PASSWORD"))
     login = f"{user}:{password}@" if password else ""
     return f"redis://{login}{env.str('REDIS_HOST', default='127.0.0.1')}:{env.int('REDIS_PORT', default=6379)}/0"

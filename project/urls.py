@@ -1,4 +1,4 @@
-"""URLs of the reference project."""
+"""The URLs of the reference project."""
 
 from django.contrib import admin
 from django.urls import include, path

@@ -1,4 +1,4 @@
-"""WSGI entry point."""
+"""The WSGI application."""
 
 import os
 

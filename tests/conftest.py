@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 
+from flowerapp.testing import InlineRunner, inline
 from tests.faults import report
 from tests.ledger import LEDGER
 from tests.services import Service, address_of
@@ -39,7 +40,10 @@ def pytest_runtest_makereport(item: pytest.Item) -> Generator[None, Any, Any]:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, exitstatus: int) -> None:
-    """Show what was counted, and write the page that FLOWER_TEST_REPORT names if no test failed."""
+    """Show what was counted, save it where FLOWER_TEST_LEDGER says, and write the page that FLOWER_TEST_REPORT names if
+    no test failed."""
+    if path := os.environ.get("FLOWER_TEST_LEDGER"):
+        LEDGER.save(Path(path))
     if not LEDGER.used:
         return
     terminalreporter.section("reliability")
@@ -77,3 +81,10 @@ def redis_url() -> str:
 def amqp_url() -> str:
     """URL of a RabbitMQ server."""
     return _url(Service.AMQP)
+
+
+@pytest.fixture
+def runner(transactional_db: None) -> Iterator[InlineRunner]:
+    """What the engine sends to; nothing runs until the test says so."""
+    with inline() as runner:
+        yield runner

@@ -1,12 +1,17 @@
-"""What the fault tests saw, added up by fault: the tables of ``docs/reliability.md``."""
+"""What the fault tests saw, added up by fault: the tables of ``docs/reliability.md``.
+
+Several processes may run a part of the tests each: each saves its ledger, and one adds them up.
+"""
 
 from __future__ import annotations
 
+import json
 import statistics
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
 
 NO_FAULT = "none"
 """The account of what runs while nothing is broken."""
@@ -30,6 +35,21 @@ class Account:
     """How often each fault was made, where they are drawn at random."""
     notes: list[str] = field(default_factory=list)
     """What is needed to repeat it."""
+
+    def add(self, other: Account) -> None:
+        """Add what another run saw of the same fault."""
+        self.count(other)
+        self.times += other.times
+        self.made += other.made
+        self.notes += other.notes
+
+    def count(self, other: Account) -> None:
+        """Add the counts of ``other``."""
+        self.runs += other.runs
+        self.tasks += other.tasks
+        self.lost += other.lost
+        self.doubled += other.doubled
+        self.interventions += other.interventions
 
     @property
     def median(self) -> float | None:
@@ -60,13 +80,11 @@ class Ledger:
             self.current = before
 
     def count(self, *, tasks: int, lost: int, doubled: int, interventions: int) -> None:
-        """Add what became of the flows of one run."""
+        """Add the outcome of one run."""
         if self.current is not None:
-            self.current.runs += 1
-            self.current.tasks += tasks
-            self.current.lost += lost
-            self.current.doubled += doubled
-            self.current.interventions += interventions
+            run = Account(self.current.fault, runs=1, tasks=tasks, lost=lost, doubled=doubled)
+            run.interventions = interventions
+            self.current.count(run)
 
     def recovered(self, seconds: float) -> None:
         """Add the time of one recovery; AssertionError if it took longer than is promised."""
@@ -88,8 +106,22 @@ class Ledger:
     @property
     def used(self) -> list[Account]:
         """The accounts in which something was counted; that without a fault comes first, the others by name."""
-        found = [account for account in self.accounts.values() if account.runs]
-        return sorted(found, key=lambda account: (account.fault != NO_FAULT, account.fault))
+        used = [account for account in self.accounts.values() if account.runs]
+        return sorted(used, key=lambda account: (account.fault != NO_FAULT, account.fault))
+
+    def save(self, path: Path) -> None:
+        """Write the accounts as JSON."""
+        accounts = [asdict(account) | {"made": dict(account.made)} for account in self.used]
+        path.write_text(json.dumps(accounts), encoding="utf-8")
+
+    def load(self, path: Path) -> None:
+        """Add the accounts of a saved ledger."""
+        for columns in json.loads(path.read_text(encoding="utf-8")):
+            self.add(Account(**columns | {"made": Counter(columns["made"])}))
+
+    def add(self, account: Account) -> None:
+        """Add what another run saw of a fault."""
+        self.accounts.setdefault(account.fault, Account(account.fault, account.within)).add(account)
 
 
 LEDGER = Ledger()

@@ -29,7 +29,7 @@ from django.db import connections
 from django.db.backends.signals import connection_created
 from django.db.utils import ConnectionHandler
 
-from flowerapp import memory
+from flowerapp.executors.celery import memory_transport
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = str(ROOT / "project" / "settings.py")
@@ -74,7 +74,7 @@ def with_path(url: str, path: str) -> str:
 
 
 def until(
-    condition: Callable[[], Value], seconds: float = 30, *, poll: float = 0.02, what: Callable[[], str] = str
+    condition: Callable[[], Value | None], seconds: float = 30, *, poll: float = 0.02, what: Callable[[], str] = str
 ) -> Value:
     """The first true value of ``condition``; AssertionError with ``what`` after ``seconds``."""
     deadline = time.monotonic() + seconds
@@ -124,7 +124,7 @@ def default_database(settings: dict[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def fresh_redis(server_url: str) -> Iterator[str]:
-    """URL of a Redis database that nobody uses, from the number in ``server_url`` on; emptied at the end."""
+    """URL of a Redis database that is free, from the number in ``server_url`` on; emptied at the end."""
     import redis
 
     first = int(urlsplit(server_url).path.strip("/") or FIRST_REDIS_DB)
@@ -291,8 +291,8 @@ class InProcessWorker:
 @contextmanager
 def threads(app: Celery, **options: Any) -> Iterator[InProcessWorker]:
     """A worker of threads in this process, on a broker in its memory that is empty at the end."""
-    serving = memory._serving
-    memory.serve()
+    serving = memory_transport._serving
+    memory_transport.serve()
     worker = InProcessWorker(app, **options)
     try:
         with thread_connections_closed():
@@ -302,8 +302,8 @@ def threads(app: Celery, **options: Any) -> Iterator[InProcessWorker]:
             finally:
                 worker.stop()
     finally:
-        memory.Transport.forget()
-        memory._serving = serving
+        memory_transport.Transport.forget()
+        memory_transport._serving = serving
 
 
 @contextmanager
@@ -345,7 +345,7 @@ class Site:
     @property
     def in_process(self) -> bool:
         """Whether its broker is in this process's memory."""
-        return memory.is_memory(self.environment["CELERY_BROKER_URL"])
+        return memory_transport.is_memory(self.environment["CELERY_BROKER_URL"])
 
     @property
     def database_settings(self) -> dict[str, Any]:
@@ -411,7 +411,7 @@ def site(database_url: str, broker: str, broker_url: str) -> Iterator[Site]:
 @contextmanager
 def sqlite_site() -> Iterator[Site]:
     """A site on a new SQLite file and a broker in this process's memory, as standalone has."""
-    made = Site("sqlite:///", memory.URL)
+    made = Site("sqlite:///", memory_transport.URL)
     made.environment["DATABASE_URL"] = f"sqlite:///{made.state}/flower.sqlite3"
     try:
         with made.entered():

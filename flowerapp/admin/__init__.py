@@ -1,4 +1,4 @@
-"""The admin: readers of flows and tasks with the engine's verbs as buttons, and the editor of workflows."""
+"""The admin: pages of flows and tasks with the engine's verbs as buttons, and the editor of workflows."""
 
 from flowerapp.admin.flows import FlowAdmin
 from flowerapp.admin.pools import PoolAdmin

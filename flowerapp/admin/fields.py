@@ -1,4 +1,4 @@
-"""Fields of a step as people type them."""
+"""Fields of a step as users type them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from django import forms
 from django.core.exceptions import ValidationError
 
 NONE = "none"
-"""What is typed for a step that waits for nothing."""
+"""Text for a step without dependencies."""
 
 
 class DependsField(forms.CharField):
-    """Dependencies as people write them: ``1, 2``; empty is the step before (None), ``none`` is ``[]``."""
+    """Dependencies as text: ``1, 2``; empty is the step before (None), ``none`` is ``[]``."""
 
     def __init__(self, **options: Any) -> None:
         super().__init__(
@@ -32,7 +32,7 @@ class DependsField(forms.CharField):
         if text.lower() == NONE:
             return []
         try:
-            return sorted({int(each) for each in text.replace(",", " ").split()})
+            return sorted({int(seq) for seq in text.replace(",", " ").split()})
         except ValueError:
             raise ValidationError("use numbers of steps, as 1, 2; or none; or leave it empty") from None
 
@@ -58,7 +58,7 @@ class ValueField(forms.CharField):
         super().__init__(**{**options, "strip": False, "widget": widget, "label_suffix": ""})
 
     def to_python(self, value: Any) -> Any:
-        """The text with line ends as the rest of the world has them; browsers send others."""
+        """The text with ``\\n`` as line end; browsers send ``\\r\\n``."""
         text = super().to_python(value)
         return text.replace("\r\n", "\n") if isinstance(text, str) else text
 

@@ -1,4 +1,4 @@
-"""Flows: a list to find what failed, and a page that says what to press."""
+"""Flows: a list to find what failed, and a page with what failed and what to press."""
 
 from __future__ import annotations
 
@@ -7,21 +7,25 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Count, Q, QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.template.response import TemplateResponse
+from django.db.models import Q, QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from flowerapp import engine
-from flowerapp.admin import show
+from flowerapp.admin import html
 from flowerapp.admin.forms import WhyForm
 from flowerapp.admin.lists import LongList, LongListAdmin
 from flowerapp.admin.pages import flow_page
 from flowerapp.admin.verbs import FLOW_VERBS, Verb, VerbAdmin
 from flowerapp.exceptions import FlowerError
 from flowerapp.models import Flow, Task, TaskDefinition
-from flowerapp.states import CHOICES, SATISFIED, Status
+from flowerapp.selectors import counts, flows
+from flowerapp.selectors.durations import duration
+from flowerapp.selectors.next_steps import flow_verbs
+from flowerapp.selectors.tasks import child_label
+from flowerapp.states import CHOICES, SATISFIED
 
 MOST_MESSAGES = 10
 """Refused flows that a batch action names one by one."""
@@ -60,41 +64,27 @@ class StatusFilter(admin.SimpleListFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Rows in that state."""
-        known = {str(value) for value, _ in CHOICES}
-        return queryset.filter(exec_status=int(str(self.value()))) if self.value() in known else queryset
+        values = {str(value) for value, _ in CHOICES}
+        return queryset.filter(exec_status=int(str(self.value()))) if self.value() in values else queryset
 
 
 class FlowList(LongList):
-    """A page of flows with the counts of their steps, fetched together."""
+    """A page of flows with the counts of their tasks, fetched together."""
 
     def get_results(self, request: HttpRequest) -> None:
         """The page, then two statements for what the rows show beside their own columns."""
         super().get_results(request)
-        flows: Sequence[Flow] = list(self.result_list)
-        ids = [flow.pk for flow in flows]
-        tasks = Task.objects.filter(task_flow_id__in=ids).order_by()
-        counted = (
-            tasks.filter(parent_seq=None)
-            .values("task_flow_id")
-            .annotate(total=Count("pk"), done=Count("pk", filter=Q(exec_status__in=SATISFIED)))
-        )
-        counts = {row["task_flow_id"]: row for row in counted}
-        pointed = Q()
-        for flow in flows:
-            if flow.failed_seq is not None:
-                pointed |= Q(task_flow_id=flow.pk, task_exec_seq=flow.failed_seq)
-        failures = {task.task_flow_id: task for task in tasks.filter(pointed).only(*_FAILURE)} if pointed else {}
-        for flow in flows:
-            flow.counts = counts.get(flow.pk, {"total": 0, "done": 0})  # type: ignore[attr-defined]
+        page: Sequence[Flow] = list(self.result_list)
+        numbers = counts.of_flows([flow.pk for flow in page])
+        failures = flows.first_failures(page)
+        for flow in page:
+            flow.counts = numbers[flow.pk]  # type: ignore[attr-defined]
             flow.failure = failures.get(flow.pk)  # type: ignore[attr-defined]
-        self.result_list = flows
-
-
-_FAILURE = ("task_flow_id", "task_exec_seq", "program", "error")
+        self.result_list = page
 
 
 def _batch(verb: Verb) -> Callable[..., HttpResponse | None]:
-    """An action that does a verb to each of the chosen flows."""
+    """An action that calls a verb on each of the chosen flows."""
 
     @admin.action(description=f"{verb.label}: the chosen flows", permissions=["operate"])
     def action(model_admin: FlowAdmin, request: HttpRequest, queryset: QuerySet[Flow]) -> HttpResponse | None:
@@ -109,7 +99,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
     """Flows, read-only, with verbs."""
 
     verbs = FLOW_VERBS
-    list_display = ["status", "flow", "workflow", "failure", "progress", "priority", "registered", "took"]
+    list_display = ["status", "flow", "workflow", "progress", "took", "failure", "priority", "registered"]
     list_display_links = None
     list_filter = [StatusFilter, WorkflowFilter, ("registered_ts", admin.DateFieldListFilter)]
     sortable_by = ["flow", "registered"]
@@ -127,8 +117,8 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
         """Flows without what the list does not show."""
         return super().get_queryset(request).defer("request_hash", "idempotency_key")
 
-    def found(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """By id, or by the names of the workflows that there are, which are few beside the flows."""
+    def matching(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """By id, or by the names of the workflows, which are far fewer than the flows."""
         names = TaskDefinition.objects.filter(task_id__icontains=term).order_by("task_id").values("task_id").distinct()
         named = [row["task_id"] for row in names[:MOST_NAMES]]
         return queryset.filter(Q(task_flow_id__startswith=term) | Q(task_id__in=[*named, term]))
@@ -136,17 +126,17 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
     @admin.display(description="flow", ordering="task_flow_id")
     def flow(self, obj: Flow) -> SafeString:
         """Link to the page."""
-        return show.flow_link(obj.pk)
+        return html.flow_link(obj.pk)
 
     @admin.display(description="workflow", ordering="task_id")
     def workflow(self, obj: Flow) -> SafeString:
         """Link to the definition."""
-        return show.link(show.workflow_url(obj.task_id), obj.task_id)
+        return html.link(html.workflow_url(obj.task_id), obj.task_id)
 
     @admin.display(description="status", ordering="exec_status")
-    def status(self, obj: Flow) -> SafeString:
-        """Badge."""
-        return show.flow_badge(obj)
+    def status(self, obj: Any) -> SafeString:
+        """State, with the number of failures."""
+        return html.flow_badge(obj, obj.counts)
 
     @admin.display(description="failed task")
     def failure(self, obj: Any) -> SafeString | str:
@@ -157,23 +147,22 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
         text = task.error.partition("\n")[0]
         return format_html(
             '<a href="{}">{}: {}</a><br><span class="flower-error-line" title="{}">{}</span>',
-            show.task_url(task.pk),
+            html.task_url(task.pk),
             task.task_exec_seq,
             task.program,
             text[:500],
             text if len(text) <= 80 else f"{text[:79]}…",
         )
 
-    @admin.display(description="tasks")
+    @admin.display(description="tasks done")
     def progress(self, obj: Any) -> SafeString:
-        """Satisfied of all."""
-        done, total = obj.counts["done"], obj.counts["total"]
-        return show.bar(done, total, f"{done} of {total}")
+        """Finished ones of all."""
+        return html.bar(obj.counts.done, obj.counts.total, obj.counts.text)
 
     @admin.display(description="registered", ordering="registered_ts")
     def registered(self, obj: Flow) -> SafeString | str:
         """Time of registration."""
-        return show.moment(obj.registered_ts)
+        return html.moment(obj.registered_ts)
 
     @admin.display(description="priority", ordering="task_priority")
     def priority(self, obj: Flow) -> int:
@@ -182,51 +171,45 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
 
     @admin.display(description="duration")
     def took(self, obj: Flow) -> str:
-        """From the first start to the end, or until now."""
-        return show.duration(obj.started_ts, obj.finished_ts)
+        """From the first start to the end or suspension, or until now."""
+        return duration(obj)
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The page of a flow; it only reads."""
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        flow: Flow = self.target(request, object_id)
-        page = flow_page(flow)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": f"Flow of {flow.task_id}",
-            "subtitle": flow.pk,
-            "media": self.media,
-            "buttons": self.buttons(request, flow),
-            "can_delete": flow.ended and self.has_delete_permission(request, flow),
+    def fitting(self, target: Flow) -> set[str]:
+        """Names of the verbs that fit a flow now."""
+        return flow_verbs(target)
+
+    def page(self, request: HttpRequest, target: Flow) -> dict[str, Any]:
+        """What the page of a flow shows."""
+        page = flow_page(target)
+        return {
+            "title": f"Flow of {target.task_id}",
+            "subtitle": target.pk,
+            "can_delete": target.ended and self.has_delete_permission(request, target),
             **page,
-            "failure_blocks": [self._mending(request, task) for task in page["failures"]],
-            **(extra_context or {}),
+            "failure_blocks": [self._failure_block(request, task) for task in page["failures"]],
         }
-        return TemplateResponse(request, "admin/flowerapp/flow/page.html", context)
 
-    def _mending(self, request: HttpRequest, task: Task) -> dict[str, Any]:
-        """A failed task with the buttons that mend it, which are those of its own page."""
+    def _failure_block(self, request: HttpRequest, task: Task) -> dict[str, Any]:
+        """A failed task with the buttons of its own page."""
         tasks = self.admin_site._registry[Task]
         buttons = tasks.buttons(request, task) if isinstance(tasks, VerbAdmin) else []
-        return {"task": task, "url": show.task_url(task.pk), "child": show.child(task), "buttons": buttons}
+        return {"task": task, "url": html.task_url(task.pk), "child": child_label(task), "buttons": buttons}
 
     def batch(self, request: HttpRequest, verb: Verb, queryset: QuerySet[Flow]) -> HttpResponse | None:
-        """Do a verb to many flows; one that destroys asks first."""
-        form = WhyForm(request.POST if "confirmed" in request.POST else None)
-        if verb.destroys and not ("confirmed" in request.POST and form.is_valid()):
+        """Call a verb on many flows; a destructive one after its page is confirmed."""
+        confirmed = "confirmed" in request.POST
+        form = WhyForm(request.POST if confirmed else {} if not verb.destroys else None)
+        if not form.is_valid():
             return self._ask_batch(request, verb, queryset, form)
-        if not form.is_bound:
-            form = WhyForm({})
-        form.is_valid()
-        self._tell(request, verb, self._do_all(request, verb, form, queryset.order_by("registered_ts")))
+        self._report(request, verb, *self._call_all(request, verb, form, queryset.order_by("registered_ts")))
         return None
 
-    def _do_all(self, request: HttpRequest, verb: Verb, form: WhyForm, flows: Iterable[Flow]) -> tuple[int, list[str]]:
+    def _call_all(
+        self, request: HttpRequest, verb: Verb, form: WhyForm, chosen: Iterable[Flow]
+    ) -> tuple[int, list[str]]:
+        """Number of flows that took the verb, and the errors of the others."""
         done, refused = 0, []
-        for flow in flows:
+        for flow in chosen:
             try:
                 verb.run(flow, form, request.user.get_username())
             except FlowerError as error:
@@ -235,8 +218,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
                 done += 1
         return done, refused
 
-    def _tell(self, request: HttpRequest, verb: Verb, result: tuple[int, list[str]]) -> None:
-        done, refused = result
+    def _report(self, request: HttpRequest, verb: Verb, done: int, refused: list[str]) -> None:
         for error in refused[:MOST_MESSAGES]:
             messages.error(request, error)
         if len(refused) > MOST_MESSAGES:
@@ -245,20 +227,19 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
             messages.success(request, f"{verb.label}: {done} flow{'' if done == 1 else 's'}")
 
     def _ask_batch(self, request: HttpRequest, verb: Verb, queryset: QuerySet[Flow], form: WhyForm) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": f"{verb.label} flows",
-            "verb": verb,
-            "form": form,
-            "flows": [(flow, show.flow_badge(flow)) for flow in queryset[:200]],
-            "count": queryset.count(),
-            "action": request.POST.get("action", ""),
-            "selected": request.POST.getlist("_selected_action"),
-            "across": request.POST.get("select_across", "0"),
-            "media": self.media,
-        }
-        return TemplateResponse(request, "admin/flowerapp/verb_batch.html", context)
+        listed = list(queryset[:200])
+        numbers = counts.of_flows([flow.pk for flow in listed])
+        return self.ask(
+            request,
+            verb,
+            form,
+            flows=[(flow, html.flow_badge(flow, numbers[flow.pk])) for flow in listed],
+            count=queryset.count(),
+            action=request.POST.get("action", ""),
+            selected=request.POST.getlist("_selected_action"),
+            across=request.POST.get("select_across", "0"),
+            back=reverse("admin:flowerapp_flow_changelist"),
+        )
 
     # Deleting: ended flows only, through the engine.
 
@@ -269,16 +250,16 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[Any, int], set[str], list[str]]:
-        """What would go: counts instead of a thousand tasks by name; flows that go on are in the way."""
-        flows = list(objs)
-        tasks = Task.objects.filter(task_flow_id__in=[flow.pk for flow in flows]).count()
-        going = [
+        """What would be deleted: counts instead of a thousand tasks by name; open flows prevent it."""
+        chosen = list(objs)
+        tasks = Task.objects.filter(task_flow_id__in=[flow.pk for flow in chosen]).count()
+        still_open = [
             f"flow {flow.pk} of {flow.task_id} is {flow.status.label}; cancel it first"
-            for flow in flows
+            for flow in chosen
             if not flow.ended
         ]
-        names = [f"flow {flow.pk} of {flow.task_id}" for flow in flows]
-        return names, {"flows": len(flows), "tasks with their history": tasks}, set(), going
+        names = [f"flow {flow.pk} of {flow.task_id}" for flow in chosen]
+        return names, {"flows": len(chosen), "tasks with their history": tasks}, set(), still_open
 
     def delete_model(self, request: HttpRequest, obj: Flow) -> None:
         """Delete one."""
@@ -286,6 +267,4 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Delete many."""
-        engine.delete(
-            list(queryset.filter(exec_status__in=[Status.FINISH, Status.IGNORE]).values_list("pk", flat=True))
-        )
+        engine.delete(list(queryset.filter(exec_status__in=SATISFIED).values_list("pk", flat=True)))

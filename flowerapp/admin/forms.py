@@ -1,4 +1,4 @@
-"""Fields and forms of the operators' verbs."""
+"""Forms of the operators' verbs, and their fields."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from django import forms
 from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
-from flowerapp import states, values
+from flowerapp import states
+from flowerapp.core import values
+from flowerapp.core.plan import Plan
 from flowerapp.exceptions import InvalidPlanError, InvalidValueError
 from flowerapp.models import Task
-from flowerapp.plan import Plan
 
 
 class StrictJSONField(forms.JSONField):
-    """JSON as ``values`` takes it; empty is ``{}``. What was typed is shown again as it was typed."""
+    """JSON as ``core.values`` takes it; empty is ``{}``. Text with an error is shown again as it was typed."""
 
     widget = forms.Textarea(attrs={"rows": 4, "cols": 60, "spellcheck": "false", "class": "flower-json"})
 
@@ -32,18 +33,18 @@ class StrictJSONField(forms.JSONField):
         if value is None or not value.strip():
             return {}
         try:
-            found = values.loads(value, "this")
+            parsed = values.loads(value, "this")
         except InvalidValueError as error:
             raise ValidationError(str(error), code="invalid") from None
-        if self.only_objects and not isinstance(found, dict):
+        if self.only_objects and not isinstance(parsed, dict):
             raise ValidationError('use a JSON object, such as {"KEY": "value"}', code="invalid")
-        return found
+        return parsed
 
     def validate(self, value: Any) -> None:
         """Every JSON value is fine."""
 
     def bound_data(self, data: Any, initial: Any) -> Any:
-        """What was typed."""
+        """The text as it was typed."""
         return initial if self.disabled or data is None else InvalidJSONInput(data)
 
     def prepare_value(self, value: Any) -> Any:
@@ -68,7 +69,7 @@ class PriorityField(forms.IntegerField):
 
 
 class WhyForm(forms.Form):
-    """What every verb asks: why."""
+    """The reason that every verb takes."""
 
     why = forms.CharField(
         label="Why",
@@ -83,7 +84,7 @@ class WhyForm(forms.Form):
         self.target = target
 
     def refuse(self, error: InvalidPlanError) -> None:
-        """Show what the engine found at the field it names."""
+        """Show the engine's problems at the fields that they name."""
         for problem in error.problems:
             name = {"task_priority": "priority"}.get(problem.field, problem.field.partition(".")[0])
             self.add_error(name if name in self.fields else None, problem.message)
@@ -94,7 +95,7 @@ class ChangeForm(WhyForm):
 
     parameters = StrictJSONField(
         only_objects=True,
-        help_text=f"Laid over those it has. {values.MASKED} stands for a secret and leaves it as it is.",
+        help_text=f"Replace those of the same names. {values.MASKED} stands for a secret and leaves it as it is.",
         widget=forms.Textarea(attrs={"rows": 8, "cols": 60, "spellcheck": "false", "class": "flower-json"}),
     )
     priority = PriorityField()
@@ -119,35 +120,35 @@ class ChangeForm(WhyForm):
 
     def clean_parameters(self) -> dict[str, Any]:
         """Only what differs from what was shown."""
-        given: dict[str, Any] = self.cleaned_data["parameters"]
-        if gone := [key for key in self.shown if key not in given]:
-            raise ValidationError(f"{', '.join(gone)} cannot be taken away, only changed; put it back")
-        changed = {key: value for key, value in given.items() if key not in self.shown or self.shown[key] != value}
+        typed: dict[str, Any] = self.cleaned_data["parameters"]
+        if gone := [key for key in self.shown if key not in typed]:
+            raise ValidationError(f"{', '.join(gone)} cannot be removed, only changed; put it back")
+        changed = {key: value for key, value in typed.items() if key not in self.shown or self.shown[key] != value}
         if values.MASKED in values.dumps(changed):
             raise ValidationError(
-                f"type the secret anew in place of {values.MASKED}, or leave the whole value as it was"
+                f"type the secret again in place of {values.MASKED}, or leave the whole value as it was"
             )
         return changed
 
     def changes(self) -> dict[str, Any]:
-        """What is to be changed, as arguments of ``engine.change``."""
+        """The changes, as arguments of ``engine.change``."""
         data = self.cleaned_data
         task: Task = self.target
-        found = {
+        changes = {
             "parameters": data["parameters"] or None,
             "priority": data["priority"] if data["priority"] != task.task_priority else None,
             "queue": data["queue"] if data["queue"] != task.queue else None,
         }
-        return {name: value for name, value in found.items() if value is not None}
+        return {name: value for name, value in changes.items() if value is not None}
 
 
 class RegisterForm(WhyForm):
-    """What a new flow is given."""
+    """Input, priority and entrance of a new flow."""
 
     input = StrictJSONField(label="Input", help_text="JSON for the first steps; empty is {}.")
     priority = PriorityField(initial=0, help_text="Added to the steps' priorities: −20 (first) to 19 (last).")
     entrance = forms.TypedChoiceField(
-        label="Start at", required=False, coerce=int, empty_value=None, help_text="Steps before it are passed over."
+        label="Start at", required=False, coerce=int, empty_value=None, help_text="Steps before it are skipped."
     )
     key = forms.UUIDField(widget=forms.HiddenInput, required=False)
 

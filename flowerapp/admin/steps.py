@@ -16,19 +16,19 @@ from django.forms.formsets import DELETION_FIELD_NAME
 from django.forms.models import BaseModelFormSet, modelformset_factory
 from django.http import HttpRequest
 
-from flowerapp import values
 from flowerapp.admin import programs
 from flowerapp.admin.fields import DependsField, KeyField, ValueField
 from flowerapp.admin.forms import StrictJSONField
-from flowerapp.engine.registering import pool_problems
+from flowerapp.core import values
+from flowerapp.core.plan import Plan
+from flowerapp.engine.register import pool_problems
 from flowerapp.exceptions import Problem
 from flowerapp.models import Pool, TaskDefinition, Workflow
 from flowerapp.models.definitions import PAIRS
-from flowerapp.plan import Plan
 from flowerapp.workflows.rows import unmasked
 
 _GONE = {"program": "not registered", "child_program": "not registered", "pool": "does not exist"}
-"""What is said of a stored value that is no longer among the choices."""
+"""Note on a stored value that is no longer among the choices."""
 
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ else:
 
 
 class StepForm(FormBase):
-    """One step; what concerns other steps too is checked by the formset."""
+    """One step; the formset checks it together with the others."""
 
     program = forms.CharField(max_length=256, widget=forms.Select(attrs={"class": "flower-program"}))
     task_seq = forms.IntegerField(
@@ -81,30 +81,30 @@ class StepForm(FormBase):
             **{f"param{n}_key": f"Parameter {n}" for n in PAIRS},
             **{f"param{n}_value": "=" for n in PAIRS},
         }
-        help_texts = {"exit_on_failed": "And its siblings stop; else a failed child is passed over."}
+        help_texts = {"exit_on_failed": "And its siblings stop; else a failed child is tolerated."}
 
     def __init__(
         self, *args: Any, choices: Mapping[str, Sequence[programs.Choice]] | None = None, **options: Any
     ) -> None:
         super().__init__(*args, **options)
-        for name, known in (choices or {}).items():
-            self._choose(name, known)
+        for name, options_of in (choices or {}).items():
+            self._choose(name, options_of)
         self.stored = self.instance.all_parameters
         self._mask()
 
-    def _choose(self, name: str, known: Sequence[programs.Choice]) -> None:
-        """Offer what there is, and what is stored even if it is gone."""
+    def _choose(self, name: str, offered: Sequence[programs.Choice]) -> None:
+        """Offer the choices, and the stored value even where it is not among them."""
         stored = getattr(self.instance, name)
-        names = {value for value, _ in known} | {
-            value for _, group in known if isinstance(group, list) for value, _ in group
+        names = {value for value, _ in offered} | {
+            value for _, group in offered if isinstance(group, list) for value, _ in group
         }
         gone = [(stored, f"{stored} ({_GONE[name]})")] if stored and stored not in names else []
         widget = self.fields[name].widget
         if isinstance(widget, forms.Select):
-            widget.choices = [*known, *gone]
+            widget.choices = [*offered, *gone]
 
     def _mask(self) -> None:
-        """Show secret-looking values masked; they keep what is stored unless they are typed anew."""
+        """Show secret-looking values masked; a masked value that comes back keeps what is stored."""
         for number in PAIRS:
             key = self.initial.get(f"param{number}_key")
             if key:
@@ -127,7 +127,7 @@ class StepForm(FormBase):
                 self.add_error("parameters", sentence)
 
     def clean(self) -> dict[str, Any]:
-        """Each pair has a name, and each name stands once."""
+        """Check that every pair has a name, and no name occurs twice."""
         data = super().clean() or {}
         self._unmask(data)
         seen: set[str] = set()
@@ -136,7 +136,7 @@ class StepForm(FormBase):
             if value and not key:
                 self.add_error(f"param{number}_key", "give the parameter a name")
             if key and key in seen:
-                self.add_error(f"param{number}_key", f"{key} is given twice")
+                self.add_error(f"param{number}_key", f"{key} occurs twice")
             seen.add(key or "")
         return data
 
@@ -145,18 +145,18 @@ class StepForm(FormBase):
         name = self._field_of(problem.field)
         self.add_error(name if name in self.fields else None, problem.message)
 
-    def _field_of(self, name: str) -> str:
+    def _field_of(self, field: str) -> str:
         """Field for a problem of the plan; a parameter is shown at its value, a missing one where it may be typed."""
-        kind, _, key = name.partition(".")
+        kind, _, key = field.partition(".")
         if kind != "parameters" or not key:
             return kind
         pairs = {number: self.cleaned_data.get(f"param{number}_key") for number in PAIRS}
-        for number, given in pairs.items():
-            if given and (key == given or key.startswith(f"{given}.")):
+        for number, name in pairs.items():
+            if name and (key == name or key.startswith(f"{name}.")):
                 return f"param{number}_value"
         if key.partition(".")[0] in self.cleaned_data["parameters"]:
             return "parameters"
-        return next((f"param{number}_key" for number, given in pairs.items() if not given), "parameters")
+        return next((f"param{number}_key" for number, name in pairs.items() if not name), "parameters")
 
 
 def _choices() -> dict[str, list[programs.Choice]]:
@@ -189,18 +189,18 @@ class StepFormSet(FormSetBase):
         return "steps"
 
     def rows(self) -> Iterator[StepForm]:
-        """Forms that stay: neither deleted nor left empty."""
+        """Forms of rows to save: neither deleted nor empty."""
         for form in self.forms:
             deleted = form.cleaned_data.get(DELETION_FIELD_NAME) if hasattr(form, "cleaned_data") else False
             if not deleted and (form.has_changed() or form.instance.pk):
                 yield form
 
     def clean(self) -> None:
-        """Show everything wrong with the plan at the rows at fault."""
+        """Show all problems of the plan at the rows that have them."""
         super().clean()
         for form in self.initial_forms:
             if form.instance.pk is None:
-                form.add_error(None, "somebody else took this step away meanwhile; open the workflow anew")
+                form.add_error(None, "another user has deleted this step; open the workflow again")
         rows = list(self.rows())
         if any(form.errors for form in rows) or self._twice(rows):
             return
@@ -250,7 +250,7 @@ class StepFormSet(FormSetBase):
         return super().save_new(form, commit=commit)
 
     def save(self, commit: bool = True) -> list[TaskDefinition]:
-        """Write the steps; renumbered ones are taken out first, so that two may change places."""
+        """Write the steps; renumbered ones are deleted first, so that two may change places."""
         if commit:
             renumbered = [form.instance.pk for form in self.initial_forms if "task_seq" in form.changed_data]
             deleted = [form.instance.pk for form in self.deleted_forms]
@@ -259,7 +259,7 @@ class StepFormSet(FormSetBase):
 
 
 class StepChecks(InlineModelAdminChecks):
-    """The checks of inlines that don't want a foreign key."""
+    """The checks of inlines without those for a foreign key."""
 
     def _check_exclude_of_parent_model(self, obj: Any, parent_model: Any) -> list[Any]:
         return []
@@ -276,11 +276,11 @@ def editable_steps() -> int:
 
 
 MOST_STEPS = 200
-"""Steps that a browser's form can still bear."""
+"""Most steps that a browser's form shows in acceptable time."""
 
 
 class StepInline(InlineBase):
-    """The editor of steps; who may edit a workflow may edit its steps."""
+    """The editor of steps; users who may edit a workflow may edit its steps."""
 
     model = TaskDefinition
     form = StepForm

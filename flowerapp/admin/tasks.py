@@ -1,4 +1,4 @@
-"""Tasks: what one step of a flow got, did and gave."""
+"""Tasks: a list, and a page with input, output, attempts and log of one."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ from typing import Any
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest, HttpResponse, HttpResponseNotAllowed
-from django.template.response import TemplateResponse
+from django.http import HttpRequest
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
-from flowerapp.admin import show
+from flowerapp.admin import html
 from flowerapp.admin.flows import StatusFilter, WorkflowFilter
 from flowerapp.admin.lists import MOST_COUNTED, LongListAdmin
 from flowerapp.admin.pages import task_page
 from flowerapp.admin.verbs import TASK_VERBS, VerbAdmin
 from flowerapp.models import Flow, Task
-from flowerapp.states import OPEN, Status
+from flowerapp.selectors.next_steps import task_verbs
+from flowerapp.selectors.tasks import child_label, duration_of
+from flowerapp.states import OPEN
 
 MOST_FLOWS = 200
 """Flows whose tasks a search finds."""
@@ -41,11 +42,11 @@ class TaskWorkflowFilter(WorkflowFilter):
     """Tasks of one workflow."""
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Rows of that workflow; those of a rare one are found by its flows, of a common one among the latest."""
-        found = super().queryset(request, queryset)
+        """Rows of that workflow: by its flows if they are few, else by name, the latest first."""
+        chosen = super().queryset(request, queryset)
         flows = Flow.objects.filter(task_id=self.value() or "").order_by().values_list("pk", flat=True)
         few = list(flows[: MOST_COUNTED + 1])
-        return found.filter(task_flow_id__in=few) if 0 < len(few) <= MOST_COUNTED else found
+        return chosen.filter(task_flow_id__in=few) if 0 < len(few) <= MOST_COUNTED else chosen
 
 
 class KindFilter(admin.SimpleListFilter):
@@ -55,7 +56,7 @@ class KindFilter(admin.SimpleListFilter):
     parameter_name = "parent_seq"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        """The two kinds, within one flow, and the one parent whose children are looked at."""
+        """Within one flow: steps, children, and the children of the parent in the address."""
         if not _of_one_flow(request):
             return []
         kinds = [("none", "steps"), ("any", "children")]
@@ -66,7 +67,7 @@ class KindFilter(admin.SimpleListFilter):
         return int(text) if text.isascii() and text.isdecimal() and len(text) < 10 else None
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
-        """Rows of that kind."""
+        """The chosen rows."""
         if self.value() in ("none", "any"):
             return queryset.filter(parent_seq__isnull=self.value() == "none")
         return queryset if self._parent() is None else queryset.filter(parent_seq=self._parent())
@@ -90,8 +91,8 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
         """Tasks with their flows."""
         return super().get_queryset(request).select_related("task_flow")
 
-    def found(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """By the flows that are meant, the latest first."""
+    def matching(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
+        """By their flows, the latest first."""
         flows = Flow.objects.filter(task_flow_id__startswith=term).order_by("-task_flow_id")
         return queryset.filter(task_flow_id__in=list(flows.values_list("pk", flat=True)[:MOST_FLOWS]))
 
@@ -100,7 +101,7 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
         return ["task_exec_seq"] if _of_one_flow(request) else ["-id"]
 
     def get_sortable_by(self, request: HttpRequest) -> Any:
-        """One flow's tasks by any column; all of them have no other order than their own."""
+        """One flow's tasks by any column; those of all flows only in their own order."""
         return list(self.list_display) if _of_one_flow(request) else []
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
@@ -110,36 +111,35 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
     @admin.display(description="task", ordering="task_exec_seq")
     def seq(self, obj: Task) -> SafeString:
         """Link to the page."""
-        return show.link(show.task_url(obj.pk), obj.task_exec_seq)
+        return html.link(html.task_url(obj.pk), obj.task_exec_seq)
 
     @admin.display(description="program", ordering="program")
     def runs(self, obj: Task) -> SafeString | str:
         """Program, and of a child what it is to its parent."""
-        child = show.child(obj)
+        child = child_label(obj)
         return (
             format_html('{}<br><small class="flower-nowrap">{}</small>', obj.program, child) if child else obj.program
         )
 
     @admin.display(description="status", ordering="exec_status")
     def state(self, obj: Task) -> SafeString:
-        """Badge."""
-        return show.task_badge(obj)
+        """State, with a retry's delay, progress, or why it was skipped."""
+        return html.task_badge(obj)
 
     @admin.display(description="flow")
     def flow(self, obj: Task) -> SafeString:
         """Link to the flow."""
-        return show.flow_link(obj.task_flow_id)
+        return html.flow_link(obj.task_flow_id)
 
     @admin.display(description="workflow", ordering="task_id")
     def workflow(self, obj: Task) -> SafeString:
         """Link to the definition."""
-        return show.link(show.workflow_url(obj.task_id), obj.task_id)
+        return html.link(html.workflow_url(obj.task_id), obj.task_id)
 
     @admin.display(description="duration")
     def took(self, obj: Task) -> str:
         """From the start to the end, or until now."""
-        end = obj.finished_ts or (obj.suspended_ts if obj.failed else None)
-        return "" if obj.status is Status.WAIT else show.duration(obj.started_ts, end)
+        return duration_of(obj)
 
     @admin.display(description="error")
     def error_line(self, obj: Task) -> SafeString | str:
@@ -147,21 +147,11 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
         line = obj.error.partition("\n")[0][:120]
         return format_html('<span class="flower-error-line">{}</span>', line) if line else ""
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """The page of a task; it only reads."""
-        if request.method not in ("GET", "HEAD"):
-            return HttpResponseNotAllowed(["GET", "HEAD"])
-        task: Task = self.target(request, object_id)
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": f"Task {task.task_exec_seq}: {task.program}",
-            "subtitle": task.task_flow_id,
-            "media": self.media,
-            "buttons": self.buttons(request, task),
-            **task_page(task),
-            **(extra_context or {}),
-        }
-        return TemplateResponse(request, "admin/flowerapp/task/page.html", context)
+    def fitting(self, target: Task) -> set[str]:
+        """Names of the verbs that fit a task now."""
+        return task_verbs(target)
+
+    def page(self, request: HttpRequest, target: Task) -> dict[str, Any]:
+        """What the page of a task shows."""
+        title = f"Task {target.task_exec_seq}: {target.program}"
+        return {"title": title, "subtitle": target.task_flow_id, **task_page(target)}

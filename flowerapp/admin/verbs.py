@@ -9,82 +9,66 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin, messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
-from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 
 from flowerapp import engine
-from flowerapp.admin import show
+from flowerapp.admin import html
 from flowerapp.admin.forms import ChangeForm, WhyForm
 from flowerapp.exceptions import FlowerError, InvalidPlanError
 from flowerapp.models import Flow, Task
-from flowerapp.states import OPEN, Status, allows
 
 OPERATE = "flowerapp.operate_flow"
+
+Run = Callable[[Any, Any, str], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verb:
-    """One thing that an operator may do to a flow or a task."""
+    """One thing that an operator may do to a flow or a task; when it fits, ``selectors.next_steps`` says."""
 
     name: str
     label: str
     does: str
     """A sentence that says what will happen."""
-    run: Callable[[Any, Any, str], None]
+    run: Run
     """Called with the flow or task, the valid form and the user's name."""
-    fits: Callable[[Any], bool]
-    """Whether the button is shown; the engine decides when it is pressed."""
     form: type[WhyForm] = WhyForm
-    asks: bool = False
-    """It has a page of its own, to confirm or to fill in."""
+    has_page: bool = False
+    """Whether it has a page of its own, to confirm it or to fill in a form."""
     destroys: bool = False
+    """Whether it loses outputs or ends what could run."""
 
     def done(self, target: Flow | Task) -> str:
-        """What is told afterwards."""
-        return f"{self.label}: flow {_flow_id(target)}" + (
-            f" task {target.task_exec_seq}" if isinstance(target, Task) else ""
-        )
+        """The message after it."""
+        task = f" task {target.task_exec_seq}" if isinstance(target, Task) else ""
+        return f"{self.label}: flow {target.task_flow_id}{task}"
 
 
-def _flow_id(target: Flow | Task) -> str:
-    return target.task_flow_id
+def _on_flow(call: Callable[..., Any], **options: Any) -> Run:
+    """Call the engine with the id of the flow."""
 
+    def run(target: Flow | Task, form: WhyForm, actor: str) -> None:
+        call(target.task_flow_id, **options, actor=actor, why=form.cleaned_data["why"])
 
-def _suspend(flow: Flow, form: WhyForm, actor: str) -> None:
-    engine.suspend(flow.pk, actor=actor, why=form.cleaned_data["why"])
-
-
-def _resume(flow: Flow, form: WhyForm, actor: str) -> None:
-    engine.resume(flow.pk, actor=actor, why=form.cleaned_data["why"])
-
-
-def _cancel(flow: Flow, form: WhyForm, actor: str) -> None:
-    engine.cancel(flow.pk, actor=actor, why=form.cleaned_data["why"])
-
-
-def _rerun_failed(target: Flow | Task, form: WhyForm, actor: str) -> None:
-    engine.rerun(_flow_id(target), actor=actor, why=form.cleaned_data["why"])
-
-
-def _rerun_all(flow: Flow, form: WhyForm, actor: str) -> None:
-    engine.rerun(flow.pk, all_tasks=True, actor=actor, why=form.cleaned_data["why"])
-
-
-def _rerun_from(task: Task, form: WhyForm, actor: str) -> None:
-    engine.rerun(_flow_id(task), from_seq=task.task_exec_seq, actor=actor, why=form.cleaned_data["why"])
+    return run
 
 
 def _skip(task: Task, form: WhyForm, actor: str) -> None:
-    engine.skip(_flow_id(task), task.task_exec_seq, actor=actor, why=form.cleaned_data["why"])
+    engine.skip(task.task_flow_id, task.task_exec_seq, actor=actor, why=form.cleaned_data["why"])
+
+
+def _rerun_from(task: Task, form: WhyForm, actor: str) -> None:
+    _on_flow(engine.rerun, from_seq=task.task_exec_seq)(task, form, actor)
 
 
 def _change(task: Task, form: ChangeForm, actor: str) -> None:
     why = form.cleaned_data["why"]
     if changes := form.changes():
-        engine.change(_flow_id(task), task.task_exec_seq, **changes, actor=actor, why=why)
+        engine.change(task.task_flow_id, task.task_exec_seq, **changes, actor=actor, why=why)
     if form.cleaned_data.get("rerun"):
-        engine.rerun(_flow_id(task), actor=actor, why=why)
+        engine.rerun(task.task_flow_id, actor=actor, why=why)
 
 
 def _named(*verbs: Verb) -> dict[str, Verb]:
@@ -95,40 +79,35 @@ FLOW_VERBS = _named(
     Verb(
         name="rerun-failed",
         label="Rerun failed",
-        does="The failed tasks are started again; what has finished stays as it is.",
-        run=_rerun_failed,
-        fits=lambda flow: flow.failed_seq is not None,
+        does="The failed tasks are started again; finished tasks stay as they are.",
+        run=_on_flow(engine.rerun),
     ),
     Verb(
         name="resume",
         label="Resume",
-        does="The flow goes on where it was held.",
-        run=_resume,
-        fits=lambda flow: flow.held,
+        does="The held flow is released: its ready tasks are started.",
+        run=_on_flow(engine.resume),
     ),
     Verb(
         name="suspend",
         label="Suspend",
-        does="Running tasks go on, no other is started until the flow is resumed.",
-        run=_suspend,
-        fits=lambda flow: not flow.ended and not flow.held,
+        does="Running tasks end, no other is started until the flow is resumed.",
+        run=_on_flow(engine.suspend),
     ),
     Verb(
         name="rerun-all",
         label="Rerun all",
         does="Every task is reset and run again from the beginning. The present outputs are lost; the history stays.",
-        run=_rerun_all,
-        fits=lambda flow: True,
-        asks=True,
+        run=_on_flow(engine.rerun, all_tasks=True),
+        has_page=True,
         destroys=True,
     ),
     Verb(
         name="cancel",
         label="Cancel",
-        does="The flow ends now: what waits or failed is ignored, what runs is told to stop.",
-        run=_cancel,
-        fits=lambda flow: not flow.ended,
-        asks=True,
+        does="The flow ends now: waiting and failed tasks are cancelled, running ones are asked to stop.",
+        run=_on_flow(engine.cancel),
+        has_page=True,
         destroys=True,
     ),
 )
@@ -139,25 +118,22 @@ TASK_VERBS = _named(
         name="rerun-failed",
         label="Rerun failed",
         does="This task, and any other failed one of the flow, is started again.",
-        run=_rerun_failed,
-        fits=lambda task: task.failed,
+        run=_on_flow(engine.rerun),
     ),
     Verb(
         name="change",
         label="Change parameters",
         does="The task keeps what is not changed here.",
         run=_change,
-        fits=lambda task: allows("change", task.exec_status) and task.task_flow.exec_status in OPEN,
         form=ChangeForm,
-        asks=True,
+        has_page=True,
     ),
     Verb(
         name="skip",
         label="Skip",
-        does="The task is passed over without running: its input becomes its output, and its followers go on.",
+        does="The task does not run: its input becomes its output, and its followers are released.",
         run=_skip,
-        fits=lambda task: allows("skip", task.exec_status) and task.task_flow.exec_status in OPEN,
-        asks=True,
+        has_page=True,
         destroys=True,
     ),
     Verb(
@@ -165,8 +141,7 @@ TASK_VERBS = _named(
         label="Rerun from here",
         does="This task and all that follows it are reset and run again. Their outputs are lost; the history stays.",
         run=_rerun_from,
-        fits=lambda task: task.status is not Status.RUNNING,
-        asks=True,
+        has_page=True,
         destroys=True,
     ),
 )
@@ -191,20 +166,24 @@ class VerbAdmin(Base):
 
     verbs: Mapping[str, Verb] = {}
 
+    def fitting(self, target: Any) -> set[str]:
+        """Names of the verbs that fit a row now."""
+        raise NotImplementedError
+
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """Rows come from the engine alone."""
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Nothing is edited; the verbs change things."""
+        """Only verbs change rows."""
         return False
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Who may operate flows may see them."""
+        """Users who may operate flows may see them."""
         return super().has_view_permission(request, obj) or self.has_operate_permission(request)
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
-        """Whether the verbs are for this user."""
+        """Whether the user may call the verbs."""
         return request.user.has_perm(OPERATE)
 
     def get_urls(self) -> list[URLPattern]:
@@ -214,45 +193,63 @@ class VerbAdmin(Base):
         return [path("<path:object_id>/verb/<slug:name>/", view, name=name), *super().get_urls()]
 
     def buttons(self, request: HttpRequest, target: Any) -> list[Button]:
-        """The verbs that fit a row now and are for this user."""
-        if not self.has_operate_permission(request):
-            return []
-        return [Button(verb, self.verb_url(target, name)) for name, verb in self.verbs.items() if verb.fits(target)]
+        """The verbs that fit a row now, if the user may call them."""
+        fitting = self.fitting(target) if self.has_operate_permission(request) else set()
+        return [Button(verb, self.verb_url(target, name)) for name, verb in self.verbs.items() if name in fitting]
 
     def verb_url(self, target: Any, name: str) -> str:
-        """Where a verb is posted to."""
+        """The URL that a verb is posted to."""
         route = f"admin:{self.opts.app_label}_{self.opts.model_name}_verb"
         return reverse(route, args=[quote(target.pk), name], current_app=self.admin_site.name)
 
     def target(self, request: HttpRequest, object_id: str) -> Any:
         """The row that a page is about; 404 if there is none, or the user may not see it."""
-        found = self.get_object(request, unquote(object_id)) if "\0" not in unquote(object_id) else None
-        if found is None:
+        target = self.get_object(request, unquote(object_id)) if "\0" not in unquote(object_id) else None
+        if target is None:
             raise Http404(f"there is no {self.opts.verbose_name} {object_id}")
-        if not self.has_view_permission(request, found):
+        if not self.has_view_permission(request, target):
             raise PermissionDenied
-        return found
+        return target
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """The page of a row; it only reads."""
+        if request.method not in ("GET", "HEAD"):
+            return HttpResponseNotAllowed(["GET", "HEAD"])
+        target = self.target(request, object_id)
+        context = {"buttons": self.buttons(request, target), **self.page(request, target), **(extra_context or {})}
+        return self.render(request, f"{self.opts.model_name}/page.html", context)
+
+    def page(self, request: HttpRequest, target: Any) -> dict[str, Any]:
+        """What the page of a row shows beside the buttons of its verbs."""
+        raise NotImplementedError
+
+    def render(self, request: HttpRequest, template: str, context: Mapping[str, Any]) -> HttpResponse:
+        """One of our templates in the frame of the admin's pages."""
+        frame = {**self.admin_site.each_context(request), "opts": self.opts, "media": self.media}
+        return TemplateResponse(request, f"admin/flowerapp/{template}", {**frame, **context})
 
     def verb_view(self, request: HttpRequest, object_id: str, name: str) -> HttpResponse:
-        """Do a verb on POST; a verb that asks does it only from its own page."""
+        """Call a verb on POST; one that has a page, only from that page."""
         verb = self.verbs.get(name)
         target = self.target(request, object_id)
         if verb is None:
             raise Http404(f"there is no verb {name}")
         if not self.has_operate_permission(request):
             raise PermissionDenied
-        posted = request.method == "POST" and (not verb.asks or "confirmed" in request.POST)
+        posted = request.method == "POST" and (not verb.has_page or "confirmed" in request.POST)
         form = verb.form(request.POST if posted else None, target=target)
         if posted and form.is_valid() and self._do(request, verb, target, form):
-            return HttpResponseRedirect(show.flow_url(_flow_id(target)))
-        return self._ask(request, verb, target, form)
+            return HttpResponseRedirect(html.flow_url(target.task_flow_id))
+        return self.ask(request, verb, form, target=target, back=self.page_url(target))
 
     def _do(self, request: HttpRequest, verb: Verb, target: Any, form: WhyForm) -> bool:
-        """Call the engine and tell the user; False if the form is to be shown again with errors."""
+        """Call the engine, with a message for the user; False if the form must be shown again with errors."""
         try:
             verb.run(target, form, request.user.get_username())
         except InvalidPlanError as error:
-            if verb.asks:
+            if verb.has_page:
                 form.refuse(error)
                 return False
             messages.error(request, str(error))
@@ -263,18 +260,10 @@ class VerbAdmin(Base):
         messages.success(request, verb.done(target))
         return True
 
-    def _ask(self, request: HttpRequest, verb: Verb, target: Any, form: WhyForm) -> HttpResponse:
-        context = {
-            **self.admin_site.each_context(request),
-            "opts": self.opts,
-            "title": verb.label,
-            "verb": verb,
-            "target": target,
-            "form": form,
-            "back": self.page_url(target),
-            "media": self.media + form.media,
-        }
-        return TemplateResponse(request, "admin/flowerapp/verb.html", context)
+    def ask(self, request: HttpRequest, verb: Verb, form: WhyForm, **context: Any) -> HttpResponse:
+        """The page that confirms a verb on one row (``target``) or on several (``flows``)."""
+        page = {"title": verb.label, "verb": verb, "form": form, "media": self.media + form.media}
+        return self.render(request, "verb.html", {**page, **context})
 
     def page_url(self, target: Any) -> str:
         """The page of a row."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
@@ -14,31 +13,32 @@ from django.contrib.admin.widgets import AdminIntegerFieldWidget
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import IntegrityError
-from django.db.models import Count, QuerySet
+from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString
 
-from flowerapp import engine, values
-from flowerapp.admin import programs, show
+from flowerapp import engine
+from flowerapp.admin import html, programs
 from flowerapp.admin.forms import RegisterForm
+from flowerapp.admin.named import NamedAdmin, check_name
 from flowerapp.admin.steps import StepInline, editable_steps
-from flowerapp.engine.registering import pool_problems
-from flowerapp.exceptions import FlowerError, InvalidPlanError, UnknownWorkflowError
+from flowerapp.core import values
+from flowerapp.engine import admission
+from flowerapp.engine.register import pool_problems
+from flowerapp.exceptions import FlowerError, InvalidPlanError
 from flowerapp.models import Flow, TaskDefinition, Workflow
-from flowerapp.plan import name_problems
-from flowerapp.states import Status
+from flowerapp.selectors import flows
 
 REGISTER = "flowerapp.register_flow"
 
 
 if TYPE_CHECKING:
-    Base = admin.ModelAdmin[Workflow]
     FormBase = forms.ModelForm[Workflow]
 else:
-    Base, FormBase = admin.ModelAdmin, forms.ModelForm
+    FormBase = forms.ModelForm
 
 
 class WorkflowForm(FormBase):
@@ -57,7 +57,7 @@ class WorkflowForm(FormBase):
         model = Workflow
         fields = ["task_id", "description", "max_active_flows", "unique", "entrance"]
         labels = {"task_id": "Name", "max_active_flows": "Flows at once", "entrance": "Start at step"}
-        help_texts = {"entrance": "Its number. Empty for the beginning; who registers a flow may choose another."}
+        help_texts = {"entrance": "Its number. Empty for the beginning; a registration may choose another."}
         widgets = {"description": forms.Textarea(attrs={"rows": 2, "cols": 80})}
 
     def __init__(self, *args: Any, **options: Any) -> None:
@@ -75,9 +75,7 @@ class WorkflowForm(FormBase):
 
     def clean_task_id(self) -> str:
         """A name that is good for URLs, and is not taken by steps written by SQL."""
-        name: str = self.cleaned_data["task_id"]
-        if problems := list(name_problems(name)):
-            raise ValidationError(problems)
+        name = check_name(self.cleaned_data["task_id"], "task_id")
         if TaskDefinition.objects.filter(task_id=name).exists():
             raise ValidationError(f"workflow {name} exists; open it from the list to change it")
         return name
@@ -87,53 +85,44 @@ class WorkflowList(ChangeList):
     """All workflows by name, those without a header among them."""
 
     def get_results(self, request: HttpRequest) -> None:
-        """Merge the headers with the names that only ``ms_task_definition`` knows, then cut a page."""
-        named = TaskDefinition.objects.workflows()
-        steps: dict[str, int] = {row["task_id"]: row["steps"] for row in named}
-        found: dict[str, Workflow] = {workflow.task_id: workflow for workflow in self.queryset}
-        headers = set(self.root_queryset.values_list("task_id", flat=True))
-        words = self.query.lower().split()
-        for name in steps:
-            if name not in headers and all(word in name.lower() for word in words):
-                found[name] = Workflow(task_id=name)
-        ordered = sorted(found.values(), key=lambda each: each.task_id, reverse=self._reversed(request))
+        """Merge the headers with the names that only ``ms_task_definition`` has, then cut a page."""
+        steps: dict[str, int] = {row["task_id"]: row["steps"] for row in TaskDefinition.objects.workflows()}
+        ordered = sorted(self._matches(steps), key=lambda workflow: workflow.task_id, reverse=self._reversed(request))
         self.paginator = Paginator(ordered, self.list_per_page)
         self.result_count = self.full_result_count = len(ordered)
         self.show_full_result_count = False
         self.show_admin_actions = True
         self.can_show_all, self.multi_page = len(ordered) <= self.list_max_show_all, len(ordered) > self.list_per_page
         everything = (self.show_all and self.can_show_all) or not self.multi_page
-        page = ordered if everything else list(self.paginator.get_page(self.page_num).object_list)
-        self._count(page, steps)
+        page: list[Any] = ordered if everything else list(self.paginator.get_page(self.page_num).object_list)
+        open_flows = flows.open_by_workflow([workflow.task_id for workflow in page])
+        for workflow in page:
+            workflow.steps = steps.get(workflow.task_id, 0)
+            workflow.open_flows = open_flows[workflow.task_id]
         self.result_list = page
+
+    def _matches(self, names: Iterable[str]) -> list[Workflow]:
+        """The headers that the search leaves, and an unsaved one for each other of ``names`` that matches."""
+        headers = set(self.root_queryset.values_list("task_id", flat=True))
+        words = self.query.lower().split()
+        others = [name for name in names if name not in headers and all(word in name.lower() for word in words)]
+        return [*self.queryset, *(Workflow(task_id=name) for name in others)]
 
     def _reversed(self, request: HttpRequest) -> bool:
         return "desc" in self.get_ordering_field_columns().values()
 
-    def _count(self, page: Iterable[Workflow], steps: dict[str, int]) -> None:
-        """Give each row its number of steps and of open flows: one statement for the page."""
-        open_flows = Flow.objects.open().filter(task_id__in=[each.task_id for each in page]).order_by()
-        counts: dict[str, Counter[Status]] = {}
-        for row in open_flows.values("task_id", "exec_status").annotate(count=Count("pk")):
-            counts.setdefault(row["task_id"], Counter())[Status(row["exec_status"])] = row["count"]
-        for each in page:
-            each.steps = steps.get(each.task_id, 0)  # type: ignore[attr-defined]
-            each.open_flows = counts.get(each.task_id, Counter())  # type: ignore[attr-defined]
-
 
 @admin.register(Workflow)
-class WorkflowAdmin(Base):
+class WorkflowAdmin(NamedAdmin):
     """Workflows with their steps; one that was written by SQL gets its header when it is first saved here."""
 
+    name_field = "task_id"
     form = WorkflowForm
     inlines = [StepInline]
     fields = ["task_id", "description", "max_active_flows", "unique", "entrance"]
     list_display = ["task_id", "description", "step_count", "flows", "run"]
     search_fields = ["task_id"]
     sortable_by = ["task_id"]
-    show_full_result_count = False
-    list_per_page = 100
-    actions = None
     change_form_template = "admin/flowerapp/workflow/form.html"
 
     def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
@@ -142,23 +131,17 @@ class WorkflowAdmin(Base):
 
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Workflow | None:
         """The header, or an unsaved one where there are only steps."""
-        if "\0" in object_id:
-            return None
-        found = super().get_object(request, object_id, from_field)
-        if found is None and TaskDefinition.objects.filter(task_id=object_id).exists():
+        stored: Workflow | None = super().get_object(request, object_id, from_field)
+        if stored is None and "\0" not in object_id and TaskDefinition.objects.filter(task_id=object_id).exists():
             return Workflow(task_id=object_id)
-        return found
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Workflow | None = None) -> list[str]:
-        """A workflow keeps its name: flows and steps know it by that."""
-        return ["task_id"] if obj is not None else []
+        return stored
 
     def has_change_permission(self, request: HttpRequest, obj: Workflow | None = None) -> bool:
-        """With Django's permission, and only what people define."""
+        """With Django's permission, and only without a class that defines it."""
         return super().has_change_permission(request, obj) and not (obj and obj.source)
 
     def get_inline_instances(self, request: HttpRequest, obj: Workflow | None = None) -> list[Any]:
-        """The editor of steps, for who may edit and while one form can hold them; else they are listed."""
+        """The editor of steps, for users who may edit and while one form can hold them; else the steps are listed."""
         return super().get_inline_instances(request, obj) if self._editable(request, obj) else []
 
     def _editable(self, request: HttpRequest, obj: Workflow | None) -> bool:
@@ -181,17 +164,29 @@ class WorkflowAdmin(Base):
             " ",
             '<a href="{}" class="flower-nowrap">{} {}</a>',
             (
-                (show.flows_url(obj.task_id, status), count, show.badge(status))
-                for status, count in sorted(obj.open_flows.items())
+                (html.flows_url(obj.task_id, status), count, html.badge(style, value=status.label))
+                for (status, style), count in sorted(obj.open_flows.items(), key=lambda item: item[0][0])
             ),
         )
 
     @admin.display(description="")
     def run(self, obj: Any) -> SafeString:
-        """The way to the registration page."""
+        """Link to the registration page."""
         return format_html('<a class="flower-button" href="{}">Register…</a>', register_url(obj.task_id))
 
     # Editing
+
+    def details(self, request: HttpRequest, name: str) -> dict[str, Any]:
+        """Links of a stored workflow, and the list of its steps where the user may not edit them."""
+        workflow = self.get_object(request, name)
+        if workflow is None:
+            return {}
+        may_register = request.user.has_perm(REGISTER)
+        return {
+            "register_url": register_url(workflow.task_id) if may_register else "",
+            "flows_url": html.flows_url(workflow.task_id),
+            **({} if self._editable(request, workflow) else self._listed(workflow)),
+        }
 
     def changeform_view(
         self,
@@ -200,31 +195,19 @@ class WorkflowAdmin(Base):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """Django's form with the help on programs, and the list of steps where they are not to be edited."""
-        name = None if object_id is None else unquote(object_id)
-        found = self.get_object(request, name) if name is not None else None
-        extra: dict[str, Any] = {"programs": programs.described()}
-        if found is not None:
-            extra |= {
-                "register_url": register_url(found.task_id) if request.user.has_perm(REGISTER) else "",
-                "flows_url": show.flows_url(found.task_id),
-            }
-            if not self._editable(request, found):
-                extra |= self._listed(found)
+        """The form with the help on programs; a saved limit admits the flows that fit it now."""
+        help_on_programs = {"programs": programs.described(), **(extra_context or {})}
         try:
-            answer = super().changeform_view(request, object_id, form_url, {**extra, **(extra_context or {})})
+            answer = super().changeform_view(request, object_id, form_url, help_on_programs)
         except IntegrityError:
-            messages.error(request, "somebody else changed this workflow at the same time; nothing was saved")
+            messages.error(request, "another user changed this workflow at the same time; nothing was saved")
             return HttpResponseRedirect(request.path)
-        except FlowerError as error:
-            messages.error(request, str(error))
-            return HttpResponseRedirect(request.path)
-        if name is not None and isinstance(answer, HttpResponseRedirect):
-            engine.admit_flows(name)
+        if object_id is not None and isinstance(answer, HttpResponseRedirect):
+            admission.admit_flows(unquote(object_id))
         return answer
 
     def save_model(self, request: HttpRequest, obj: Workflow, form: Any, change: bool) -> None:
-        """Write the header, unless a class has come to define the workflow meanwhile."""
+        """Write the header, unless a class defines the workflow by now."""
         engine.may_change(obj.task_id)
         super().save_model(request, obj, form, change)
 
@@ -233,26 +216,16 @@ class WorkflowAdmin(Base):
         rows = [(step, values.dumps(values.masked(step.all_parameters))) for step in steps[:200]]
         return {"step_rows": rows, "step_count": steps.count(), "most_steps": editable_steps()}
 
-    # Deleting: the steps go with the workflow; its flows stay.
+    # Deleting: a workflow is deleted with its steps; its flows remain.
 
     def get_deleted_objects(
         self, objs: Any, request: HttpRequest
     ) -> tuple[list[Any], dict[Any, int], set[str], list[str]]:
-        """What would go."""
-        names = [each.task_id for each in objs]
+        """What would be deleted."""
+        names = [workflow.task_id for workflow in objs]
         steps = TaskDefinition.objects.filter(task_id__in=names)
         listed = [f"workflow {name}" for name in names] + [f"step {step}" for step in steps[:200]]
         return listed, {"workflows": len(names), "steps": steps.count()}, set(), []
-
-    def delete_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Django's question; what is gone meanwhile is told on the list."""
-        try:
-            return super().delete_view(request, object_id, extra_context)
-        except UnknownWorkflowError as error:
-            messages.error(request, str(error))
-            return HttpResponseRedirect(reverse("admin:flowerapp_workflow_changelist"))
 
     def delete_model(self, request: HttpRequest, obj: Workflow) -> None:
         """Delete the steps and the header."""
@@ -275,10 +248,10 @@ class WorkflowAdmin(Base):
         plan = TaskDefinition.objects.plan(task_id)
         if plan is None:
             messages.error(request, f"workflow {task_id} has no steps; add one")
-            return HttpResponseRedirect(show.workflow_url(task_id))
+            return HttpResponseRedirect(html.workflow_url(task_id))
         form = RegisterForm(request.POST if request.method == "POST" else None, target=plan)
         if form.is_bound and form.is_valid() and (flow := self._register(request, task_id, form)):
-            return HttpResponseRedirect(show.flow_url(flow.pk))
+            return HttpResponseRedirect(html.flow_url(flow.pk))
         context = {
             **self.admin_site.each_context(request),
             "opts": self.opts,
@@ -287,7 +260,7 @@ class WorkflowAdmin(Base):
             "problems": [*plan.problems(), *pool_problems(plan)],
             "plan": plan,
             "form": form,
-            "back": show.workflow_url(task_id),
+            "back": html.workflow_url(task_id),
             "media": self.media + form.media,
         }
         return TemplateResponse(request, "admin/flowerapp/workflow/register.html", context)
@@ -310,10 +283,10 @@ class WorkflowAdmin(Base):
         except FlowerError as error:
             form.add_error(None, str(error))
             return None
-        if flow.created or (key is not None and flow.idempotency_key == key):
-            messages.success(request, f"Registered: flow {flow.pk}")
+        if flows.was_open(flow, key, request.user.get_username()):
+            messages.warning(request, _already_open(flow))
         else:
-            messages.warning(request, _already(flow))
+            messages.success(request, f"Registered: flow {flow.pk}")
         return flow
 
     class Media:
@@ -321,12 +294,12 @@ class WorkflowAdmin(Base):
         js = ["flowerapp/admin.js"]
 
 
-def _already(flow: Flow) -> str:
-    """That a flow of a unique workflow goes on, so that no other was registered."""
+def _already_open(flow: Flow) -> str:
+    """That the unique workflow has an open flow, so that no other was registered."""
     if flow.started_ts is None:
-        since = f"registered since {show.clock(flow.registered_ts)}"
+        since = f"registered since {html.clock(flow.registered_ts)}"
     else:
-        since = f"running since {show.clock(flow.started_ts)}"
+        since = f"running since {html.clock(flow.started_ts)}"
     return f"workflow {flow.task_id} is already {since}: nothing new was started, this is its flow"
 
 

@@ -1,4 +1,4 @@
-"""What all views share. Everything is set here, so that the host's own REST_FRAMEWORK settings don't matter."""
+"""What all views share. All options are set here, so that the host's REST_FRAMEWORK settings don't matter."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ def documented(**options: Any) -> Callable[[View], View]:
 
 
 class NameOnly(BaseMetadata):
-    """What OPTIONS answers beside the allowed methods."""
+    """The body of an answer to OPTIONS."""
 
     def determine_metadata(self, request: Request, view: APIView) -> dict[str, str]:
         """Name and purpose; the rest is in the OpenAPI document."""
@@ -62,7 +62,7 @@ class ApiView(GenericAPIView[Any]):
     permissions: ClassVar[Mapping[str, str]] = {}
     """Method → permission."""
     opens_writing: ClassVar[bool] = False
-    """Whether ``OPEN_API`` opens more than reading."""
+    """Whether ``OPEN_API`` allows other methods than reading ones."""
     cursor_ordering: ClassVar[tuple[str, ...]] = ("pk",)
 
     def permission_of(self, method: str) -> str:
@@ -75,11 +75,11 @@ class ApiView(GenericAPIView[Any]):
         return [*tokens, SessionAuthentication()]
 
     def get_exception_handler(self) -> Callable[..., Any]:
-        """Ours."""
+        """The handler of this API's errors."""
         return errors.handle
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authenticate, authorise, and look at the body's size and kind."""
+        """Authenticate, authorize, and check the body's size and type."""
         super().initial(request, *args, **kwargs)
         parsing.check(request)
 

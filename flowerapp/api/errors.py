@@ -1,4 +1,4 @@
-"""Errors as the API tells them: DRF's shape, with a sentence in ``detail`` and a stable word in ``code``."""
+"""Errors of the API: DRF's shape, with a sentence in ``detail`` and a stable word in ``code``."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ class RefusedError(exceptions.APIException):
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """DRF's exception handler for our views; it knows flowerapp's errors, whatever the host has set."""
-    known = _known(error)
-    response = views.exception_handler(known, context)
+    """DRF's exception handler for our views; it handles flowerapp's errors too, whatever the host has set."""
+    drf_error = _as_drf_error(error)
+    response = views.exception_handler(drf_error, context)
     if response is None:
         return None
-    response.data = _body(known, response.data)
+    response.data = _body(drf_error, response.data)
     if isinstance(error, FlowerError):
         response.data |= {"detail": _short(str(error)), "code": error.code}
     if isinstance(error, StateConflictError) and error.details:
@@ -59,7 +59,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     return response
 
 
-def _known(error: Exception) -> Exception:
+def _as_drf_error(error: Exception) -> Exception:
     """The error as one of DRF's."""
     if isinstance(error, NotFoundError):
         return exceptions.NotFound(str(error))
@@ -110,7 +110,7 @@ def by_field(problems: Sequence[Problem]) -> dict[str, Any]:
 
 
 def add(errors: dict[str, Any], field: str, sentence: str) -> None:
-    """Put ``sentence`` at ``field``, where ``parameters.KEY`` leads into a dict of its own."""
+    """Add ``sentence`` under ``field``; ``parameters.KEY`` is a key of a dict under ``parameters``."""
     name, _, key = field.partition(".")
     if name == "parameters":
         inner = errors.setdefault(name, {})

@@ -1,16 +1,17 @@
-"""Fields and serializers that take no guesses: an int is an int, text is text, and unknown fields are refused."""
+"""Strict fields and serializers: an int is an int, text is text, and unknown fields are refused."""
 
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from flowerapp import values
+from flowerapp.core import values
+from flowerapp.states import Status
 
 
 class StrictIntegerField(serializers.IntegerField):
@@ -140,26 +141,76 @@ class UtcField(serializers.DateTimeField):
         super().__init__(**{"format": "iso-8601", "input_formats": ["iso-8601"], "default_timezone": utc, **options})
 
     def to_internal_value(self, value: Any) -> datetime.datetime:
-        """The time; a plus sign that a URL turned into a space is read as meant."""
+        """The time; a space that a URL made of a plus sign is read as one."""
         if isinstance(value, str) and value[-6:-5] == " ":
             value = value[:-6] + "+" + value[-5:]
         return super().to_internal_value(value)
 
 
+def with_status(columns: Sequence[str]) -> list[str]:
+    """``columns`` with ``status``, the state in a word, in front of its number."""
+    at = columns.index("exec_status")
+    return [*columns[:at], "status", *columns[at:]]
+
+
+class ModelSerializer(serializers.ModelSerializer[Any]):
+    """Rows with times in UTC and JSON columns as they are."""
+
+    serializer_field_mapping = {
+        **serializers.ModelSerializer.serializer_field_mapping,
+        **{
+            field: UtcField
+            for field, mapped in serializers.ModelSerializer.serializer_field_mapping.items()
+            if mapped is serializers.DateTimeField
+        },
+    }
+
+
+class StatusSerializer(ModelSerializer):
+    """Rows of flows or tasks, whose state is shown in a word too."""
+
+    status = serializers.SerializerMethodField(help_text="The state in a word.")
+
+    @extend_schema_field(serializers.ChoiceField(choices=[status.label for status in Status]))
+    def get_status(self, row: Any) -> str:
+        """The state in a word."""
+        return Status(row.exec_status).label
+
+
 class StrictSerializer(serializers.Serializer[Any]):
-    """An object of known fields."""
+    """An object that refuses fields that it does not declare."""
 
     ignored: ClassVar[frozenset[str]] = frozenset()
-    """Fields that only read, and may come back with what was read."""
+    """Read-only fields, which a body may repeat."""
 
     def to_internal_value(self, data: Any) -> Any:
         """The checked values; raises ValidationError that names unknown fields."""
         if not isinstance(data, Mapping):
             raise serializers.ValidationError({"non_field_errors": ["must be a JSON object"]})
-        known = [name for name, field in self.fields.items() if not field.read_only]
-        unknown = [str(name) for name in data if name not in known and name not in self.ignored]
+        declared = [name for name, field in self.fields.items() if not field.read_only]
+        unknown = [str(name) for name in data if name not in declared and name not in self.ignored]
         if unknown:
             raise serializers.ValidationError(
-                {name[:100]: [f"unknown field; this takes {', '.join(known) or 'none'}"] for name in unknown[:20]}
+                {name[:100]: [f"unknown field; this takes {', '.join(declared) or 'none'}"] for name in unknown[:20]}
             )
         return super().to_internal_value(data)
+
+
+class NamedSerializer(StrictSerializer):
+    """An object whose name may be left out where the URL has it."""
+
+    name_field: ClassVar[str]
+
+    def get_fields(self) -> dict[str, Any]:
+        """The name is by default that of the URL."""
+        declared = super().get_fields()
+        if self.name_field in self.context:
+            declared[self.name_field] = StrictTextField(default=self.context[self.name_field])
+        return declared
+
+    def same_name(self, value: str) -> str:
+        """The name; raises ValidationError if the URL has another."""
+        expected = self.context.get(self.name_field, value)
+        if value != expected:
+            raise serializers.ValidationError(f"is {value[:256]!r}, but the URL names {expected!r}")
+        return value

@@ -9,26 +9,15 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from flowerapp import engine, queues, values
 from flowerapp.api import fields
-from flowerapp.drawing import children_done
-from flowerapp.models import Event, Flow, Log, Task
+from flowerapp.api.fields import ModelSerializer, StatusSerializer, with_status
+from flowerapp.core import values
+from flowerapp.models import Flow, HistoryEntry, Log, Task
+from flowerapp.selectors import flows, history, tasks
+from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 
 MOST_LOG_LINES = 1000
-
-
-class ModelSerializer(serializers.ModelSerializer[Any]):
-    """Rows with times in UTC and JSON columns as they are."""
-
-    serializer_field_mapping = {
-        **serializers.ModelSerializer.serializer_field_mapping,
-        **{
-            field: fields.UtcField
-            for field, mapped in serializers.ModelSerializer.serializer_field_mapping.items()
-            if mapped is serializers.DateTimeField
-        },
-    }
 
 
 class FailedSerializer(serializers.Serializer[Any]):
@@ -40,40 +29,21 @@ class FailedSerializer(serializers.Serializer[Any]):
     error = serializers.CharField()
 
 
-class FlowSerializer(ModelSerializer):
+class FlowSerializer(StatusSerializer):
     """A flow in a list."""
 
-    status = serializers.SerializerMethodField(help_text="The state in a word.")
     failed = serializers.SerializerMethodField(help_text="The task that failed first, if one is failed now.")
 
     class Meta:
         model = Flow
-        fields = [
-            "task_flow_id",
-            "task_id",
-            "status",
-            "exec_status",
-            "failed",
-            "held",
-            "task_priority",
-            "registered_by",
-            "registered_ts",
-            "started_ts",
-            "finished_ts",
-            "suspended_ts",
-        ]
+        fields = [*with_status(flows.COLUMNS), "failed"]
         read_only_fields = fields
-
-    @extend_schema_field(serializers.ChoiceField(choices=[status.label for status in Status]))
-    def get_status(self, flow: Flow) -> str:
-        """The state in a word."""
-        return flow.status.label
 
     @extend_schema_field(FailedSerializer(allow_null=True))
     def get_failed(self, flow: Flow) -> Any:
-        """The failed task: from the page's, or asked for."""
-        known = self.context.get("failed")
-        task = known.get(flow.pk) if known is not None else flow.failed_task
+        """The failed task: from the page's, or read now."""
+        page = self.context.get("failed")
+        task = page.get(flow.pk) if page is not None else flow.failed_task
         return FailedSerializer(task).data if task else None
 
 
@@ -84,118 +54,59 @@ class FlowDetailSerializer(FlowSerializer):
     state = fields.MaskedField(read_only=True, help_text="The object that its programs share.")
     output = serializers.SerializerMethodField(help_text="What its last steps returned; null until it has ended.")
     tasks = serializers.SerializerMethodField(help_text="Number of tasks in each state.")
-    unserved_queues = serializers.SerializerMethodField(help_text="Queues that its tasks wait in and nobody serves.")
+    unserved_queues = serializers.SerializerMethodField(help_text="Queues that its tasks wait in and no worker serves.")
 
     class Meta(FlowSerializer.Meta):
-        fields = [
-            *FlowSerializer.Meta.fields,
-            "admitted",
-            "input",
-            "state",
-            "output",
-            "tasks",
-            "unserved_queues",
-        ]
+        fields = [*FlowSerializer.Meta.fields, "admitted", "input", "state", "output", "tasks", "unserved_queues"]
         read_only_fields = fields
 
     @extend_schema_field(OpenApiTypes.ANY)
     def get_output(self, flow: Flow) -> Any:
         """What its last steps returned, with secrets masked."""
-        return values.masked(flow.output) if flow.ended else None
+        return flows.output_of(flow)
 
     def get_tasks(self, flow: Flow) -> dict[str, int]:
-        """Number of tasks in each state."""
+        """Number of tasks in each state, children included."""
         counts = flow.tasks.order_by("exec_status").values_list("exec_status").annotate(Count("pk"))
         return {Status(status).label: count for status, count in counts}
 
     def get_unserved_queues(self, flow: Flow) -> list[str]:
-        """Queues that its tasks wait in and nobody serves."""
-        return [] if flow.ended else queues.unserved(flow.pk)
+        """Queues that its tasks wait in and no worker serves."""
+        return flows.unserved_queues(flow)
 
 
-class TaskSerializer(ModelSerializer):
+class TaskSerializer(StatusSerializer):
     """A task in a list."""
 
     task_flow_id = serializers.CharField(read_only=True)
-    status = serializers.SerializerMethodField(help_text="The state in a word.")
     parameters = fields.ParametersField(read_only=True)
     depends_on = serializers.ListField(child=serializers.IntegerField(), read_only=True)
     queue = serializers.SerializerMethodField(help_text="Where it runs: its own queue, the program's, or Celery's.")
     child_id = fields.AnyField(read_only=True, help_text="What its parent calls it.")
     output = fields.AnyField(read_only=True)
-    progress = serializers.SerializerMethodField(help_text="Of its children, or as its program told.")
+    progress = serializers.SerializerMethodField(
+        help_text="{done, total} of its children, where done ones have ended; else what its program reports."
+    )
     waits = serializers.SerializerMethodField(help_text="Why it does not run now; empty if it does, or has ended.")
 
     class Meta:
         model = Task
-        fields = [
-            "task_flow_id",
-            "task_exec_seq",
-            "depends_task_exec_seq",
-            "depends_on",
-            "task_id",
-            "task_seq",
-            "name",
-            "program",
-            "status",
-            "exec_status",
-            "error",
-            "traceback",
-            "task_priority",
-            "parameters",
-            "output",
-            "progress",
-            "queue",
-            "max_retries",
-            "retry_delay",
-            "time_limit",
-            "merge",
-            "pool",
-            "child_program",
-            "max_concurrency",
-            "exit_on_failed",
-            "parent_seq",
-            "child_index",
-            "child_id",
-            "children",
-            "pending",
-            "admitted",
-            "waits",
-            "attempt",
-            "retries",
-            "rescues",
-            "run",
-            "worker",
-            "pid",
-            "parked",
-            "due_ts",
-            "registered_ts",
-            "started_ts",
-            "finished_ts",
-            "suspended_ts",
-        ]
+        fields = [*with_status(tasks.COLUMNS), "parameters", "progress", "queue", "waits"]
         read_only_fields = fields
-
-    @extend_schema_field(serializers.ChoiceField(choices=[status.label for status in Status]))
-    def get_status(self, task: Task) -> str:
-        """The state in a word."""
-        return task.status.label
 
     def get_queue(self, task: Task) -> str:
         """Name of the queue that it goes to."""
-        return queues.queue_of(task.program, task.queue)
+        return tasks.queue_of(task)
 
     @extend_schema_field(OpenApiTypes.ANY)
     def get_progress(self, task: Task) -> Any:
-        """How many of its children have ended, or what its program told."""
-        if not task.children:
-            return task.progress
-        return {"done": children_done(task.status, task.children, task.pending), "total": task.children}
+        """How many of its children have ended, or what its program reports."""
+        return tasks.progress(task)
 
     def get_waits(self, task: Task) -> str:
-        """The reason: from the page's, or asked for."""
-        known = self.context.get("waits")
-        return (engine.why_wait([task]) if known is None else known).get(task.pk, "")
+        """The reason: from the page's, or read now."""
+        page = self.context.get("waits")
+        return (wait_reasons([task]) if page is None else page).get(task.pk, "")
 
 
 class LogSerializer(ModelSerializer):
@@ -220,23 +131,23 @@ class TaskDetailSerializer(TaskSerializer):
     @extend_schema_field(LogSerializer(many=True))
     def get_log(self, task: Task) -> Any:
         """The last lines of its log, the oldest first."""
-        lines = Log.objects.filter(task_flow_id=task.task_flow_id, task_exec_seq=task.task_exec_seq)
-        return LogSerializer(reversed(lines.order_by("-id")[:MOST_LOG_LINES]), many=True).data
+        lines = history.latest_lines(MOST_LOG_LINES, task_flow_id=task.task_flow_id, task_exec_seq=task.task_exec_seq)
+        return LogSerializer(lines, many=True).data
 
 
-class EventSerializer(ModelSerializer):
+class HistorySerializer(ModelSerializer):
     """An entry of the history."""
 
     details = fields.AnyField(read_only=True)
 
     class Meta:
-        model = Event
-        fields = ["id", "ts", "verb", "task_exec_seq", "attempt", "worker", "actor", "reason", "details"]
+        model = HistoryEntry
+        fields = list(history.COLUMNS)
         read_only_fields = fields
 
 
 class DoneSerializer(serializers.Serializer[Any]):
-    """How far the children of a task are."""
+    """How many children of a task have ended."""
 
     done = serializers.IntegerField(help_text="Children that have ended.")
     total = serializers.IntegerField()
@@ -249,7 +160,7 @@ class NodeSerializer(serializers.Serializer[Any]):
     program = serializers.CharField()
     exec_status = serializers.IntegerField()
     status = serializers.CharField()
-    level = serializers.IntegerField(help_text="Length of the longest way to it.")
+    level = serializers.IntegerField(help_text="Steps on the longest path to it.")
     children = DoneSerializer(required=False, help_text="Of a step that has added some.")
 
 
@@ -276,22 +187,22 @@ class RerunSerializer(WhySerializer):
 
     def get_fields(self) -> dict[str, Any]:
         """``from`` is a word of Python, so it is added here."""
-        after = fields.StrictIntegerField(default=None, allow_null=True, help_text="This task and all that follows it.")
-        return {**super().get_fields(), "from": after}
+        seq = fields.StrictIntegerField(default=None, allow_null=True, help_text="This task and all that follows it.")
+        return {**super().get_fields(), "from": seq}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """At most one way."""
+        """At most one of the three."""
         if sum((attrs["failed"], attrs["all"], attrs["from"] is not None)) > 1:
             raise serializers.ValidationError("give one of failed, from and all")
         return attrs
 
 
 class ChangeSerializer(WhySerializer):
-    """Body of a PATCH on a task; what is left out stays."""
+    """Body of a PATCH on a task; columns that are left out keep their values."""
 
-    parameters = fields.ParametersField(required=False, help_text="Laid over those that it has.")
+    parameters = fields.ParametersField(required=False, help_text="Replace those of the same names.")
     priority = fields.StrictIntegerField(required=False, help_text="−20 (first) to 19 (last).")
-    task_priority = fields.StrictIntegerField(required=False, help_text="The same, as it reads.")
+    task_priority = fields.StrictIntegerField(required=False, help_text="The same under the column's name.")
     queue = fields.StrictTextField(required=False, allow_null=True, help_text="null for the program's.")
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -300,9 +211,9 @@ class ChangeSerializer(WhySerializer):
             raise serializers.ValidationError("give one of priority and task_priority")
         if not set(attrs) - {"why"}:
             raise serializers.ValidationError("nothing to change; give parameters, priority or queue")
-        given = attrs.get("parameters", {})
         if "parameters" in attrs:
-            attrs["parameters"] = {key: value for key, value in given.items() if value != values.MASKED}
+            changed = {key: value for key, value in attrs["parameters"].items() if value != values.MASKED}
+            attrs["parameters"] = changed
         return attrs
 
 
@@ -311,11 +222,11 @@ class TaskFilterSerializer(serializers.Serializer[Any]):
 
     def get_fields(self) -> dict[str, Any]:
         """``parent`` is a word of DRF's, so it is added here."""
-        what = "task_exec_seq: the children of that task; none: the steps alone."
-        return {**super().get_fields(), "parent": serializers.CharField(required=False, help_text=what)}
+        meaning = "task_exec_seq: the children of that task; none: the steps alone."
+        return {**super().get_fields(), "parent": serializers.CharField(required=False, help_text=meaning)}
 
     def validate_parent(self, value: str) -> int | None:
-        """The parent of all that is asked for."""
+        """Seq of the parent, or None for the steps."""
         if value != "none" and not fields.is_seq(value):
             raise serializers.ValidationError("must be the task_exec_seq of a task, or none")
         return None if value == "none" else int(value)
@@ -331,9 +242,9 @@ class FlowFilterSerializer(serializers.Serializer[Any]):
 
     def validate_status(self, value: str) -> list[int]:
         """Numbers of the states."""
-        words = {word: int(each) for each in Status for word in (each.label.lower(), str(int(each)))}
-        asked = [each.strip().lower() for each in value.split(",")]
-        if unknown := [each for each in asked if each not in words]:
-            known = ", ".join(f"{status.label} ({int(status)})" for status in Status)
-            raise serializers.ValidationError(f"no status {unknown[0][:40]!r}; there are {known}")
-        return [words[each] for each in asked]
+        numbers = {word: int(status) for status in Status for word in (status.label.lower(), str(int(status)))}
+        words = [word.strip().lower() for word in value.split(",")]
+        if unknown := [word for word in words if word not in numbers]:
+            states = ", ".join(f"{status.label} ({int(status)})" for status in Status)
+            raise serializers.ValidationError(f"no status {unknown[0][:40]!r}; there are {states}")
+        return [numbers[word] for word in words]

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any, ClassVar
 
-from django.db.models import F
 from django.http import HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework import exceptions
@@ -18,11 +18,11 @@ from flowerapp.api import fields
 from flowerapp.api.base import ApiView, documented
 from flowerapp.api.flow_serializers import (
     ChangeSerializer,
-    EventSerializer,
     FlowDetailSerializer,
     FlowFilterSerializer,
     FlowSerializer,
     GraphSerializer,
+    HistorySerializer,
     RerunSerializer,
     TaskDetailSerializer,
     TaskFilterSerializer,
@@ -32,6 +32,10 @@ from flowerapp.api.flow_serializers import (
 from flowerapp.api.permissions import OPERATE, actor
 from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Flow, Task
+from flowerapp.selectors import graphs
+from flowerapp.selectors.flows import first_failures, get_flow
+from flowerapp.selectors.tasks import get_task
+from flowerapp.selectors.wait_reasons import wait_reasons
 
 PAGING = {"cursor", "page_size", "format"}
 FLOW_ID = OpenApiParameter("flow_id", str, OpenApiParameter.PATH, description="task_flow_id")
@@ -46,11 +50,11 @@ def seq_of(flow_id: str, text: str) -> int:
 
 
 def filters(request: Request, serializer: type[Serializer[Any]]) -> dict[str, Any]:
-    """What the query asks for, as ``serializer`` makes it; raises ValidationError."""
+    """The query's filters as ``serializer`` makes them; raises ValidationError."""
     checked = serializer(data=request.query_params.dict())
-    known = checked.fields
-    if unknown := [name for name in request.query_params if name not in known and name not in PAGING]:
-        raise exceptions.ValidationError({unknown[0][:40]: [f"no such filter; there are {', '.join(known)}"]})
+    names = checked.fields
+    if unknown := [name for name in request.query_params if name not in names and name not in PAGING]:
+        raise exceptions.ValidationError({unknown[0][:40]: [f"no such filter; there are {', '.join(names)}"]})
     checked.is_valid(raise_exception=True)
     return dict(checked.validated_data)
 
@@ -65,17 +69,19 @@ class FlowListView(ApiView, ListAPIView[Any]):
 
     def get_queryset(self) -> Any:
         """The flows that the query's filters leave; raises ValidationError."""
-        names = {"task_id": "task_id", "status": "exec_status__in"}
-        times = {"registered_after": "registered_ts__gte", "registered_before": "registered_ts__lt"}
-        asked = filters(self.request, FlowFilterSerializer)
-        return Flow.objects.filter(**{(names | times)[name]: value for name, value in asked.items()})
+        lookups = {
+            "task_id": "task_id",
+            "status": "exec_status__in",
+            "registered_after": "registered_ts__gte",
+            "registered_before": "registered_ts__lt",
+        }
+        wanted = filters(self.request, FlowFilterSerializer)
+        return Flow.objects.filter(**{lookups[name]: value for name, value in wanted.items()})
 
     def paginate_queryset(self, queryset: Any) -> Any:
-        """The page, whose failed tasks are looked up in one statement."""
+        """The page, with the failed tasks of its flows."""
         page = super().paginate_queryset(queryset)
-        failed = [flow.pk for flow in page or () if flow.failed_seq is not None]
-        tasks = Task.objects.filter(task_flow_id__in=failed, task_exec_seq=F("task_flow__failed_seq"))
-        self.failed = {task.task_flow_id: task for task in tasks.defer("output", "traceback")}
+        self.failed = first_failures(page or ())
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
@@ -92,7 +98,7 @@ class FlowView(ApiView):
     @documented(responses=FlowDetailSerializer)
     def get(self, request: Request, flow_id: str) -> Response:
         """A flow, its failed task first."""
-        return Response(FlowDetailSerializer(engine.get_flow(flow_id)).data)
+        return Response(FlowDetailSerializer(get_flow(flow_id)).data)
 
 
 class FlowListing(ApiView, ListAPIView[Any]):
@@ -100,7 +106,7 @@ class FlowListing(ApiView, ListAPIView[Any]):
 
     def flow(self) -> Flow:
         """The flow; raises UnknownFlowError."""
-        return engine.get_flow(self.kwargs["flow_id"])
+        return get_flow(self.kwargs["flow_id"])
 
 
 @documented(tags=["tasks"], parameters=[FLOW_ID, TaskFilterSerializer])
@@ -113,13 +119,13 @@ class TaskListView(FlowListing):
 
     def get_queryset(self) -> Any:
         """The flow's tasks that the query's filter leaves; raises ValidationError."""
-        asked = filters(self.request, TaskFilterSerializer)
-        return self.flow().tasks.filter(**{f"{name}_seq": value for name, value in asked.items()})
+        wanted = filters(self.request, TaskFilterSerializer)
+        return self.flow().tasks.filter(**{f"{name}_seq": value for name, value in wanted.items()})
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """The page, with why its tasks wait."""
         page = super().paginate_queryset(queryset)
-        self.waits = engine.why_wait(page or [])
+        self.waits = wait_reasons(page or [])
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
@@ -131,7 +137,7 @@ class TaskListView(FlowListing):
 class HistoryView(FlowListing):
     """History of a flow, the oldest first."""
 
-    serializer_class = EventSerializer
+    serializer_class = HistorySerializer
     queryset = Flow.objects.none()
     cursor_ordering = ("id",)
 
@@ -157,14 +163,13 @@ class GraphView(ApiView):
     )
     def get(self, request: Request, flow_id: str) -> HttpResponseBase:
         """Steps with their states, and edges."""
-        wanted = request.query_params.get("as", "json")
-        if wanted != "json" and wanted not in self.drawings:
+        form = request.query_params.get("as", "json")
+        if form != "json" and form not in self.drawings:
             raise exceptions.ValidationError({"as": [f"must be one of json, {', '.join(self.drawings)}"]})
-        steps = engine.get_flow(flow_id).tasks.filter(parent_seq=None)
-        nodes, edges = drawing.of_steps(steps.values_list(*drawing.STEP_COLUMNS))
-        if wanted == "json":
+        nodes, edges = drawing.of_steps(graphs.steps_of(get_flow(flow_id).pk))
+        if form == "json":
             return Response(drawing.as_json(nodes, edges))
-        draw, content_type = self.drawings[wanted]
+        draw, content_type = self.drawings[form]
         response = HttpResponse(draw(nodes, edges), content_type=content_type)
         response["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
         return response
@@ -179,98 +184,87 @@ class TaskView(ApiView):
 
     @documented(responses=TaskDetailSerializer)
     def get(self, request: Request, flow_id: str, seq: str) -> Response:
-        """A task with all that is known of it."""
-        return Response(TaskDetailSerializer(engine.get_task(flow_id, seq_of(flow_id, seq))).data)
+        """A task with its log, and the item of a child."""
+        return Response(TaskDetailSerializer(get_task(flow_id, seq_of(flow_id, seq))).data)
 
     @documented(request=ChangeSerializer, responses=TaskDetailSerializer)
     def patch(self, request: Request, flow_id: str, seq: str) -> Response:
         """Change parameters, priority or queue of a task that waits or has failed."""
-        given = self.valid(ChangeSerializer)
-        queue = (given["queue"] or "") if "queue" in given else None
-        priority = given.get("priority", given.get("task_priority"))
+        body = self.valid(ChangeSerializer)
         task = engine.change(
             flow_id,
             seq_of(flow_id, seq),
-            parameters=given.get("parameters"),
-            priority=priority,
-            queue=queue,
+            parameters=body.get("parameters"),
+            priority=body.get("priority", body.get("task_priority")),
+            queue=(body["queue"] or "") if "queue" in body else None,
             actor=actor(request),
-            why=given["why"],
+            why=body["why"],
         )
         return Response(TaskDetailSerializer(task).data)
 
 
-@documented(tags=["flows"], parameters=[FLOW_ID])
 class VerbView(ApiView):
-    """A verb on a flow; answers with the flow as it is then."""
+    """A verb; answers with the flow as it is then."""
 
     serializer_class = WhySerializer
     permission = OPERATE
-    verb: ClassVar[str]
+
+    def answer(self, verb: Callable[..., Flow], *target: Any, **options: Any) -> Response:
+        """Call the engine with the caller's name and the body's ``why``, and answer with the flow."""
+        body = self.valid(self.serializer_class)
+        arguments = {name: body[key] for name, key in options.items()}
+        flow = verb(*target, **arguments, actor=actor(self.request), why=body["why"])
+        return Response(FlowDetailSerializer(flow).data)
+
+
+@documented(tags=["flows"], parameters=[FLOW_ID])
+class FlowVerbView(VerbView):
+    """A verb on a flow."""
+
+    verb: ClassVar[Callable[..., Flow]]
 
     @documented(request=WhySerializer, responses=FlowDetailSerializer)
     def post(self, request: Request, flow_id: str) -> Response:
         """Apply the verb."""
-        why = self.valid(WhySerializer)["why"]
-        return Response(FlowDetailSerializer(self.apply(flow_id, actor(request), why)).data)
-
-    def apply(self, flow_id: str, actor: str, why: str) -> Flow:
-        """Call the engine."""
-        verbs = {"suspend": engine.suspend, "resume": engine.resume, "cancel": engine.cancel}
-        return verbs[self.verb](flow_id, actor=actor, why=why)
+        return self.answer(type(self).verb, flow_id)
 
 
-class SuspendView(VerbView):
-    """Hold a flow: what runs goes on, nothing else is started."""
+class SuspendView(FlowVerbView):
+    """Hold a flow: running tasks end, no other is started."""
 
-    verb = "suspend"
-
-
-class ResumeView(VerbView):
-    """Let a held flow go on."""
-
-    verb = "resume"
+    verb = engine.suspend
 
 
-class CancelView(VerbView):
+class ResumeView(FlowVerbView):
+    """Release a held flow."""
+
+    verb = engine.resume
+
+
+class CancelView(FlowVerbView):
     """End a flow: its open tasks become Ignore."""
 
-    verb = "cancel"
+    verb = engine.cancel
 
 
 @documented(tags=["flows"], parameters=[FLOW_ID])
-class RerunView(ApiView):
+class RerunView(VerbView):
     """Run the failed tasks again, or one and all that follows it, or all."""
 
     serializer_class = RerunSerializer
-    permission = OPERATE
 
     @documented(request=RerunSerializer, responses=FlowDetailSerializer)
     def post(self, request: Request, flow_id: str) -> Response:
         """Put tasks back to Wait."""
-        given = self.valid(RerunSerializer)
-        flow = engine.rerun(
-            flow_id,
-            from_seq=given["from"],
-            all_tasks=given["all"],
-            parameters=given["parameters"],
-            refresh=given["refresh"],
-            actor=actor(request),
-            why=given["why"],
-        )
-        return Response(FlowDetailSerializer(flow).data)
+        options = {"from_seq": "from", "all_tasks": "all", "parameters": "parameters", "refresh": "refresh"}
+        return self.answer(engine.rerun, flow_id, **options)
 
 
 @documented(tags=["tasks"], parameters=[FLOW_ID, SEQ])
-class SkipView(ApiView):
-    """Pass a task over."""
-
-    serializer_class = WhySerializer
-    permission = OPERATE
+class SkipView(VerbView):
+    """Skip a task."""
 
     @documented(request=WhySerializer, responses=FlowDetailSerializer)
     def post(self, request: Request, flow_id: str, seq: str) -> Response:
-        """The task's input becomes its output, and its followers go on."""
-        why = self.valid(WhySerializer)["why"]
-        flow = engine.skip(flow_id, seq_of(flow_id, seq), actor=actor(request), why=why)
-        return Response(FlowDetailSerializer(flow).data)
+        """The task's input becomes its output, and its followers are released."""
+        return self.answer(engine.skip, flow_id, seq_of(flow_id, seq))

@@ -1,7 +1,7 @@
-"""The open door: register and read without authentication, for programs on this machine only.
+"""The open API: register and read without authentication, for programs on this machine only.
 
-``FLOWER["OPEN_API"]`` opens it. Pages of other origins, other hosts' names for this machine (DNS rebinding) and
-callers behind a proxy stay outside.
+``FLOWER["OPEN_API"]`` turns it on. It refuses pages of other origins, other hosts' names for this machine (DNS
+rebinding), and callers behind a proxy.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ FOREIGN_SITES = ("cross-site", "same-site")
 
 
 def refusal(request: HttpRequest) -> str:
-    """Why the caller may not use the open door; empty if it may."""
+    """Why the caller may not use the open API; empty if it may."""
     if not _is_near(str(request.META.get("REMOTE_ADDR", ""))):
         return "without authentication the API is open to callers on this machine only; log in or send a token"
     if any(f"HTTP_{name}" in request.META for name in FORWARDED):
@@ -42,7 +42,7 @@ def foreign(request: HttpRequest) -> str:
 
 def _is_near(address: str) -> bool:
     parsed = _parsed(address)
-    networks = (ipaddress.ip_network(each, strict=False) for each in conf.get().OPEN_API_CLIENTS)
+    networks = (ipaddress.ip_network(network, strict=False) for network in conf.get().OPEN_API_CLIENTS)
     return parsed is not None and (parsed.is_loopback or any(parsed in network for network in networks))
 
 

@@ -8,7 +8,7 @@ from flowerapp import __version__
 
 SETTINGS: dict[str, Any] = {
     "TITLE": "flowerapp",
-    "DESCRIPTION": "Register flows of workflows, watch them, mend them and run them again.",
+    "DESCRIPTION": "Register flows of workflows, watch, repair and rerun them.",
     "VERSION": __version__,
     "SERVE_INCLUDE_SCHEMA": False,
     "COMPONENT_SPLIT_REQUEST": True,

@@ -1,4 +1,4 @@
-"""Pages: by cursor, 50 rows, no counting."""
+"""Pages of lists: by cursor, 50 rows, without a count."""
 
 from __future__ import annotations
 
@@ -48,14 +48,14 @@ def _bad_cursor() -> exceptions.ValidationError:
 
 
 class OnePage(BasePagination):
-    """A list that is short by nature, in the same shape."""
+    """A list that is always short, in the same shape."""
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any]:
         """All of it."""
         return list(queryset)
 
     def get_paginated_response(self, data: Any) -> Response:
-        """One page without neighbours."""
+        """One page, without next and previous."""
         return Response({"next": None, "previous": None, "results": data})
 
     def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Bodies of requests: strict JSON, of a known and bounded length."""
+"""Bodies of requests: strict JSON, with a declared and bounded length."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from rest_framework.negotiation import BaseContentNegotiation
 from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
-from flowerapp import conf, values
+from flowerapp import conf
 from flowerapp.api.errors import LengthRequiredError, RefusedError, TooLargeError
+from flowerapp.core import values
 
 JSON = "application/json"
 _DRAIN = 64 * 1024 * 1024
@@ -20,7 +21,7 @@ _SMALL = 256
 
 
 class StrictJSONParser(BaseParser):
-    """JSON as ``flowerapp.values`` takes it: no NaN, infinity, NUL or lone surrogates."""
+    """JSON as ``flowerapp.core.values`` takes it: no NaN, infinity, NUL or lone surrogates."""
 
     media_type = JSON
 
@@ -30,7 +31,7 @@ class StrictJSONParser(BaseParser):
 
 
 class AlwaysFirst(BaseContentNegotiation):
-    """The API speaks JSON, whatever ``Accept`` says."""
+    """JSON, whatever ``Accept`` says."""
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         """The parser for JSON; None for anything else."""
@@ -46,13 +47,13 @@ def _content_type(request: Request) -> str:
 
 
 def length_of(request: Request) -> int:
-    """Bytes of the body; raises LengthRequiredError where the client did not say."""
+    """Bytes of the body; raises LengthRequiredError where the client does not declare it."""
     if request.META.get("HTTP_TRANSFER_ENCODING"):
         raise LengthRequiredError
-    given = str(request.META.get("CONTENT_LENGTH") or "0")
-    if not (given.isascii() and given.isdigit() and len(given) < 20):
+    length = str(request.META.get("CONTENT_LENGTH") or "0")
+    if not (length.isascii() and length.isdigit() and len(length) < 20):
         raise RefusedError("Content-Length is not a number")
-    return int(given)
+    return int(length)
 
 
 def check(request: Request) -> None:
@@ -67,7 +68,7 @@ def check(request: Request) -> None:
 
 
 def _is_empty_form(request: Request) -> bool:
-    """Whether the body is the empty form that many clients send for none; of no use to a page, so harmless."""
+    """Whether the body is the empty form that many clients send in place of no body; a page gains nothing by it."""
     form = request._request
     if _content_type(request) != "multipart/form-data" or length_of(request) > _SMALL:
         return False
@@ -75,7 +76,7 @@ def _is_empty_form(request: Request) -> bool:
 
 
 def _drain(request: Request, length: int) -> None:
-    """Read a refused body away, so that the client gets to read the answer."""
+    """Read and drop a refused body, so that the client reads the answer."""
     left = min(length, _DRAIN)
     while left > 0 and (piece := request._request.read(min(left, _PIECE))):
         left -= len(piece)

@@ -1,4 +1,4 @@
-"""Who may do what: Django's model permissions, per verb."""
+"""Permissions: Django's model permissions, per verb."""
 
 from __future__ import annotations
 
@@ -33,20 +33,20 @@ DEFINE_POOL = {
 
 
 class VerbPermission(BasePermission):
-    """The permission that the view names for the method, or the open door where the view has one."""
+    """The permission that the view names for the method, or the open API where it reaches the view."""
 
     def has_permission(self, request: Request, view: Any) -> bool:
         """Whether the caller may; raises PermissionDenied that says what is missing."""
         needed = view.permission_of(request.method or "")
         user = request.user
-        known = user is not None and user.is_authenticated
-        if known and user.has_perm(needed):
+        is_user = user is not None and user.is_authenticated
+        if is_user and user.has_perm(needed):
             return True
         if conf.get().OPEN_API and self._opens(request, view):
             if why := loopback.refusal(request._request):
                 raise PermissionDenied(why)
             return True
-        if known:
+        if is_user:
             raise PermissionDenied(f"user {user.get_username()} lacks the permission {needed}")
         return False
 
@@ -55,6 +55,6 @@ class VerbPermission(BasePermission):
 
 
 def actor(request: Request) -> str:
-    """Name of the caller for the history; empty for one who came through the open door."""
+    """Name of the caller for the history; empty for a caller of the open API."""
     user = request.user
     return str(user.get_username())[:150] if user is not None and user.is_authenticated else ""

@@ -1,4 +1,4 @@
-"""``/register``: start a flow, as the original's curl lines do."""
+"""``/register``: start a flow, in the original's shapes."""
 
 from __future__ import annotations
 
@@ -16,16 +16,17 @@ from flowerapp import engine
 from flowerapp.api import errors, fields
 from flowerapp.api.base import ApiView, documented
 from flowerapp.api.permissions import REGISTER, actor
+from flowerapp.core.plan import name_problems
 from flowerapp.exceptions import UnknownWorkflowError
 from flowerapp.models import Flow
-from flowerapp.plan import name_problems
+from flowerapp.selectors.flows import was_open
 
 LONGEST_KEY = 255
 _KEY = re.compile(r"[\x20-\x7e]+")
 
 
 class RegisterSerializer(fields.StrictSerializer):
-    """What a flow may be given."""
+    """Body of a registration."""
 
     input = fields.AnyField(default=None, help_text="The flow's input.")
     priority = fields.StrictIntegerField(default=0, help_text="Added to each task's, −20 (first) to 19 (last).")
@@ -54,14 +55,14 @@ class SucceededSerializer(serializers.Serializer[Any]):
 
 
 class RunningSerializer(serializers.Serializer[Any]):
-    """The workflow is unique, and a flow of it goes on: nothing was registered."""
+    """The workflow is unique, and a flow of it is open: nothing was registered."""
 
     status = serializers.CharField(default="running")
     taskId = serializers.CharField()  # noqa: N815 - the original's name
-    taskFlowId = serializers.CharField(help_text="The flow that goes on.")  # noqa: N815 - the original's name
+    taskFlowId = serializers.CharField(help_text="The open flow.")  # noqa: N815 - the original's name
     startedTs = fields.UtcField(allow_null=True, help_text="null while it waits for its first start.")  # noqa: N815
     registeredTs = fields.UtcField()  # noqa: N815 - beside startedTs
-    description = serializers.CharField(help_text="Since when it goes on.")
+    description = serializers.CharField(help_text="Since when it runs or waits.")
 
 
 class FailedRegisterSerializer(serializers.Serializer[Any]):
@@ -82,7 +83,7 @@ KEY_HEADER = OpenApiParameter(
 
 
 def idempotency_key(request: Request) -> str | None:
-    """The header; raises RefusedError for one that cannot be kept."""
+    """The header; raises RefusedError for one that cannot be stored."""
     key = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:
         return None
@@ -91,14 +92,8 @@ def idempotency_key(request: Request) -> str | None:
     return str(key)
 
 
-def goes_on(flow: Flow, key: str | None, caller: str) -> bool:
-    """Whether the engine answered with the flow of a unique workflow, and not with that of the same request."""
-    replayed = key is not None and (flow.idempotency_key, flow.registered_by) == (key, caller)
-    return not flow.created and not replayed
-
-
 def running(flow: Flow) -> dict[str, Any]:
-    """The answer for a unique workflow whose flow goes on."""
+    """The answer for a unique workflow that has an open flow."""
     began = flow.started_ts or flow.registered_ts
     how = "is running since" if flow.started_ts else "waits for its first start since"
     return {
@@ -117,7 +112,7 @@ class RegisterBase(ApiView):
 
     permission = REGISTER
     opens_writing = True
-    asked = ""
+    task_id = ""
     """The workflow's name, for errors."""
 
     def get_exception_handler(self) -> Callable[..., Any]:
@@ -128,21 +123,21 @@ class RegisterBase(ApiView):
         response = errors.handle(error, context)
         if response is not None:
             sentence = errors.description(response.data)
-            response.data = {"status": "failed", "taskId": self.asked, "description": sentence}
+            response.data = {"status": "failed", "taskId": self.task_id, "description": sentence}
         return response
 
     def register(self, request: Request, serializer: type[RegisterSerializer]) -> Response:
         """Check the body and register; raises what the engine raises."""
-        given = self.valid(serializer)
-        named = given.pop("taskId", self.asked)
-        if self.asked and named != self.asked:
-            raise exceptions.ValidationError({"taskId": [f"is {named[:256]!r}, but the URL names {self.asked!r}"]})
-        self.asked = named[:256]
+        body = self.valid(serializer)
+        named = body.pop("taskId", self.task_id)
+        if self.task_id and named != self.task_id:
+            raise exceptions.ValidationError({"taskId": [f"is {named[:256]!r}, but the URL names {self.task_id!r}"]})
+        self.task_id = named[:256]
         if any(name_problems(named)):
             raise UnknownWorkflowError(f"there is no workflow {named[:256]!r}")
         key, caller = idempotency_key(request), actor(request)
-        flow = engine.register(named, **given, idempotency_key=key, actor=caller)
-        if goes_on(flow, key, caller):
+        flow = engine.register(named, **body, idempotency_key=key, actor=caller)
+        if was_open(flow, key, caller):
             return Response(RunningSerializer(running(flow)).data)
         return Response({"status": "succeeded", "taskId": flow.task_id, "taskFlowId": flow.pk})
 
@@ -172,7 +167,7 @@ class RegisterNamedView(RegisterBase):
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Keep the name for errors."""
-        self.asked = kwargs["task_id"][:256]
+        self.task_id = kwargs["task_id"][:256]
         super().initial(request, *args, **kwargs)
 
     @documented(
@@ -183,9 +178,9 @@ class RegisterNamedView(RegisterBase):
     )
     def post(self, request: Request, task_id: str) -> Response:
         """Register a flow of the workflow that the URL names."""
-        self._too_long(task_id)
+        self._check_length(task_id)
         return self.register(request, RegisterNamedSerializer)
 
-    def _too_long(self, task_id: str) -> None:
-        if task_id != self.asked:
-            raise UnknownWorkflowError(f"there is no workflow {self.asked + '…'!r}")
+    def _check_length(self, task_id: str) -> None:
+        if task_id != self.task_id:
+            raise UnknownWorkflowError(f"there is no workflow {self.task_id + '…'!r}")

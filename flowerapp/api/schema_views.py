@@ -13,7 +13,7 @@ from flowerapp.api.permissions import VIEW_FLOW, VerbPermission
 
 
 def ours(endpoints: list[Any]) -> list[Any]:
-    """The endpoints of flowerapp among those of the whole project; outside of ``api`` without a slash at the end."""
+    """The endpoints of flowerapp among those of the project; those outside ``/api/`` without a slash at the end."""
     return [
         (path if "/api/" in path else path.rstrip("/"), *rest)
         for path, *rest in endpoints
@@ -22,16 +22,16 @@ def ours(endpoints: list[Any]) -> list[Any]:
 
 
 class _Guarded:
-    """What both views take over from ``ApiView``."""
+    """Authentication and permission as in ``ApiView``."""
 
     opens_writing = False
 
     def get_authenticators(self) -> list[BaseAuthentication]:
-        """As everywhere."""
+        """As in ``ApiView``."""
         return ApiView().get_authenticators()
 
     def permission_of(self, method: str) -> str:
-        """Whoever may read flows."""
+        """The permission to read flows."""
         return VIEW_FLOW
 
 

@@ -1,4 +1,4 @@
-"""What there is to work with: programs, queues, workers, and whether the server is well."""
+"""Programs, queues, workers, and the health of the server."""
 
 from __future__ import annotations
 
@@ -13,16 +13,17 @@ from rest_framework.permissions import AllowAny
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from flowerapp import conf, queues, registry
+from flowerapp import registry
 from flowerapp.api.base import ApiView, documented
-from flowerapp.api.flow_serializers import ModelSerializer
+from flowerapp.api.fields import ModelSerializer
 from flowerapp.api.pagination import OnePage
 from flowerapp.api.permissions import VIEW_DEFINITION
+from flowerapp.core import executor
 from flowerapp.models import Worker
-from flowerapp.registry import Program
+from flowerapp.selectors import programs, queues, workers
 
 BROKER_SECONDS = 2.0
-"""Longest wait for the broker's sign of life."""
+"""Longest wait for the broker's answer."""
 
 
 class ProgramSerializer(serializers.Serializer[Any]):
@@ -31,9 +32,9 @@ class ProgramSerializer(serializers.Serializer[Any]):
     name = serializers.CharField()
     description = serializers.CharField()
     schema = serializers.DictField(help_text="JSON schema of the parameters.")
-    queue = serializers.SerializerMethodField(help_text="Queue of tasks whose definition names none.")
-    autoretry_for = serializers.SerializerMethodField(help_text="Errors that lead to a retry.")
-    dont_autoretry_for = serializers.SerializerMethodField(help_text="Errors that don't.")
+    queue = serializers.CharField(help_text="Queue of tasks whose definition names none.")
+    autoretry_for = serializers.ListField(child=serializers.CharField(), help_text="Errors that lead to a retry.")
+    dont_autoretry_for = serializers.ListField(child=serializers.CharField(), help_text="Errors that don't.")
     max_retries = serializers.IntegerField(allow_null=True, help_text="After the first start.")
     default_retry_delay = serializers.FloatField(help_text="Seconds.")
     retry_backoff = serializers.FloatField(help_text="0 for none, else the first delay in seconds.")
@@ -42,54 +43,31 @@ class ProgramSerializer(serializers.Serializer[Any]):
     time_limit = serializers.FloatField(allow_null=True, help_text="Seconds.")
     soft_time_limit = serializers.FloatField(allow_null=True, help_text="Seconds.")
 
-    def get_queue(self, program: Program) -> str:
-        """The queue that Celery routes it to, unless it has its own."""
-        return queues.queue_of(program.name, program.queue)
-
-    def get_autoretry_for(self, program: Program) -> list[str]:
-        """Names of the errors."""
-        return [each.__name__ for each in program.autoretry_for]
-
-    def get_dont_autoretry_for(self, program: Program) -> list[str]:
-        """Names of the errors."""
-        return [each.__name__ for each in program.dont_autoretry_for]
-
 
 class QueueSerializer(serializers.Serializer[Any]):
     """A queue as database and broker see it."""
 
     name = serializers.CharField()
-    waiting = serializers.IntegerField(help_text="Ready tasks that nobody claimed yet.")
-    messages = serializers.IntegerField(allow_null=True, help_text="In the broker; null if it does not answer.")
+    waiting = serializers.IntegerField(help_text="Ready tasks that no worker has claimed.")
+    messages = serializers.IntegerField(allow_null=True, help_text="In the broker; null if it is unreachable.")
     workers = serializers.ListField(child=serializers.CharField())
-    unserved = serializers.BooleanField(help_text="Tasks wait and no worker takes them.")
+    unserved = serializers.BooleanField(help_text="Whether tasks wait and no worker serves it.")
 
 
 class WorkerSerializer(ModelSerializer):
     """A worker."""
 
-    alive = serializers.SerializerMethodField(help_text="Whether it gave a sign of life lately.")
+    alive = serializers.SerializerMethodField(help_text="Whether its last heartbeat is recent.")
     queues = serializers.ListField(child=serializers.CharField(), read_only=True)
 
     class Meta:
         model = Worker
-        fields = [
-            "id",
-            "name",
-            "alive",
-            "pid",
-            "pool",
-            "concurrency",
-            "queues",
-            "started_ts",
-            "seen_ts",
-            "stopped_ts",
-        ]
+        fields = [*workers.COLUMNS, "alive"]
         read_only_fields = fields
 
     def get_alive(self, worker: Worker) -> bool:
-        """Whether it is among the living."""
-        return worker.pk in self.context["living"]
+        """Whether it is among those."""
+        return worker.pk in self.context["alive"]
 
 
 @documented(tags=["system"])
@@ -102,12 +80,12 @@ class ProgramListView(ApiView, ListAPIView[Any]):
 
     def get_queryset(self) -> Any:
         """All programs."""
-        return registry.programs()
+        return [programs.document(program) for program in registry.programs()]
 
 
 @documented(tags=["system"])
 class QueueListView(ApiView, ListAPIView[Any]):
-    """Queues that are served or waited for."""
+    """Queues that a worker serves or a task waits in."""
 
     serializer_class = QueueSerializer
     pagination_class = OnePage
@@ -126,26 +104,25 @@ class WorkerListView(ApiView, ListAPIView[Any]):
     cursor_ordering = ("name", "id")
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """With the ids of the living."""
-        living = Worker.objects.living(conf.get().LEASE_SECONDS).values_list("pk", flat=True)
-        return {**super().get_serializer_context(), "living": set(living)}
+        """With the ids of the workers that are alive."""
+        return {**super().get_serializer_context(), "alive": set(workers.alive().values_list("pk", flat=True))}
 
 
 class HealthSerializer(serializers.Serializer[Any]):
-    """Whether the server is well."""
+    """Health of the server."""
 
     status = serializers.CharField()
 
 
 class ReadySerializer(HealthSerializer):
-    """Whether it can serve."""
+    """Whether the server can serve."""
 
     database = serializers.CharField()
-    broker = serializers.CharField(help_text="For information: without it flows wait.")
+    broker = serializers.CharField(help_text="For information: flows wait while it is unreachable.")
 
 
 class HealthView(ApiView):
-    """Open to all."""
+    """A view that needs no authentication."""
 
     permission_classes = [AllowAny]
 
@@ -156,7 +133,7 @@ class HealthView(ApiView):
 
 @documented(tags=["health"], auth=[])
 class LiveView(HealthView):
-    """The process answers."""
+    """Whether the process answers."""
 
     serializer_class = HealthSerializer
 
@@ -186,7 +163,7 @@ class ReadyView(HealthView):
         return Response(data, status=status.HTTP_200_OK if well else status.HTTP_503_SERVICE_UNAVAILABLE)
 
     def _broker(self) -> str:
-        """A sign of life, waited for so long and by one request at a time."""
+        """Whether the broker answers in time; one request at a time asks it."""
         if not self.asking.acquire(blocking=False):
             return "being asked"
         answer = ["no answer"]
@@ -197,7 +174,7 @@ class ReadyView(HealthView):
 
     def _ask(self, answer: list[str]) -> None:
         try:
-            queues.sizes([])
+            executor.current().queue_sizes([])
             answer[0] = "ok"
         except Exception as error:
             answer[0] = f"unreachable ({type(error).__name__})"

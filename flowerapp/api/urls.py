@@ -1,4 +1,4 @@
-"""Routes of the API; each is taken with and without a slash at its end."""
+"""Routes of the API; each with and without a slash at its end."""
 
 from __future__ import annotations
 

@@ -15,16 +15,17 @@ from flowerapp import engine
 from flowerapp.api import errors, fields
 from flowerapp.api.base import ApiView, documented
 from flowerapp.api.permissions import DEFINE, VIEW_DEFINITION
+from flowerapp.core.plan import name_problems
 from flowerapp.exceptions import InvalidPlanError, UnknownWorkflowError
-from flowerapp.models import TaskDefinition, Workflow
-from flowerapp.plan import name_problems
+from flowerapp.models import TaskDefinition
+from flowerapp.selectors.workflows import with_descriptions
 from flowerapp.workflows import rows
 
 TASK_ID = OpenApiParameter("task_id", str, OpenApiParameter.PATH, description="Name of the workflow.")
 
 
 class DependsOnField(serializers.ListField):
-    """A list of task_seq; rows written by SQL show what they hold."""
+    """A list of task_seq; rows written by SQL show what their column holds."""
 
     def to_representation(self, data: Any) -> Any:
         """The column as it is."""
@@ -32,22 +33,22 @@ class DependsOnField(serializers.ListField):
 
 
 class StepListSerializer(ListSerializer[Any]):
-    """The steps of a workflow; errors are a list with one object for each step."""
+    """The steps of a workflow; errors are a list with an object for each step."""
 
     def to_internal_value(self, data: Any) -> list[Any]:
         """The checked steps; raises ValidationError."""
         if not isinstance(data, list):
             raise serializers.ValidationError({"non_field_errors": ["must be a list of steps"]})
         checked: list[Any] = []
-        wrong: list[Any] = []
+        errors: list[Any] = []
         for step in data:
             try:
                 checked.append(self.run_child_validation(step))
-                wrong.append({})
+                errors.append({})
             except serializers.ValidationError as error:
-                wrong.append(error.detail)
-        if any(wrong):
-            raise serializers.ValidationError(wrong)
+                errors.append(error.detail)
+        if any(errors):
+            raise serializers.ValidationError(errors)
         return checked
 
 
@@ -70,7 +71,9 @@ class StepSerializer(fields.StrictSerializer):
     max_retries = fields.StrictIntegerField(allow_null=True, default=None, help_text="3 means 4 starts.")
     retry_delay = fields.StrictIntegerField(allow_null=True, default=None, help_text="Seconds.")
     time_limit = fields.StrictIntegerField(allow_null=True, default=None, help_text="Seconds.")
-    merge = fields.StrictBooleanField(default=False, help_text="One object of those that the steps before it return.")
+    merge = fields.StrictBooleanField(
+        default=False, help_text="Its input is one object, merged from the outputs of the steps before it."
+    )
     child_program = fields.StrictTextField(
         allow_null=True, default=None, help_text="Runs for each child that the step adds; null if it adds none."
     )
@@ -78,25 +81,27 @@ class StepSerializer(fields.StrictSerializer):
         allow_null=True, default=None, help_text="Children at once; null for as many as there are worker processes."
     )
     exit_on_failed = fields.StrictBooleanField(
-        default=True, help_text="Whether a failed child fails the step and stops its siblings, or is passed over."
+        default=True, help_text="Whether a failed child fails the step and stops its siblings, or is tolerated."
     )
 
     class Meta:
         list_serializer_class = StepListSerializer
 
 
-class WorkflowSerializer(fields.StrictSerializer):
+class WorkflowSerializer(fields.NamedSerializer):
     """A workflow."""
+
+    name_field = "task_id"
 
     ignored = frozenset({"source"})
 
     task_id = fields.StrictTextField()
     description = fields.StrictTextField(default="")
     max_active_flows = fields.StrictIntegerField(
-        allow_null=True, default=None, help_text="Flows that may go on at once; null for no limit."
+        allow_null=True, default=None, help_text="Most flows that may be active at once; null for no limit."
     )
     unique = fields.StrictBooleanField(
-        default=False, help_text="One flow at a time: registering again answers with the one that runs."
+        default=False, help_text="One flow at a time: registering again returns the open one."
     )
     entrance = fields.StrictIntegerField(
         allow_null=True, default=None, help_text="task_seq of the step to start at, unless register names another."
@@ -104,20 +109,14 @@ class WorkflowSerializer(fields.StrictSerializer):
     tasks = StepSerializer(many=True)
 
     def get_fields(self) -> dict[str, Any]:
-        """``task_id`` may be left out where the URL has it; ``source`` is a word of DRF's, so it is added here."""
-        source = serializers.CharField(read_only=True, help_text="Python class that defines it; empty where people do.")
-        known = super().get_fields()
-        known = {**known, "source": source, "tasks": known.pop("tasks")}
-        if "task_id" in self.context:
-            known["task_id"] = fields.StrictTextField(default=self.context["task_id"])
-        return known
+        """``source`` is a word of DRF's, so it is added here."""
+        source = serializers.CharField(read_only=True, help_text="Python class that defines it; else empty.")
+        declared = super().get_fields()
+        return {**declared, "source": source, "tasks": declared.pop("tasks")}
 
     def validate_task_id(self, value: str) -> str:
         """One name."""
-        asked = self.context.get("task_id", value)
-        if value != asked:
-            raise serializers.ValidationError(f"is {value[:256]!r}, but the URL names {asked!r}")
-        return value
+        return self.same_name(value)
 
 
 class ListedListSerializer(ListSerializer[Any]):
@@ -125,9 +124,7 @@ class ListedListSerializer(ListSerializer[Any]):
 
     def to_representation(self, data: Any) -> list[Any]:
         """The page; two statements in all."""
-        names = [each["task_id"] for each in data]
-        headers = dict(Workflow.objects.filter(pk__in=names).values_list("task_id", "description"))
-        return super().to_representation([{**each, "description": headers.get(each["task_id"], "")} for each in data])
+        return super().to_representation(with_descriptions(data))
 
 
 class ListedSerializer(serializers.Serializer[Any]):
@@ -160,7 +157,7 @@ class WorkflowBase(ApiView):
     permissions = DEFINE
 
     def store(self, document: dict[str, Any], *, new: bool) -> Response:
-        """Put a document in place; raises ValidationError at the row at fault."""
+        """Store a document; raises ValidationError at the step at fault."""
         try:
             rows.store(document, new=new)
         except InvalidPlanError as error:
@@ -194,7 +191,7 @@ class WorkflowView(WorkflowBase):
     serializer_class = WorkflowSerializer
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """No name that no workflow can have."""
+        """Refuse a name that no workflow can have."""
         super().initial(request, *args, **kwargs)
         if any(name_problems(kwargs["task_id"])):
             raise UnknownWorkflowError(f"there is no workflow {kwargs['task_id'][:256]!r}")
@@ -216,6 +213,6 @@ class WorkflowView(WorkflowBase):
 
     @documented(responses={204: None})
     def delete(self, request: Request, task_id: str) -> Response:
-        """Delete a workflow; its flows stay."""
+        """Delete a workflow; its flows remain."""
         engine.undefine(task_id)
         return Response(status=status.HTTP_204_NO_CONTENT)

@@ -5,32 +5,9 @@ drawn with some of its tasks, the failed and running ones first, and one node "â
 readable and small.
 """
 
-from flowerapp.drawing.flowchart import mermaid
-from flowerapp.drawing.lanes import ascii
-from flowerapp.drawing.nodes import (
-    STEP_COLUMNS,
-    SYMBOLS,
-    SYMBOLS_ASCII,
-    WIDEST,
-    Node,
-    as_json,
-    children_done,
-    clean,
-    of_steps,
-)
-from flowerapp.drawing.picture import svg
+from flowerapp.drawing.mermaid import mermaid
+from flowerapp.drawing.nodes import WIDEST, Node, as_json, clean, of_steps
+from flowerapp.drawing.svg import svg
+from flowerapp.drawing.text import ascii
 
-__all__ = [
-    "STEP_COLUMNS",
-    "SYMBOLS",
-    "SYMBOLS_ASCII",
-    "WIDEST",
-    "Node",
-    "as_json",
-    "ascii",
-    "children_done",
-    "clean",
-    "mermaid",
-    "of_steps",
-    "svg",
-]
+__all__ = ["WIDEST", "Node", "as_json", "ascii", "clean", "mermaid", "of_steps", "svg"]

@@ -1,4 +1,4 @@
-"""Places of boxes in levels and ways of the edges between them, after Sugiyama: bends, fewest crossings, spreading."""
+"""Places of boxes in levels and routes of the edges between them, after Sugiyama: bends, crossings, spreading."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import pairwise
 
-from flowerapp import graph
+from flowerapp.core import graph
 
 BOX_WIDTH, BOX_HEIGHT = 240, 48
 GAP, LEVEL_GAP = 24, 52
 MARGIN = 24
 MOST_BENDS = 3000
-"""Points that lead long edges around the tasks between; a graph that needs more gets straight ones."""
+"""Points that lead long edges around the tasks between their ends; a graph that needs more gets straight edges."""
 SWEEPS = 6
 
 Point = int | tuple[int, int, int]
@@ -22,11 +22,11 @@ Point = int | tuple[int, int, int]
 
 @dataclass
 class Layout:
-    """Places of tasks in levels, and the ways of the edges between them."""
+    """Places of tasks in levels, and the routes of the edges between them."""
 
     levels: list[list[Point]]
     routes: list[list[Point]]
-    """Each edge as the points it leads through."""
+    """Each edge as the points that it passes."""
     across: dict[Point, float] = field(default_factory=dict)
     """Middle of each point, in pixels across the direction of the flow."""
     downward: bool = True
@@ -34,6 +34,7 @@ class Layout:
 
     @classmethod
     def of(cls, edges: graph.Edges) -> Layout:
+        """The layout of a graph."""
         level = graph.levels(edges)
         longest = 1 + max(level.values(), default=0)
         levels: list[list[Point]] = [[] for _ in range(longest)]
@@ -54,7 +55,7 @@ class Layout:
         return layout
 
     def _arrange(self) -> None:
-        before, after = self._neighbours()
+        before, after = self._neighbors()
         for sweep in range(SWEEPS):
             near = before if sweep % 2 == 0 else after
             for level in self.levels if sweep % 2 == 0 else reversed(self.levels):
@@ -66,11 +67,11 @@ class Layout:
             for level in self.levels if sweep % 2 == 0 else reversed(self.levels):
                 self._spread(level, near)
         smallest = min(
-            (self.across[each] - self._extent(each) / 2 for level in self.levels for each in level), default=0
+            (self.across[point] - self._extent(point) / 2 for level in self.levels for point in level), default=0
         )
         self.across = {point: middle - smallest for point, middle in self.across.items()}
 
-    def _neighbours(self) -> tuple[dict[Point, list[Point]], dict[Point, list[Point]]]:
+    def _neighbors(self) -> tuple[dict[Point, list[Point]], dict[Point, list[Point]]]:
         before: dict[Point, list[Point]] = {}
         after: dict[Point, list[Point]] = {}
         for route in self.routes:
@@ -80,16 +81,17 @@ class Layout:
         return before, after
 
     def _sort(self, level: list[Point], near: Mapping[Point, list[Point]]) -> None:
-        """Order a level by the mean place of its neighbours, so that few edges cross."""
+        """Order a level by the mean place of its neighbors, so that few edges cross."""
         places = {point: index - len(level) / 2 for index, point in enumerate(level)}
-        wanted = {
-            point: _mean([self.across.get(each, 0.0) for each in near.get(point, ())], places[point]) for point in level
+        means = {
+            point: _mean([self.across.get(other, 0.0) for other in near.get(point, ())], places[point])
+            for point in level
         }
-        level.sort(key=lambda point: wanted[point])
+        level.sort(key=lambda point: means[point])
         self.across.update({point: index - len(level) / 2 for index, point in enumerate(level)})
 
     def _spread(self, level: list[Point], near: Mapping[Point, list[Point]]) -> None:
-        """Move a level's points toward their neighbours, in their order and with room between."""
+        """Move a level's points toward their neighbors, in their order and with room between."""
         if not level:
             return
         offsets = [0.0]
@@ -98,8 +100,8 @@ class Layout:
         if not near:
             self.across.update({point: offset - offsets[-1] / 2 for point, offset in zip(level, offsets, strict=True)})
             return
-        wanted = [_mean([self.across[each] for each in near.get(point, ())], self.across[point]) for point in level]
-        shifts = _ascending([place - offset for place, offset in zip(wanted, offsets, strict=True)])
+        means = [_mean([self.across[other] for other in near.get(point, ())], self.across[point]) for point in level]
+        shifts = _ascending([place - offset for place, offset in zip(means, offsets, strict=True)])
         self.across.update({point: shift + offset for point, shift, offset in zip(level, shifts, offsets, strict=True)})
 
     def _extent(self, point: Point) -> float:
@@ -128,7 +130,7 @@ class Layout:
     def size(self) -> tuple[int, int]:
         """Width and height in pixels."""
         across = max(
-            (self.across[each] + self._extent(each) / 2 for level in self.levels for each in level), default=0.0
+            (self.across[point] + self._extent(point) / 2 for level in self.levels for point in level), default=0.0
         )
         along = self._along(len(self.levels)) - LEVEL_GAP
         wide, high = (across, along) if self.downward else (along, across)
@@ -156,7 +158,7 @@ def _mean(values: Sequence[float], otherwise: float) -> float:
 
 
 def _ascending(values: Iterable[float]) -> list[float]:
-    """The ascending numbers that are nearest to ``values`` (least squares, by pooling neighbours out of order)."""
+    """The ascending numbers nearest to ``values``: least squares, by pooling neighbors that are out of order."""
     pools: list[tuple[float, int]] = []
     for value in values:
         total, count = value, 1

@@ -1,4 +1,4 @@
-"""What all drawings share: nodes, signs, and the folding of wide levels."""
+"""What all drawings share: nodes, and the folding of wide levels."""
 
 from __future__ import annotations
 
@@ -6,19 +6,20 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from flowerapp import graph
-from flowerapp.states import SATISFIED, Status
+from flowerapp.core import graph
+from flowerapp.selectors.status_style import STYLES, Style, task_style
+from flowerapp.states import Status
+
+if TYPE_CHECKING:
+    from flowerapp.selectors.graphs import Step
 
 WIDEST = 20
 """Most tasks of one level that are drawn one by one."""
 
-SYMBOLS = {Status.WAIT: "○", Status.RUNNING: "▶", Status.SUSPEND: "✗", Status.FINISH: "✓", Status.IGNORE: "–"}
-"""One sign for each state, so that colour is never the only one."""
-SYMBOLS_ASCII = {Status.WAIT: "o", Status.RUNNING: ">", Status.SUSPEND: "!", Status.FINISH: "+", Status.IGNORE: "-"}
-"""The same for terminals without Unicode."""
 NO_STATUS = "●"
+"""Symbol of a step of a definition."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,14 +31,21 @@ class Node:
     """Name of its program."""
     status: Status | None = None
     """None in the drawing of a definition."""
+    ignored_by: str = ""
+    """Why it is Ignore, as its column has it."""
     more: int = 0
     """Number of tasks that this node stands for, if they are not drawn one by one."""
-    counts: tuple[tuple[Status, int], ...] = ()
-    """How many of those are in which state."""
+    counts: tuple[tuple[Style, int], ...] = ()
+    """Styles of those tasks, each with its number."""
     children: int = 0
     """Children that it has added, which are not drawn."""
-    done: int = 0
+    children_ended: int = 0
     """How many of those have ended."""
+
+    @property
+    def style(self) -> Style | None:
+        """Looks of its state; None without one."""
+        return None if self.status is None else task_style(self.status, self.ignored_by)
 
     @property
     def title(self) -> str:
@@ -46,85 +54,92 @@ class Node:
 
     @property
     def word(self) -> str:
-        """The state in a word, or how many are in which; empty without one."""
-        if self.status is None:
-            return ", ".join(f"{count:,} {status.label}" for status, count in self.counts)
-        return self.status.label
+        """The state in a word, or the states of the tasks that it stands for; empty without one."""
+        if self.style is None:
+            return ", ".join(f"{count:,} {style.word}" for style, count in self.counts)
+        return self.style.word
 
     @property
     def note(self) -> str:
-        """The state, and how far its children are; empty without a state."""
-        return f"{self.word}, {self.done:,} of {self.children:,} children" if self.children else self.word
+        """The state, and how many children have ended; empty without a state."""
+        if not self.children:
+            return self.word
+        return f"{self.word}, {self.children_ended:,} of {self.children:,} children ended"
 
 
-STEP_COLUMNS = ("task_exec_seq", "program", "exec_status", "depends_on", "children", "pending")
-"""Columns of a task that ``of_steps`` takes."""
-
-
-def of_steps(rows: Iterable[tuple[Any, ...]]) -> tuple[list[Node], dict[int, list[int]]]:
-    """Nodes and edges of a flow from ``STEP_COLUMNS`` of its steps."""
+def of_steps(steps: Iterable[Step]) -> tuple[list[Node], dict[int, list[int]]]:
+    """Nodes and edges of a flow."""
     nodes, edges = [], {}
-    for seq, program, number, depends_on, children, pending in rows:
-        status = Status(number)
-        done = children_done(status, children, pending)
-        nodes.append(Node(seq=seq, label=program, status=status, children=children, done=done))
-        edges[seq] = depends_on
+    for step in steps:
+        edges[step.seq] = step.depends_on
+        nodes.append(
+            Node(
+                seq=step.seq,
+                label=step.program,
+                status=step.status,
+                ignored_by=step.ignored_by,
+                children=step.children,
+                children_ended=step.children_ended,
+            )
+        )
     return nodes, edges
 
 
-def children_done(status: Status, children: int, pending: int) -> int:
-    """How many of a task's ``children`` have ended: all with the task itself, else those that it does not wait for."""
-    return children if status in SATISFIED else max(0, children - pending)
-
-
 def as_json(nodes: Iterable[Node], edges: graph.Edges) -> dict[str, Any]:
-    """The whole graph: nodes with their level, and edges from a dependency to what waits for it."""
+    """The whole graph: nodes with their level, and edges from a dependency to its dependent."""
     levels = graph.levels(edges)
     return {
-        "nodes": [
-            {
-                "seq": node.seq,
-                "program": node.label,
-                "exec_status": None if node.status is None else int(node.status),
-                "status": node.word or None,
-                "level": levels.get(node.seq, 0),
-                **({"children": {"done": node.done, "total": node.children}} if node.children else {}),
-            }
-            for node in sorted(nodes, key=lambda node: node.seq)
-        ],
+        "nodes": [_node_json(node, levels) for node in sorted(nodes, key=lambda node: node.seq)],
         "edges": [
             {"from": before, "to": seq} for seq in sorted(edges) for before in sorted(edges[seq]) if before in edges
         ],
     }
 
 
+def _node_json(node: Node, levels: dict[int, int]) -> dict[str, Any]:
+    return {
+        "seq": node.seq,
+        "program": node.label,
+        "exec_status": None if node.status is None else int(node.status),
+        "status": None if node.status is None else node.status.label,
+        "level": levels.get(node.seq, 0),
+        **({"children": {"done": node.children_ended, "total": node.children}} if node.children else {}),
+    }
+
+
 def collapse(nodes: Iterable[Node], edges: graph.Edges, widest: int = WIDEST) -> tuple[list[Node], dict[int, set[int]]]:
     """The graph with each level's tasks beyond ``widest`` as one node, which takes over their edges."""
     by_seq = {node.seq: node for node in nodes}
-    known = {seq: {each for each in edges.get(seq, ()) if each in by_seq} for seq in by_seq}
-    by_level: dict[int, list[int]] = {}
-    for seq, level in sorted(graph.levels(known).items()):
-        by_level.setdefault(level, []).append(seq)
+    inner = {seq: {before for before in edges.get(seq, ()) if before in by_seq} for seq in by_seq}
     stands_for = {seq: seq for seq in by_seq}
-    more = {}
-    for level, seqs in by_level.items():
-        hidden = sorted(seqs, key=lambda each: _rank(by_seq[each]))[widest:] if len(seqs) > widest + 1 else []
-        seq = max(by_seq, default=0) + 1 + level
-        stands_for.update(dict.fromkeys(hidden, seq))
+    more = []
+    for level, seqs in _by_level(inner).items():
+        hidden = sorted(seqs, key=lambda seq: _rank(by_seq[seq]))[widest:] if len(seqs) > widest + 1 else []
         if hidden:
-            more[seq] = _more(seq, [by_seq[each] for each in hidden])
+            more.append(_more(max(by_seq) + 1 + level, [by_seq[seq] for seq in hidden]))
+            stands_for.update(dict.fromkeys(hidden, more[-1].seq))
     kept = [node for seq, node in sorted(by_seq.items()) if stands_for[seq] == seq]
-    drawn: dict[int, set[int]] = {node.seq: set() for node in [*kept, *more.values()]}
-    for seq, depends in known.items():
-        drawn[stands_for[seq]].update(stands_for[each] for each in depends)
-    return kept + list(more.values()), drawn
+    drawn: dict[int, set[int]] = {node.seq: set() for node in [*kept, *more]}
+    for seq, depends in inner.items():
+        drawn[stands_for[seq]].update(stands_for[before] for before in depends)
+    return kept + more, drawn
+
+
+def _by_level(edges: graph.Edges) -> dict[int, list[int]]:
+    levels: dict[int, list[int]] = {}
+    for seq, level in sorted(graph.levels(edges).items()):
+        levels.setdefault(level, []).append(seq)
+    return levels
 
 
 def _more(seq: int, hidden: Sequence[Node]) -> Node:
-    counts = Counter(node.status for node in hidden if node.status is not None)
-    only = next(iter(counts)) if len(counts) == 1 else None
-    several = tuple(sorted(counts.items())) if only is None else ()
-    return Node(seq=seq, label=f"… {len(hidden):,} more", status=only, more=len(hidden), counts=several)
+    """The node that stands for ``hidden``: with their state if they share one, else with the number of each."""
+    label = f"… {len(hidden):,} more"
+    styles = Counter(node.style for node in hidden)
+    if len(styles) == 1:
+        return Node(seq=seq, label=label, status=hidden[0].status, ignored_by=hidden[0].ignored_by, more=len(hidden))
+    counts = tuple((style, styles[style]) for style in STYLES if style in styles)
+    return Node(seq=seq, label=label, more=len(hidden), counts=counts)
 
 
 def _rank(node: Node) -> tuple[int, int]:
@@ -134,5 +149,5 @@ def _rank(node: Node) -> tuple[int, int]:
 
 
 def clean(text: str) -> str:
-    """``text`` on one line, without control characters, which neither a terminal nor XML should get."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(each) in {"Cc", "Cs"} else each for each in text)
+    """``text`` on one line, without control characters, which break terminals and XML."""
+    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in text)

@@ -1,7 +1,7 @@
-"""Limits: pools that tasks share, and the flows of a workflow that go on at once.
+"""Limits: pools that tasks share, and the flows of a workflow that are active at once.
 
-Each limit has a row. Whoever frees a place, or brings something that wants one, locks that row, counts what has a place
-in a second statement, and lets the next in. Places are counted from live rows, so a crash leaks none.
+Each limit has a row. A process that frees a place, or brings something that wants one, locks that row, counts what has
+a place in a second statement, and admits the next in line. Places are counted from live rows, so a crash leaks none.
 """
 
 from __future__ import annotations
@@ -10,15 +10,17 @@ from collections.abc import Iterable
 
 from django.db import transaction
 
-from flowerapp.engine.sending import send_on_commit, send_released
+from flowerapp.engine.dispatching import send_on_commit, send_released
 from flowerapp.models import Flow, Pool, Task, Workflow
+from flowerapp.querysets.db import retry_on_disconnect
 
 
 def admit(pools: Iterable[str]) -> int:
-    """Give the free slots of these pools to the tasks whose turn it is, and send them; the number of tasks."""
+    """Give the free slots of these pools to the tasks that are next in line, and send them; the number of tasks."""
     return sum(_admit_tasks(pool) for pool in sorted(pools))
 
 
+@retry_on_disconnect()
 def _admit_tasks(pool: str) -> int:
     if not Task.objects.waiting_for(pool).exists():
         return 0
@@ -30,8 +32,9 @@ def _admit_tasks(pool: str) -> int:
     return len(messages)
 
 
+@retry_on_disconnect()
 def admit_flows(task_id: str) -> int:
-    """Let the flows of a workflow go on whose turn it is, and send their tasks; the number of flows."""
+    """Admit the flows of a workflow that are next in line, and send their tasks; the number of flows."""
     if not Flow.objects.waiting().filter(task_id=task_id).exists():
         return 0
     with transaction.atomic():
@@ -47,7 +50,7 @@ def admit_flows(task_id: str) -> int:
 
 
 def admit_all() -> int:
-    """Let in whatever a free place waits for: for the leader; the number of tasks and flows."""
+    """Admit whatever a free place waits for: for the leader; the number of tasks and flows."""
     pools = Pool.objects.values_list("pk", flat=True)
     workflows = Flow.objects.waiting().order_by().values_list("task_id", flat=True).distinct()
     return sum(admit_flows(task_id) for task_id in list(workflows)) + admit(list(pools))

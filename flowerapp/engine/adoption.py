@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from django.db import transaction
 
-from flowerapp import graph
-from flowerapp.engine.clock import database_now
-from flowerapp.engine.links import by_seq, store_links
-from flowerapp.engine.registering import options_of
+from flowerapp.core import graph
+from flowerapp.core.plan import Node, node_problems
+from flowerapp.engine import readiness
+from flowerapp.engine.register import task_columns
 from flowerapp.exceptions import InvalidPlanError
-from flowerapp.models import Event, Flow, Task, TaskDefinition, Workflow
-from flowerapp.plan import Node, node_problems
-from flowerapp.querysets.steady import one_by_one
+from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition, Workflow
+from flowerapp.querysets.db import database_now, each_isolated
 from flowerapp.states import SATISFIED, Status
 
 PAGE = 100
@@ -23,54 +23,59 @@ PAGE = 100
 
 
 def adopt() -> int:
-    """Take over rows that others put straight into ``kr_task_stat``; the number of rows adopted."""
+    """Adopt rows that others put straight into ``kr_task_stat``; the number of rows adopted."""
     flow_ids = Task.objects.inserted().order_by("task_flow_id").values_list("task_flow_id", flat=True).distinct()
     stuck = list(flow_ids.exclude(error=""))
-    some = random.sample(stuck, min(PAGE, len(stuck)))
-    return one_by_one(dict.fromkeys([*flow_ids.filter(error="")[:PAGE], *some]), _adopt)
+    again = random.sample(stuck, min(PAGE, len(stuck)))
+    return each_isolated(dict.fromkeys([*flow_ids.filter(error="")[:PAGE], *again]), _adopt)
 
 
 @transaction.atomic
 def _adopt(flow_id: str) -> int:
     tasks = Task.objects.for_update(flow_id)
-    new = [task for task in tasks if not task.program]
-    if not new:
+    inserted = [task for task in tasks if not task.program]
+    if not inserted:
         return 0
-    flow, _ = Flow.objects.get_or_create(
-        task_flow_id=flow_id,
-        defaults={
-            "task_id": new[0].task_id,
-            "task_priority": 0,
-            "registered_by": "",
-            "exec_status": Status.WAIT,
-            **_limits(new[0].task_id),
-        },
-    )
-    Flow.objects.for_update(flow_id)
-    if Task.objects.filter(task_flow_id=flow_id).count() != len(tasks):  # some came while we waited for the locks
+    flow = _header(flow_id, inserted[0].task_id)
+    if Task.objects.filter(task_flow_id=flow_id).count() != len(tasks):  # more came while we waited for the locks
         transaction.set_rollback(True)
         return 0
-    stuck = graph.unreachable({task.task_exec_seq: task.depends_on or _waits_for(task) for task in tasks})
-    known = set(by_seq(tasks)) - stuck
-    plans = {task_id: _nodes(task_id) for task_id in {task.task_id for task in new}}
-    adopted, changed = 0, False
-    for task in new:
-        error = _error(task, plans[task.task_id].get(task.task_seq), known)
-        changed |= _take_over(task, plans[task.task_id].get(task.task_seq), error)
-        adopted += not error
+    errors = _errors(tasks, inserted)
+    changed = [_adopt_one(task, node, error) for task, node, error in errors]
+    adopted = sum(not error for _, _, error in errors)
     if adopted:
-        Event.objects.record("adopt", flow_id, actor="watcher", details={"tasks": adopted})
-    if changed:
-        store_links(flow, tasks)
+        HistoryEntry.objects.record("adopt", flow_id, actor="watcher", details={"tasks": adopted})
+    if any(changed):
+        readiness.save(flow)
     return adopted
 
 
-def _limits(task_id: str) -> dict[str, bool]:
+def _header(flow_id: str, task_id: str) -> Flow:
+    """The flow of inserted rows, made where there is none, and locked."""
     limited = Workflow.objects.limit(task_id) is not None
-    return {"limited": limited, "admitted": not limited}
+    defaults = {
+        "task_id": task_id,
+        "task_priority": 0,
+        "registered_by": "",
+        "exec_status": Status.WAIT,
+        "limited": limited,
+        "admitted": not limited,
+    }
+    flow, _ = Flow.objects.get_or_create(task_flow_id=flow_id, defaults=defaults)
+    Flow.objects.for_update(flow_id)
+    return flow
 
 
-def _nodes(task_id: str) -> dict[int, Node]:
+def _errors(tasks: Iterable[Task], inserted: Iterable[Task]) -> list[tuple[Task, Node | None, str]]:
+    """The inserted rows of a flow, each with its node and why it cannot run yet."""
+    edges = {task.task_exec_seq: task.depends_on or _depends_on(task) for task in tasks}
+    reachable = set(edges) - graph.unreachable(edges)
+    nodes = {task_id: _nodes(task_id) for task_id in {task.task_id for task in inserted}}
+    pairs = [(task, nodes[task.task_id].get(task.task_seq)) for task in inserted]
+    return [(task, node, _error(task, node, reachable)) for task, node in pairs]
+
+
+def _nodes(task_id: str) -> Mapping[int, Node]:
     try:
         plan = TaskDefinition.objects.plan(task_id)
     except InvalidPlanError:
@@ -78,38 +83,34 @@ def _nodes(task_id: str) -> dict[int, Node]:
     return {node.seq: node for node in plan.nodes} if plan else {}
 
 
-def _waits_for(task: Task) -> list[int]:
+def _depends_on(task: Task) -> list[int]:
     """The original's one dependency; −1, and in old rows 0, stands for none."""
     return [task.depends_task_exec_seq] if task.depends_task_exec_seq > 0 else []
 
 
-def _error(task: Task, node: Node | None, known: set[int]) -> str:
+def _error(task: Task, node: Node | None, reachable: set[int]) -> str:
     """Why an inserted row cannot run yet; empty if it can."""
     if node is None:
-        return f"ms_task_definition has no usable row {task.task_id!r}, {task.task_seq}; add or mend it"
-    if not {task.task_exec_seq, *_waits_for(task)} <= known:
-        waits = f"depends_task_exec_seq is {task.depends_task_exec_seq}"
-        return f"{waits}, which flow {task.task_flow_id} does not have, or which waits for this task; mend the row"
+        return f"ms_task_definition has no usable row {task.task_id!r}, {task.task_seq}; add or fix it"
+    if not {task.task_exec_seq, *_depends_on(task)} <= reachable:
+        depends = f"depends_task_exec_seq is {task.depends_task_exec_seq}"
+        return f"{depends}, which flow {task.task_flow_id} does not have, or which waits for this task; fix the row"
     node = replace(node, parameters=task.parameters or {}, priority=task.task_priority)
     return "; ".join(map(str, node_problems(node)))
 
 
-def _take_over(task: Task, node: Node | None, error: str) -> bool:
-    """Give an inserted row its program and dependency; with an ``error`` suspend it. Whether the row changed."""
-    moved: dict[str, Any] = {"depends_on": [] if error else _waits_for(task), "error": error}
+def _adopt_one(task: Task, node: Node | None, error: str) -> bool:
+    """Give an inserted row its program and dependency; with an ``error`` it is suspended. Whether the row changed."""
+    if error and error == task.error and task.status is not Status.WAIT:
+        return False
+    columns: dict[str, Any] = {"depends_on": [] if error else _depends_on(task)}
     if task.registered_ts is None:
-        moved["registered_ts"] = database_now()
+        columns["registered_ts"] = database_now()
     if not error and node is not None:
-        moved |= options_of(node, 0) | {
-            "parameters": task.parameters or {},
-            "task_priority": task.task_priority,
-        }
-    if task.exec_status not in SATISFIED:
-        moved["exec_status"] = Status.SUSPEND if error else Status.WAIT
-        moved["suspended_ts"] = (task.suspended_ts or database_now()) if error else None
-    changed = any(getattr(task, name) != value for name, value in moved.items())
-    if changed:
-        for name, value in moved.items():
-            setattr(task, name, value)
-        task.save(update_fields=list(moved))
-    return changed
+        own = {"parameters": task.parameters or {}, "task_priority": task.task_priority}
+        columns |= task_columns(node, 0) | own
+    if task.status in SATISFIED:
+        return bool(Task.objects.adopt_ended(task.pk, columns, error))
+    if error:
+        return bool(Task.objects.refuse_adoption(task.pk, columns, error))
+    return bool(Task.objects.adopt(task.pk, columns))

@@ -1,135 +1,160 @@
-"""One start of a task. A program never runs inside a transaction of ours."""
+"""One start of a task: claim → run → record → propagate → deliver.
+
+A program never runs inside a transaction of ours.
+"""
 
 from __future__ import annotations
 
 import logging
-import os
 import time
-from collections.abc import Callable
 
 from django.db import transaction
 
-from flowerapp import conf, identity, registry, signals, values
-from flowerapp.context import Context
-from flowerapp.engine import hooks
-from flowerapp.engine.ending import told_to_end
-from flowerapp.engine.outcomes import (
-    NOBODY,
-    PATIENCE,
+from flowerapp import conf, registry, signals
+from flowerapp.core import executor, identity, values
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import completion, hooks, propagation, recovery
+from flowerapp.engine.completion import (
+    DB_RETRY_SECONDS,
+    NO_CONTINUATION,
     Continuation,
-    Outcome,
-    added_children,
-    finished,
-    lost,
-    went_wrong,
+    Interrupted,
+    Result,
+    Succeeded,
+    WithChildren,
 )
+from flowerapp.engine.context import Context
+from flowerapp.engine.propagation import REFUSED, Outcome
+from flowerapp.exceptions import TimeLimitError
 from flowerapp.models import Task, Worker
 from flowerapp.querysets import Claim
-from flowerapp.querysets.steady import steady
+from flowerapp.querysets.db import retry_on_disconnect
+from flowerapp.runtimes.process import Limits, ProcessEnded, ProcessUnwanted, ProgramProcess
 
 logger = logging.getLogger(__name__)
 
-SIGN_PAUSE = 0.2
-"""Seconds between looks whether the worker has given a sign of life again."""
+HEARTBEAT_PAUSE = 0.2
+"""Seconds between looks whether the worker has sent a heartbeat again."""
 
 
-def run(flow_id: str, seq: int, worker: str, *, sent: bool = True, continuation: Continuation = NOBODY) -> Outcome:
+def run(ref: TaskRef, worker: str, *, sent: bool = True, continuation: Continuation = NO_CONTINUATION) -> Outcome:
     """Look at a task: claim it for this process of ``worker``, run its program and record the outcome.
 
-    ``sent`` is False where the process goes on with the task without a message; ``continuation`` is asked at its end
-    whether it would go on with the next. Where there is nothing to claim, it does what ``look_again`` says.
+    ``sent`` is False where the process continues with the task without a message; ``continuation`` says what the
+    process would continue with. Where there is nothing to claim, it does what ``look_again`` says.
     """
-    claim = _claim(flow_id, seq, worker, sent)
-    if claim is None and _overdue(worker):
-        claim = _claim_when_seen(flow_id, seq, worker, sent)
+    process = Process(worker, identity.process().pid)
+    claim = _claim(ref, process, sent)
+    if claim is None and _is_overdue(worker):
+        claim = _claim_after_heartbeat(ref, process, sent)
     if claim is None:
-        return steady(lambda: look_again(flow_id, seq), PATIENCE)
-    return _performer(claim, continuation)
+        return look_again(ref)
+    if executor.current().isolates_limited and (limits := _limits_of(claim)):
+        return _perform_isolated(claim, limits, process)
+    return perform(claim, continuation)
 
 
-def _claim(flow_id: str, seq: int, worker: str, sent: bool) -> Claim | None:
-    if not (signals.wanted("start_flow") or signals.wanted("task_start")):
-        return steady(lambda: Task.objects.claim(flow_id, seq, worker, os.getpid(), sent=sent), PATIENCE)
-    claim, heard = steady(lambda: _claim_with_hooks(flow_id, seq, worker, sent), PATIENCE)
-    if heard:
-        hooks.tell_quietly(flow_id)
+def _claim(ref: TaskRef, process: Process, sent: bool) -> Claim | None:
+    if not signals.has_listeners(None, "start_flow", "task_start"):
+        return _claim_at_once(ref, process, sent)
+    claim, recorded = _claim_with_hooks(ref, process, sent)
+    if claim is not None and recorded:
+        hooks.try_deliver(claim.task_id, claim.flow_id)
     return claim
 
 
+@retry_on_disconnect(DB_RETRY_SECONDS)
+def _claim_at_once(ref: TaskRef, process: Process, sent: bool) -> Claim | None:
+    return Task.objects.claim(ref, process, sent=sent)
+
+
+@retry_on_disconnect(DB_RETRY_SECONDS)
 @transaction.atomic
-def _claim_with_hooks(flow_id: str, seq: int, worker: str, sent: bool) -> tuple[Claim | None, bool]:
-    claim = Task.objects.claim(flow_id, seq, worker, os.getpid(), sent=sent)
+def _claim_with_hooks(ref: TaskRef, process: Process, sent: bool) -> tuple[Claim | None, bool]:
+    """The claim, and whether an event of it was recorded."""
+    claim = Task.objects.claim(ref, process, sent=sent)
     if claim is None:
         return None, False
     names = [*(["start_flow"] if claim.begins else []), "task_start"]
-    return claim, hooks.record(claim.task_id, flow_id, seq, names, attempt=claim.attempt)
+    return claim, hooks.record(claim.task_id, ref, names, attempt=claim.attempt)
 
 
-def _overdue(worker: str) -> bool:
-    lease = conf.get().LEASE_SECONDS
-    return steady(lambda: Worker.objects.overdue(lease).filter(pk=worker).exists(), PATIENCE)
+@retry_on_disconnect(DB_RETRY_SECONDS)
+def _is_overdue(worker: str) -> bool:
+    overdue: bool = Worker.objects.overdue(conf.get().LEASE_SECONDS).filter(pk=worker).exists()
+    return overdue
 
 
-def _claim_when_seen(flow_id: str, seq: int, worker: str, sent: bool) -> Claim | None:
-    """Claim once the worker, which was stopped or asleep, has given a sign of life again."""
-    deadline = time.monotonic() + PATIENCE
-    while _overdue(worker):
+def _claim_after_heartbeat(ref: TaskRef, process: Process, sent: bool) -> Claim | None:
+    """Claim once the worker, which was stopped or asleep, has sent a heartbeat again."""
+    deadline = time.monotonic() + DB_RETRY_SECONDS
+    while _is_overdue(process.worker):
         if time.monotonic() > deadline:
-            logger.warning("worker %s gives no sign of life: flow %s task %s is left to others", worker, flow_id, seq)
+            logger.warning("worker %s sends no heartbeat: %s is left to other workers", process.worker, ref)
             return None
-        time.sleep(SIGN_PAUSE)
-    return _claim(flow_id, seq, worker, sent)
+        time.sleep(HEARTBEAT_PAUSE)
+    return _claim(ref, process, sent)
 
 
-def perform(claim: Claim, continuation: Continuation = NOBODY) -> Outcome:
-    """Run the program of a claim in this process, record the outcome, and tell of it.
+def perform(claim: Claim, continuation: Continuation = NO_CONTINUATION) -> Outcome:
+    """Run the program of a claim in this process, record its result, do what that led to, and deliver its events.
 
-    ``continuation`` says what this process would go on with, and takes what is then claimed.
+    ``continuation`` says what this process would continue with, and receives what is then claimed.
     """
-    context = Context(claim)
-    try:
-        output = _call(claim, context)
-    except signals.ERRORS as error:
-        if told_to_end():
-            return _interrupted(claim)
-        outcome = went_wrong(claim, error)
-    else:
-        added = context.added.children
-        outcome = added_children(claim, added) if added else finished(claim, output, continuation)
-    if hooks.heard(claim.task_id, *signals.HOOKS):
-        hooks.tell_quietly(claim.flow_id)
+    result = _run_program(claim)
+    recorded = completion.record(claim, result, continuation)
+    outcome = propagation.after_attempt(claim, recorded)
+    if not isinstance(result, Interrupted):
+        hooks.try_deliver(claim.task_id, claim.flow_id)
     return outcome
 
 
-def _interrupted(claim: Claim) -> Outcome:
-    """This process was told to end, so the error is not the program's: another process may start the task."""
-    reason = "its process was told to end"
-    return lost(claim.flow_id, claim.seq, reason, worker=identity.worker(), pid=os.getpid())
+def _run_program(claim: Claim) -> Result:
+    """Call the program; in a process that was asked to stop, an exception is taken for the interruption."""
+    context = Context(claim)
+    try:
+        output = registry.get(claim.program).call(claim.parameters, context)
+        text = values.dumps({} if output is None else output, f"output of program {claim.program}")
+    except signals.ERRORS as error:
+        return Interrupted() if executor.current().is_stopping() else completion.result_of(claim, error)
+    return WithChildren(context.added.children) if context.added.children else Succeeded(text)
 
 
-_performer: Callable[[Claim, Continuation], Outcome] = perform
+def _limits_of(claim: Claim) -> Limits | None:
+    """The tighter of the program's limit and the task's own; None without any."""
+    program = registry.find(claim.program)
+    if program is None:
+        return None
+    hard = min((limit for limit in (program.time_limit, claim.time_limit) if limit), default=None)
+    soft = program.soft_time_limit
+    return Limits(hard=hard, soft=soft if soft and (hard is None or soft < hard) else None)
 
 
-def use_performer(performer: Callable[[Claim, Continuation], Outcome]) -> None:
-    """Let ``performer`` run the programs of this process's claims, wherever it likes, and record the outcomes."""
-    global _performer
-    _performer = performer
+def _perform_isolated(claim: Claim, limits: Limits, process: Process) -> Outcome:
+    """Perform in a process of its own; that process records the outcome, unless it is killed first."""
+    program = ProgramProcess(perform, claim, limits, executor.current().soft_limit_error)
+    try:
+        outcome: Outcome = program.result(wanted=Task.objects.attempt(claim.ref, claim.attempt).exists)
+    except TimeLimitError as error:
+        return recovery.record_error(claim, error)
+    except ProcessUnwanted:
+        return REFUSED
+    except ProcessEnded as error:
+        return recovery.record_lost(claim.ref, str(error), Process(process.worker, None))
+    return outcome
 
 
-def _call(claim: Claim, context: Context) -> str:
-    """Run the program; the JSON text of what it returned."""
-    output = registry.get(claim.program).call(claim.parameters, context)
-    return values.dumps({} if output is None else output, f"output of program {claim.program}")
-
-
-def look_again(flow_id: str, seq: int) -> Outcome:
+@retry_on_disconnect(DB_RETRY_SECONDS)
+def look_again(ref: TaskRef) -> Outcome:
     """For a message that claimed nothing: if its task is satisfied, send what waits for it and was not sent lately.
 
     Not sent lately, because two copies of each message of a chain would otherwise become four, eight, sixteen.
     """
-    waiting = Task.objects.released_by(flow_id, seq) & Task.objects.silent(conf.get().RESEND_AFTER)
+    waiting = Task.objects.released_by(ref) & Task.objects.silent(conf.get().RESEND_AFTER)
     with transaction.atomic():
         messages = waiting.messages(alone=True)
         if messages:
-            Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=[m.head.seq for m in messages]).mark_sent()
+            seqs = [message.head.seq for message in messages]
+            Task.objects.filter(task_flow_id=ref.flow_id, task_exec_seq__in=seqs).mark_sent()
     return Outcome(finished=False, released=tuple(messages))

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from flowerapp import conf, dispatch, registry, values
-from flowerapp.dispatch import AT_ONCE, Message
+from flowerapp import conf, registry
+from flowerapp.core import executor, values
+from flowerapp.core.messages import SEND_BATCH, Message, TaskRef
 from flowerapp.engine import hooks
-from flowerapp.engine.clock import database_now
 from flowerapp.exceptions import InvalidValueError
-from flowerapp.models import Event, Flow, Task, Worker
-from flowerapp.models.flows import NO_DEPENDENCY, STOPPED
-from flowerapp.querysets import Claim, Finished, batched
+from flowerapp.models import Flow, HistoryEntry, Task, Worker
+from flowerapp.models.flows import NO_DEPENDENCY
+from flowerapp.querysets import Claim, Completion, batched
+from flowerapp.querysets.db import database_now
 from flowerapp.states import ACTIVE, Status
 
 
@@ -28,32 +29,36 @@ class Child:
     """Its input."""
 
 
-def add(claim: Claim, children: Sequence[Child]) -> Finished | None:
+def add(claim: Claim, children: Sequence[Child]) -> Completion | None:
     """End an attempt whose program has added children: they are written, and the first of them become ready.
 
     None if this attempt is no longer the one that runs. In a transaction.
     """
-    place = claim.flow_id, claim.seq
-    parent = Task.objects.one(*place).defer("output", "traceback").get()
-    room = at_once(parent)
-    if not Task.objects.await_children(*place, claim.attempt, len(children)):
+    parent = Task.objects.at(claim.ref).defer("output", "traceback").get()
+    room = concurrency_of(parent)
+    if not Task.objects.await_children(claim.ref, claim.attempt, len(children)):
         return None
     first = Flow.objects.next_child_seqs(claim.flow_id, len(children))
-    now, sends = database_now(), min(room, AT_ONCE if dispatch.connected() else 0)
+    released = _insert(parent, first, children, room)
+    details = {"children": len(children)}
+    HistoryEntry.objects.record("add_children", *claim.ref, attempt=claim.attempt, actor="program", details=details)
+    pools = frozenset({parent.pool} if parent.pool else ())
+    return Completion(released=tuple(released), pools=pools, unsent=True)
+
+
+def _insert(parent: Task, first: int, children: Sequence[Child], room: int) -> list[Message]:
+    """Write the rows of children; the messages that are to be sent."""
+    now, sends = database_now(), min(room, SEND_BATCH if executor.current().connected() else 0)
     released: list[Message] = []
-    for some in batched(range(len(children))):
-        rows = [_row(parent, first, index, children[index], waits=index >= room) for index in some]
+    for indexes in batched(range(len(children))):
+        rows = [_row(parent, first, index, children[index], waits=index >= room) for index in indexes]
         for row in rows:
             row.registered_ts = now
             if row.child_index < sends and row.admitted:
                 row.sent_ts = now
-                released.append(Message.of(claim.flow_id, row.link, None))
+                released.append(Message.of(parent.task_flow_id, row.call, None))
         Task.objects.bulk_create(rows)
-    Event.objects.record(
-        "add_children", *place, attempt=claim.attempt, actor="program", details={"children": len(children)}
-    )
-    pools = {parent.pool} if parent.pool else set()
-    return Finished(released=tuple(released), pools=frozenset(pools))
+    return released
 
 
 def _row(parent: Task, first: int, index: int, child: Child, *, waits: bool) -> Any:
@@ -69,73 +74,73 @@ def _row(parent: Task, first: int, index: int, child: Child, *, waits: bool) -> 
         item=child.item,
         dependents=[parent.task_exec_seq],
         pending=int(waits),
-        **options_of({name: getattr(parent, name) for name in (*_INHERITED, "child_program", "queue")}),
+        **child_columns({name: getattr(parent, name) for name in (*_INHERITED, "child_program", "queue")}),
     )
 
 
 _INHERITED = ("task_priority", "pool", "max_retries", "retry_delay", "time_limit")
 
 
-def options_of(parent: Mapping[str, Any]) -> dict[str, Any]:
+def child_columns(parent: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of a child that come from those of its step."""
     program = registry.get(parent["child_program"])
     own = {"program": program.name, "queue": program.queue or parent["queue"]}
     return {name: parent[name] for name in _INHERITED} | {"admitted": not parent["pool"]} | own
 
 
-def at_once(parent: Task) -> int:
+def concurrency_of(parent: Task) -> int:
     """How many children of a task run at once: where the step does not say, as many as the workers have processes."""
     return parent.max_concurrency or _processes()
 
 
 def _processes() -> int:
-    return Worker.objects.living(conf.get().LEASE_SECONDS).processes() or os.cpu_count() or 1
+    return Worker.objects.alive(conf.get().LEASE_SECONDS).processes() or os.cpu_count() or 1
 
 
-def give_turns(flow_id: str, seq: int) -> Finished:
-    """Let children of a task run that wait for their turn although there is room. In a transaction."""
-    parent = Task.objects.one(flow_id, seq).select_for_update().first()
+def start_next(parent_ref: TaskRef) -> Completion:
+    """Start children of a task that wait although there is room for them. In a transaction."""
+    parent = Task.objects.at(parent_ref).select_for_update().first()
     if parent is None or parent.status is not Status.WAIT:
-        return Finished()
-    going = Task.objects.filter(task_flow_id=flow_id, parent_seq=seq, exec_status__in=ACTIVE, pending=0).count()
-    room = at_once(parent) - going
-    given = Task.objects.next_turns(flow_id, seq, room) if room > 0 else []
-    chosen = Task.objects.filter(pk__in=given)
-    pools = {parent.pool} if given and parent.pool else set()
-    return Finished(released=tuple(chosen.filter(admitted=True).messages(alone=True)), pools=frozenset(pools))
+        return Completion()
+    active = Task.objects.children_of(parent_ref).filter(exec_status__in=ACTIVE, pending=0).count()
+    room = concurrency_of(parent) - active
+    started = Task.objects.next_children(parent_ref, room) if room > 0 else []
+    chosen = Task.objects.filter(pk__in=started)
+    pools = frozenset({parent.pool} if started and parent.pool else ())
+    return Completion(released=tuple(chosen.filter(admitted=True).messages(alone=True)), pools=pools)
 
 
-def gather(flow_id: str, seq: int) -> Finished | None:
+def complete(parent_ref: TaskRef) -> Completion | None:
     """Finish a task whose children have all ended, with their outputs in order; None if it does not wait for that.
 
     Outputs that are too large together fail the task. In a transaction.
     """
-    parent = Task.objects.gatherable().one(flow_id, seq).select_for_update(of=("self",)).first()
+    parent = Task.objects.completable().at(parent_ref).select_for_update(of=("self",)).first()
     if parent is None:
         return None
     try:
-        outputs = _outputs(flow_id, seq)
+        outputs = _outputs(parent_ref)
     except InvalidValueError as error:
         fail_parent(parent, str(error))
-        Flow.objects.point_to_failure(flow_id, seq)
-        return Finished(may_be_stuck=True)
-    done = Task.objects.settle(flow_id, seq, outputs)
-    if done is not None:
-        names = ["task_all_over", *(["all_over"] if done.ended else [])]
-        hooks.record(parent.task_id, flow_id, seq, names, attempt=parent.attempt)
-    return done
+        Flow.objects.point_to_failure(*parent_ref)
+        return Completion(may_be_stuck=True)
+    completion = Task.objects.complete_parked(parent_ref, outputs)
+    if completion is not None:
+        events = ["task_all_over", *(["all_over"] if completion.ended else [])]
+        hooks.record(parent.task_id, parent_ref, events, attempt=parent.attempt)
+    return completion
 
 
-def _outputs(flow_id: str, seq: int) -> list[Any]:
+def _outputs(parent_ref: TaskRef) -> list[Any]:
     """Outputs of the children of a task in order; no more is read than may be stored."""
-    children = Task.objects.filter(task_flow_id=flow_id, parent_seq=seq).order_by("child_index")
+    children = Task.objects.children_of(parent_ref).order_by("child_index")
     outputs, size, limit = [], 2, conf.get().MAX_JSON_BYTES
     for output in children.values_list("output", flat=True).iterator(chunk_size=50):
         outputs.append(output)
         size += len(values.dumps(output).encode()) + 1
         if size > limit:
             raise InvalidValueError(
-                f"the outputs of the children of task {seq} are together over {limit:,} bytes of JSON "
+                f"the outputs of the children of task {parent_ref.seq} are together over {limit:,} bytes of JSON "
                 "(FLOWER['MAX_JSON_BYTES']); let them return less"
             )
     return outputs
@@ -143,33 +148,27 @@ def _outputs(flow_id: str, seq: int) -> list[Any]:
 
 def fail_parent(parent: Task, error: str) -> None:
     """Fail a task because of its children: those that have not ended are stopped. Under the locks of its family."""
-    place = parent.task_flow_id, parent.task_exec_seq
-    Task.objects.stop_children(*place, f"{STOPPED}, because {error}")
-    if Task.objects.give_up(*place, error):
-        Event.objects.record("fail", *place, attempt=parent.attempt, actor="engine", reason=error)
+    Task.objects.stop_children(parent.ref, f"stopped, because {error}")
+    if Task.objects.give_up(parent.ref, error):
+        HistoryEntry.objects.record("fail", *parent.ref, attempt=parent.attempt, actor="engine", reason=error)
 
 
-def revive(flow_id: str, tasks: Sequence[Task]) -> None:
+def revive_parents(flow_id: str) -> None:
     """Let failed parents wait again, and their stopped children run, unless one of their children is failed still.
 
-    For the operators' verbs, which hold the locks of the flow and write its links anew.
+    For the verbs, which hold the locks of the flow and save its readiness afterwards.
     """
-    failed = {task.parent_seq for task in tasks if task.failed}
-    parents = {task.task_exec_seq for task in tasks if task.failed and task.children} - failed
-    if not parents:
-        return
-    Task.objects.reopen(flow_id, parents)
-    stopped = set(stopped_children(flow_id, parents))
-    Task.objects.rerun(flow_id, stopped)
-    for task in tasks:
-        if task.task_exec_seq in parents | stopped:
-            task.exec_status = Status.WAIT
-            task.parked = task.task_exec_seq in parents
+    suspended = Task.objects.filter(task_flow_id=flow_id, exec_status=Status.SUSPEND)
+    failed = set(suspended.filter(parent_seq__isnull=False).values_list("parent_seq", flat=True))
+    parents = set(suspended.filter(children__gt=0).values_list("task_exec_seq", flat=True)) - failed
+    if parents:
+        Task.objects.reopen(flow_id, parents)
+        Task.objects.rerun(flow_id, stopped_children(flow_id, parents))
 
 
-def stopped_children(flow_id: str, parents: set[int]) -> list[int]:
-    """Seqs of the children that were stopped because a sibling failed."""
+def stopped_children(flow_id: str, parents: Collection[int]) -> list[int]:
+    """Seqs of the children of these parents that were stopped because a sibling failed."""
     strict = Task.objects.filter(task_flow_id=flow_id, task_exec_seq__in=parents, exit_on_failed=True)
     seqs = list(strict.values_list("task_exec_seq", flat=True))
-    ended = Task.objects.filter(task_flow_id=flow_id, parent_seq__in=seqs, exec_status=Status.IGNORE)
-    return list(ended.filter(output__isnull=True, error__startswith=STOPPED).values_list("task_exec_seq", flat=True))
+    stopped = Task.objects.filter(task_flow_id=flow_id, parent_seq__in=seqs).stopped()
+    return list(stopped.values_list("task_exec_seq", flat=True))

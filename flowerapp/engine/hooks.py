@@ -1,8 +1,9 @@
-"""What code hears of: written down with the transition, told after it, and told again if the teller died meanwhile.
+"""Hooks: a transactional outbox of events that code listens to.
 
-A process that runs a program tells by itself: the start before the program begins, the end before it sends the tasks
-that follow, so that those who listen hear a chain in its order. Tasks that are let in because the end freed a place may
-start before. What other processes record is told by a worker.
+An event is recorded in the transaction that makes it and delivered after it, by a worker if its process died meanwhile.
+A process that runs a program delivers by itself: the start before the program begins, the end before it sends the tasks
+that follow, so that listeners see a chain in its order. Tasks that are admitted because the end freed a place may start
+before. What other processes record is delivered by a worker.
 """
 
 from __future__ import annotations
@@ -17,15 +18,20 @@ from typing import Any
 
 from django.db import transaction
 
-from flowerapp import conf, dispatch, identity, signals, values
-from flowerapp.engine.ending import told_to_end
+from flowerapp import conf, signals
+from flowerapp.core import executor, identity, values
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
 from flowerapp.engine.state import State, change_state, get_state
-from flowerapp.models import Event, Flow, Hook, Task, Worker
+from flowerapp.models import Flow, HistoryEntry, Hook, Task, Worker
 
 logger = logging.getLogger(__name__)
 
 LONGEST = 60
-"""Seconds that telling may take; after that another process tells it too."""
+"""Seconds that a delivery may take; after that another process delivers too."""
+
+OF_FLOW = frozenset({"start_flow", "all_over"})
+"""Hooks about the flow as a whole."""
 
 
 @dataclass(frozen=True)
@@ -33,7 +39,7 @@ class HookEvent:
     """Something that happened in a flow."""
 
     id: int
-    """The same each time that this is told."""
+    """The same at each delivery."""
     name: str
     """A key of ``signals.HOOKS``."""
     flow_id: str
@@ -43,7 +49,7 @@ class HookEvent:
     """``task_exec_seq``; None for the flow as a whole."""
     attempt: int | None
     error: str
-    """Why it ended, for what went wrong; else empty."""
+    """Why it ended, where it failed; else empty."""
     ts: datetime
 
     @cached_property
@@ -54,7 +60,7 @@ class HookEvent:
     @cached_property
     def task(self) -> Task | None:
         """The task's row as it is now; None for the flow as a whole."""
-        return None if self.seq is None else Task.objects.one(self.flow_id, self.seq).first()
+        return None if self.seq is None else Task.objects.at(TaskRef(self.flow_id, self.seq)).first()
 
     @property
     def state(self) -> State:
@@ -68,43 +74,39 @@ class HookEvent:
 
 def record(
     task_id: str,
-    flow_id: str,
-    seq: int | None,
+    ref: TaskRef,
     names: Iterable[str],
     *,
     attempt: int | None = None,
     error: str = "",
 ) -> bool:
-    """Write down what somebody listens to, in the transaction that makes it; whether there was anything."""
-    wanted = [name for name in names if signals.wanted(name, task_id)]
+    """Record the events of these names that have listeners, in the transaction that makes them; whether any had."""
+    wanted = [name for name in names if signals.has_listeners(task_id, name)]
     for name in wanted:
-        of_flow = name in {"start_flow", "all_over"}
-        Hook.objects.record(name, flow_id, None if of_flow else seq, attempt=attempt, error=values.text(error))
+        seq = None if name in OF_FLOW else ref.seq
+        Hook.objects.record(name, ref.flow_id, seq, attempt=attempt, error=values.text(error))
     return bool(wanted)
 
 
-def heard(task_id: str, *names: str) -> bool:
-    """Whether anybody in this process listens to one of these in the flows of a workflow."""
-    return any(signals.wanted(name, task_id) for name in names)
-
-
-def tell_quietly(flow_id: str) -> None:
-    """Tell what was written down; what goes wrong here is told later, and is no fault of a program."""
+def try_deliver(task_id: str, flow_id: str) -> None:
+    """Deliver what was recorded, where this process has listeners; an error of ours leaves it to a worker."""
+    if not signals.has_listeners(task_id, *signals.HOOKS):
+        return
     try:
-        tell(flow_id)
+        deliver(flow_id)
     except Exception:
-        logger.exception("could not tell what happened in flow %s; a worker will", flow_id)
+        logger.exception("could not deliver the events of flow %s; a worker will", flow_id)
 
 
-def tell(flow_id: str) -> None:
-    """Tell what was written down of a flow and nobody else is telling, the oldest first."""
-    while taken := Hook.objects.take(flow_id, identity.worker(), os.getpid()):
+def deliver(flow_id: str) -> None:
+    """Deliver what was recorded of a flow and no other process is delivering, the oldest first."""
+    while hooks := Hook.objects.take(flow_id, identity.process()):
         task_id = Flow.objects.values_list("task_id", flat=True).get(pk=flow_id)
-        for hook in taken:
-            _tell_one(hook, task_id)
+        for hook in hooks:
+            _deliver_one(hook, task_id)
 
 
-def _tell_one(hook: Hook, task_id: str) -> None:
+def _deliver_one(hook: Hook, task_id: str) -> None:
     event = HookEvent(
         id=hook.pk,
         name=hook.event,
@@ -115,30 +117,37 @@ def _tell_one(hook: Hook, task_id: str) -> None:
         error=hook.error,
         ts=hook.ts,
     )
-    errors = list(signals.tell(hook.event, task_id, event))
-    if told_to_end() and any(isinstance(error, SystemExit) for error in errors):
+    errors = list(signals.deliver(hook.event, task_id, event))
+    if executor.current().is_stopping() and any(isinstance(error, SystemExit) for error in errors):
         raise SystemExit
     with transaction.atomic():
         for error in errors:
-            logger.error("hook %s of flow %s failed", hook.event, hook.task_flow_id, exc_info=error)
-            reason = f"{hook.event}: {type(error).__name__}: {values.text(error)}"
-            details = {"event": hook.pk}
-            facts: dict[str, Any] = {"attempt": hook.attempt, "worker": identity.worker(), "actor": "hook"}
-            Event.objects.record("hook", hook.task_flow_id, hook.task_exec_seq, details=details, reason=reason, **facts)
+            _record_error(hook, error)
         Hook.objects.filter(pk=hook.pk).delete()
 
 
-def give_back(flow_id: str, worker: str, pid: int | None) -> None:
-    """A process is gone: let a worker tell what it had taken of a flow. In a transaction."""
-    taken = Hook.objects.filter(task_flow_id=flow_id, worker=worker)
-    if (taken if pid is None else taken.filter(pid=pid)).release():
-        have_told(flow_id)
+def _record_error(hook: Hook, error: BaseException) -> None:
+    """A listener's error goes to the log and the history; the flow is not affected."""
+    logger.error("hook %s of flow %s failed", hook.event, hook.task_flow_id, exc_info=error)
+    reason = f"{hook.event}: {type(error).__name__}: {values.text(error)}"
+    facts: dict[str, Any] = {"attempt": hook.attempt, "worker": identity.worker(), "actor": "hook"}
+    HistoryEntry.objects.record(
+        "hook", hook.task_flow_id, hook.task_exec_seq, reason=reason, details={"event": hook.pk}, **facts
+    )
 
 
-def give_back_of_dead(worker: str) -> int:
-    """Let others tell what processes of this host's ``worker`` had taken that are gone; the number of events."""
+def release(flow_id: str, process: Process) -> None:
+    """A process is gone: have a worker deliver what it had taken of a flow. In a transaction."""
+    taken = Hook.objects.filter(task_flow_id=flow_id, worker=process.worker)
+    if (taken if process.pid is None else taken.filter(pid=process.pid)).release():
+        deliver_on_commit(flow_id)
+
+
+def release_of_dead_processes(worker: str) -> int:
+    """Release what processes of this host's ``worker`` had taken that are gone; the number of events."""
     taken = Hook.objects.filter(worker=worker)
-    dead = [pid for pid in set(taken.values_list("pid", flat=True)) if not _is_alive(pid)]
+    pids = set(taken.filter(pid__isnull=False).values_list("pid", flat=True))
+    dead = [pid for pid in pids if pid is not None and not _is_alive(pid)]
     return taken.filter(pid__in=dead).release() if dead else 0
 
 
@@ -147,21 +156,21 @@ def _is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except OSError:  # it is somebody else's
+    except OSError:  # it belongs to another user
         return True
     return True
 
 
-def have_told(flow_id: str) -> None:
-    """On commit, let a worker tell what was written down of a flow."""
-    transaction.on_commit(lambda: dispatch.tell([flow_id]), robust=True)
+def deliver_on_commit(flow_id: str) -> None:
+    """On commit, have a worker deliver what was recorded of a flow."""
+    transaction.on_commit(lambda: executor.current().deliver([flow_id]), robust=True)
 
 
-def tell_forgotten() -> int:
-    """Let a worker tell what its teller did not: for the leader; the number of flows."""
-    living = [identity.worker(), *Worker.objects.living(conf.get().LEASE_SECONDS).values_list("pk", flat=True)]
-    Hook.objects.forgotten(living, LONGEST).release()
-    flow_ids = Hook.objects.untold(conf.get().RESEND_AFTER)
-    if dispatch.connected():
-        dispatch.tell(flow_ids)
+def redeliver() -> int:
+    """Have a worker deliver what was recorded and not delivered: for the leader; the number of flows."""
+    alive = [identity.worker(), *Worker.objects.alive(conf.get().LEASE_SECONDS).values_list("pk", flat=True)]
+    Hook.objects.abandoned(alive, LONGEST).release()
+    flow_ids = Hook.objects.undelivered(conf.get().RESEND_AFTER)
+    if executor.current().connected() and flow_ids:
+        executor.current().deliver(flow_ids)
     return len(flow_ids)

@@ -8,7 +8,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from flowerapp import values
+from flowerapp.core import values
 from flowerapp.exceptions import ContendedStateError, InvalidValueError, UnknownFlowError
 from flowerapp.models import Flow
 
@@ -26,10 +26,10 @@ def get_state(flow_id: str) -> State:
 
 
 def change_state(flow_id: str, change: Callable[[State], State | None]) -> State:
-    """Change the shared state of a flow as if nobody else did meanwhile; the state that was stored.
+    """Change the shared state of a flow as if no other process did meanwhile; the state that was stored.
 
-    ``change`` gets a copy, and changes it or returns another. It is called again when somebody else was quicker, so it
-    should do nothing else. Raises InvalidValueError where the result is no JSON object or too large, and
+    ``change`` gets a copy, and changes it or returns another. It is called again when another process was quicker, so
+    it should do nothing else. Raises InvalidValueError where the result is no JSON object or too large, and
     ContendedStateError after ``TRIES`` tries.
     """
     for tries in range(TRIES):
@@ -48,7 +48,7 @@ def change_state(flow_id: str, change: Callable[[State], State | None]) -> State
 
 
 def _read(flow_id: str) -> tuple[State, int]:
-    found = Flow.objects.filter(pk=flow_id).values_list("state", "state_version").first()
-    if found is None:
+    row: tuple[State, int] | None = Flow.objects.filter(pk=flow_id).values_list("state", "state_version").first()
+    if row is None:
         raise UnknownFlowError(f"there is no flow {flow_id!r}")
-    return found
+    return row

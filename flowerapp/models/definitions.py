@@ -7,9 +7,9 @@ from typing import Any
 from django.db import models
 from django.db.models import Value
 
+from flowerapp.core.plan import Node
 from flowerapp.exceptions import InvalidPlanError, Problem
 from flowerapp.models import fields
-from flowerapp.plan import Node
 from flowerapp.querysets import DefinitionQuerySet, PoolQuerySet, WorkflowQuerySet
 
 PAIRS = range(1, 6)
@@ -18,17 +18,17 @@ PAIR_LENGTH = 1024
 
 
 class Workflow(models.Model):
-    """Settings of a workflow; a workflow may do without this row."""
+    """Settings of a workflow; a workflow needs no such row."""
 
     task_id = models.CharField(primary_key=True, max_length=256, help_text="Name of the workflow.")
     description = models.TextField(blank=True, default="", db_default="")
     max_active_flows = models.PositiveIntegerField(
-        null=True, blank=True, help_text="Flows that may go on at once; the others wait. Empty for no limit."
+        null=True, blank=True, help_text="Flows that may be active at once; the others wait. Empty for no limit."
     )
     unique = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="One flow at a time: registering again answers with the one that runs.",
+        help_text="One flow at a time: registering again returns the one that is active.",
     )
     entrance = models.IntegerField(
         null=True, blank=True, help_text="task_seq of the step to start at, unless a flow is registered with another."
@@ -39,7 +39,7 @@ class Workflow(models.Model):
         default="",
         db_default="",
         editable=False,
-        help_text="Python class that defines it; empty where people do.",
+        help_text="Python class that defines it; empty for one without a class.",
     )
 
     objects = WorkflowQuerySet.as_manager()
@@ -117,7 +117,7 @@ class TaskDefinition(models.Model):
     exit_on_failed = models.BooleanField(
         default=True,
         db_default=True,
-        help_text="Whether a failed child fails the step and stops its siblings, or is passed over.",
+        help_text="Whether a failed child fails the step and stops its siblings, or is tolerated.",
     )
 
     objects = DefinitionQuerySet.as_manager()
@@ -190,7 +190,7 @@ class TaskDefinition(models.Model):
         """Raise InvalidPlanError where SQL wrote JSON of another shape."""
         wrong = []
         depends_on = [] if self.depends_on is None else self.depends_on
-        if not isinstance(depends_on, list) or not all(type(each) is int for each in depends_on):
+        if not isinstance(depends_on, list) or not all(type(seq) is int for seq in depends_on):
             wrong.append(Problem("depends_on must be a list of task_seq, or NULL", self.task_seq, "depends_on"))
         if not isinstance(self.parameters or {}, dict):
             wrong.append(Problem("parameters must be a JSON object", self.task_seq, "parameters"))

@@ -1,4 +1,4 @@
-"""What runs: flows, their tasks, and what happened to them."""
+"""What runs: flows and their tasks."""
 
 from __future__ import annotations
 
@@ -9,18 +9,14 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce, Now
 
-from flowerapp import values
-from flowerapp.dispatch import Link
+from flowerapp.core import values
+from flowerapp.core.messages import TaskCall, TaskRef
 from flowerapp.models import fields
-from flowerapp.querysets import EventQuerySet, FlowQuerySet, HookQuerySet, TaskQuerySet
-from flowerapp.states import ACTIVE, OPEN, SATISFIED, Status
+from flowerapp.querysets import FlowQuerySet, TaskQuerySet
+from flowerapp.states import ACTIVE, IGNORED_BY, OPEN, SATISFIED, IgnoredBy, Status
 
 NO_DEPENDENCY = -1
-"""``depends_task_exec_seq`` of a task that waits for none."""
-
-
-STOPPED = "stopped"
-"""How the error of a child begins that was ended because of another task."""
+"""``depends_task_exec_seq`` of a task without dependencies."""
 
 
 def _empty() -> Value:
@@ -41,10 +37,10 @@ class Flow(models.Model):
     )
     state_version = models.IntegerField(default=0, db_default=0, help_text="Changes of the shared state so far.")
     limited = models.BooleanField(
-        default=False, db_default=False, help_text="Its workflow bounds the flows that go on at once."
+        default=False, db_default=False, help_text="Its workflow limits how many of its flows are active at once."
     )
     admitted = models.BooleanField(
-        default=True, db_default=True, help_text="Its tasks may be started, as far as that bound is concerned."
+        default=True, db_default=True, help_text="The limit of its workflow lets its tasks start."
     )
     last_child_seq = models.IntegerField(
         default=0, db_default=0, help_text="Largest seq ever given to a child; none is given twice."
@@ -62,7 +58,7 @@ class Flow(models.Model):
     objects = FlowQuerySet.as_manager()
 
     created = False
-    """Set by ``engine.register`` where it made the flow, and did not find one that answers the same request."""
+    """Whether ``engine.register`` made this flow, rather than finding the one of an equal request."""
 
     class Meta:
         db_table = "kr_task_flow"
@@ -126,11 +122,11 @@ class Flow(models.Model):
         steps = self.tasks.filter(parent_seq=None)
         edges = dict(steps.values_list("task_exec_seq", "depends_on"))
         lasts = set(edges).difference(*edges.values())
-        found = steps.filter(task_exec_seq__in=lasts, exec_status__in=SATISFIED).order_by("task_exec_seq")
-        return values.merge([{} if each is None else each for each in found.values_list("output", flat=True)])
+        ended = steps.filter(task_exec_seq__in=lasts, exec_status__in=SATISFIED).order_by("task_exec_seq")
+        return values.merge([{} if output is None else output for output in ended.values_list("output", flat=True)])
 
     def wait(self, timeout: float | None = None, poll: float = 0.1) -> Flow:
-        """Wait until the flow has ended or cannot go on without a person, and return it with its present state.
+        """Wait until the flow has ended or is Suspend, and return it as it is then.
 
         Then ``flow.output`` and ``flow.state`` are its results, or ``flow.failed_task`` is what failed first.
         ``timeout`` and ``poll`` are seconds. Raises TimeoutError.
@@ -216,25 +212,28 @@ class Task(models.Model):
     parked = models.BooleanField(default=False, db_default=False)
     due_ts = models.DateTimeField(null=True, blank=True, help_text="Not started before this.")
     sent_ts = models.DateTimeField(null=True, blank=True, help_text="When a message for it was last sent.")
-    left_over = models.BooleanField(
+    deferred = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="Ready with many others of its kind: the next of these that ends goes on with it, or sends it.",
+        help_text="Ready together with many of the same program and queue; sent or claimed when one of these ends.",
     )
-    owed = models.IntegerField(
+    coalesced = models.IntegerField(
         default=0,
         db_default=0,
-        help_text="Ends of others with the same followers that are told to these with its own.",
+        help_text="Ends of other tasks that its own end also counts for its dependents.",
     )
-    copied = models.BooleanField(
+    resent = models.BooleanField(
         default=False,
         db_default=False,
-        help_text="An older message may be about too, so sent_ts is not the age of the one that is claimed.",
+        help_text="An older message may still exist, so the one that arrives may be older than sent_ts.",
+    )
+    ignored_by = models.CharField(
+        max_length=16, blank=True, default="", db_default="", choices=IGNORED_BY, help_text="Why it is Ignore."
     )
     output = models.JSONField(null=True, blank=True)
     error = models.TextField(blank=True, default="", db_default="")
     traceback = models.TextField(blank=True, default="", db_default="")
-    progress = models.JSONField(null=True, blank=True, help_text="{done, total} as the program told.")
+    progress = models.JSONField(null=True, blank=True, help_text="{done, total} as the program reported.")
 
     objects = TaskQuerySet.as_manager()
 
@@ -244,7 +243,13 @@ class Task(models.Model):
         constraints = [
             models.UniqueConstraint(name="kr_task_stat_key", fields=["task_flow", "task_exec_seq"]),
             *fields.status_checks("kr_task_stat"),
-            *fields.not_negative("kr_task_stat", "pending", "attempt", "retries", "rescues", "run", "children", "owed"),
+            models.CheckConstraint(
+                name="kr_task_stat_ignored_by",
+                condition=Q(ignored_by="") | Q(ignored_by__in=sorted(IgnoredBy), exec_status=Status.IGNORE),
+            ),
+            *fields.not_negative(
+                "kr_task_stat", "pending", "attempt", "retries", "rescues", "run", "children", "coalesced"
+            ),
         ]
         indexes = [
             models.Index(
@@ -262,13 +267,13 @@ class Task(models.Model):
                     parked=False,
                     sent_ts__isnull=True,
                     due_ts__isnull=True,
-                    left_over=False,
+                    deferred=False,
                 ),
             ),
             models.Index(
-                name="kr_task_stat_left_over",
+                name="kr_task_stat_deferred",
                 fields=["task_flow", "queue", "program", "task_priority", "task_exec_seq"],
-                condition=Q(exec_status=Status.WAIT, left_over=True),
+                condition=Q(exec_status=Status.WAIT, deferred=True),
             ),
             models.Index(
                 F("pool"),
@@ -308,9 +313,14 @@ class Task(models.Model):
         return Status(self.exec_status)
 
     @property
-    def link(self) -> Link:
+    def ref(self) -> TaskRef:
+        """Which task it is."""
+        return TaskRef(self.task_flow_id, self.task_exec_seq)
+
+    @property
+    def call(self) -> TaskCall:
         """The task as a message names it."""
-        return Link(
+        return TaskCall(
             seq=self.task_exec_seq,
             program=self.program,
             queue=self.queue,
@@ -320,98 +330,5 @@ class Task(models.Model):
 
     @property
     def failed(self) -> bool:
-        """Whether it is Suspend: its error tells why."""
+        """Whether it is Suspend; its error is the reason."""
         return self.status is Status.SUSPEND
-
-
-class Event(models.Model):
-    """A transition off the straight way, or an operator's verb: the history."""
-
-    id: int
-    task_flow = models.ForeignKey(
-        Flow,
-        on_delete=models.CASCADE,
-        db_constraint=False,
-        db_index=False,
-        related_name="history",
-        db_column="task_flow_id",
-    )
-    task_exec_seq = models.IntegerField(null=True, blank=True, help_text="Empty for the flow as a whole.")
-    ts = models.DateTimeField(db_default=Now())
-    verb = models.CharField(max_length=32)
-    attempt = models.IntegerField(null=True, blank=True)
-    worker = models.CharField(max_length=64, blank=True, default="")
-    actor = models.CharField(max_length=150, blank=True, default="", help_text="User, or part of the engine.")
-    reason = models.TextField(blank=True, default="")
-    details = models.JSONField(default=dict, blank=True)
-
-    objects = EventQuerySet.as_manager()
-
-    class Meta:
-        db_table = "kr_task_history"
-        ordering = ["id"]
-        indexes = [models.Index(name="kr_task_history_flow", fields=["task_flow", "id"])]
-
-    def __str__(self) -> str:
-        task = f" task {self.task_exec_seq}" if self.task_exec_seq is not None else ""
-        return f"{self.task_flow_id}{task}: {self.verb}"
-
-
-class Log(models.Model):
-    """A line that a program wrote with ``ctx.log``."""
-
-    task_flow = models.ForeignKey(
-        Flow,
-        on_delete=models.CASCADE,
-        db_constraint=False,
-        db_index=False,
-        related_name="logs",
-        db_column="task_flow_id",
-    )
-    task_exec_seq = models.IntegerField()
-    attempt = models.IntegerField()
-    ts = models.DateTimeField(db_default=Now())
-    message = models.TextField()
-
-    objects: models.Manager[Any] = models.Manager()
-
-    class Meta:
-        db_table = "kr_task_log"
-        ordering = ["id"]
-        indexes = [models.Index(name="kr_task_log_task", fields=["task_flow", "task_exec_seq", "id"])]
-
-    def __str__(self) -> str:
-        return self.message
-
-
-class Hook(models.Model):
-    """Something that happened and that code wants to hear of; deleted once it has been told."""
-
-    id: int
-    task_flow = models.ForeignKey(
-        Flow,
-        on_delete=models.CASCADE,
-        db_constraint=False,
-        db_index=False,
-        related_name="hooks",
-        db_column="task_flow_id",
-    )
-    task_exec_seq = models.IntegerField(null=True, blank=True, help_text="Empty for the flow as a whole.")
-    event = models.CharField(max_length=32)
-    ts = models.DateTimeField(db_default=Now())
-    attempt = models.IntegerField(null=True, blank=True)
-    error = models.TextField(blank=True, default="")
-    worker = models.CharField(max_length=64, blank=True, default="", help_text="Worker that tells it now.")
-    pid = models.IntegerField(null=True, blank=True)
-    taken_ts = models.DateTimeField(null=True, blank=True, help_text="When it took this, or somebody was asked to.")
-
-    objects = HookQuerySet.as_manager()
-
-    class Meta:
-        db_table = "kr_hook"
-        ordering = ["id"]
-        indexes = [models.Index(name="kr_hook_flow", fields=["task_flow", "id"])]
-
-    def __str__(self) -> str:
-        task = f" task {self.task_exec_seq}" if self.task_exec_seq is not None else ""
-        return f"{self.task_flow_id}{task}: {self.event}"

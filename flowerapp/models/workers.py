@@ -1,4 +1,4 @@
-"""Who runs it: worker processes, and which of them leads."""
+"""Workers, and the leases that one of them holds at a time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from flowerapp.querysets import LeaseQuerySet, WorkerQuerySet
 
 
 class Worker(models.Model):
-    """A running worker; its sign of life vouches for the tasks that it claimed."""
+    """A running worker; while its heartbeats arrive, the tasks that it claimed are not rescued."""
 
     id = models.CharField(primary_key=True, max_length=64, help_text="Random, never reused.")
     name = models.CharField(max_length=256, help_text="Celery's name of it, as in name@host.")
@@ -18,7 +18,7 @@ class Worker(models.Model):
     concurrency = models.IntegerField()
     queues = models.JSONField(default=list)
     started_ts = models.DateTimeField(db_default=Now())
-    seen_ts = models.DateTimeField(db_default=Now(), help_text="Last sign of life.")
+    seen_ts = models.DateTimeField(db_default=Now(), help_text="Last heartbeat.")
     stopped_ts = models.DateTimeField(null=True, blank=True)
 
     objects = WorkerQuerySet.as_manager()
@@ -32,7 +32,7 @@ class Worker(models.Model):
 
 
 class Lease(models.Model):
-    """A duty that one worker at a time has."""
+    """A right, such as to lead, that one worker at a time holds until it expires."""
 
     name = models.CharField(primary_key=True, max_length=64)
     holder = models.CharField(max_length=64)

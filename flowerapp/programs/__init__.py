@@ -1,4 +1,4 @@
-"""Programs that flowerapp ships."""
+"""The programs that flowerapp ships. They import only the registry and what is below it, never the engine."""
 
 from flowerapp.programs import echo, http, samples
 

@@ -1,4 +1,4 @@
-"""The three programs of the workflow ``sample``."""
+"""The three programs of the workflow ``sample``; each returns its own name."""
 
 from __future__ import annotations
 

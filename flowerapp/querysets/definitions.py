@@ -9,7 +9,7 @@ from django.db import connections, models
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Coalesce
 
-from flowerapp.plan import Plan, most_flows
+from flowerapp.core.plan import Plan, most_flows
 from flowerapp.querysets import prepared
 
 HEADER = ("description", "max_active_flows", "unique", "entrance")
@@ -20,7 +20,7 @@ class WorkflowQuerySet(models.QuerySet[Any]):
     """Headers of workflows."""
 
     def limit(self, task_id: str) -> int | None:
-        """Lock the header where the database can; how many flows may go on at once, None for any number."""
+        """Lock the header where the database can; how many of its flows may be active at once, None for any number."""
         row = self.select_for_update().filter(pk=task_id).values_list("max_active_flows", "unique").first()
         return None if row is None else most_flows(row[0], unique=row[1])
 
@@ -36,21 +36,22 @@ class PoolQuerySet(models.QuerySet[Any]):
         """Pools with ``held``, the slots that tasks have, and ``waiting``, the tasks that wait for one."""
         tasks: Any = self.model._meta.apps.get_model("flowerapp", "Task").objects.using(self.db)
         name = OuterRef("pk")
-        found: PoolQuerySet = self.annotate(held=_number(tasks.holding(name)), waiting=_number(tasks.waiting_for(name)))
-        return found
+        pools: PoolQuerySet = self.annotate(held=_number(tasks.holding(name)), waiting=_number(tasks.waiting_for(name)))
+        return pools
 
 
 def _number(tasks: Any) -> Coalesce:
-    """How many tasks of a pool there are, as part of the statement that finds the pools."""
+    """Number of the tasks of a pool, as a subquery of the statement that reads the pools."""
     counted = tasks.order_by().values("pool").annotate(number=models.Count("pk")).values("number")
     return Coalesce(Subquery(counted, output_field=models.IntegerField()), 0)
 
 
 _Rows = list[tuple[Any, ...]]
-_known: dict[tuple[str, str], tuple[_Rows, Plan]] = {}
-"""Database and workflow → what was read last, and the plan that it is. The rows are read each time all the same."""
+_plans: dict[tuple[str, str], tuple[_Rows, Plan]] = {}
+"""Database and workflow → the rows that were read last, and their plan. They are read each time, and the plan is used
+again if they are the same."""
 _MOST_STEPS = 20_000
-"""Steps of the plans that are kept, all together; the oldest make room."""
+"""Most steps of all plans in ``_plans``; the oldest plans are dropped."""
 
 
 class DefinitionQuerySet(models.QuerySet[Any]):
@@ -62,15 +63,15 @@ class DefinitionQuerySet(models.QuerySet[Any]):
         rows = prepared.rows(connection, self._with_header(), {"task_id": task_id})
         if not rows:
             return None
-        before, known = _known.get((self.db, task_id), ([], None))
-        if known is not None and rows == before:
-            return known
+        cached_rows, cached = _plans.get((self.db, task_id), ([], None))
+        if cached is not None and rows == cached_rows:
+            return cached
         plan = self._plan_of(task_id, rows, connection)
         _keep((self.db, task_id), rows, plan)
         return plan
 
     def _with_header(self) -> str:
-        """One statement for all that a plan is made of."""
+        """The statement that reads a workflow's header and steps together."""
         header = ", ".join(f'w."{name}"' for name in HEADER)
         steps = ", ".join(f"d.{field.column}" for field in self.model._meta.concrete_fields)
         columns = f"SELECT {header}, {steps} "
@@ -98,19 +99,19 @@ class DefinitionQuerySet(models.QuerySet[Any]):
 
 
 def _keep(key: tuple[str, str], rows: _Rows, plan: Plan) -> None:
-    _known.pop(key, None)
+    _plans.pop(key, None)
     room = _MOST_STEPS - len(rows)
     if room < 0:
         return
-    for oldest in list(_known):
-        if sum(len(each) for each, _ in list(_known.values())) <= room:
+    for oldest in list(_plans):
+        if sum(len(cached_rows) for cached_rows, _ in list(_plans.values())) <= room:
             break
-        _known.pop(oldest, None)
-    _known[key] = rows, plan
+        _plans.pop(oldest, None)
+    _plans[key] = rows, plan
 
 
 def _converter(field: Any, connection: Any) -> Callable[[Any], Any]:
-    """What makes of a column's raw value that of the field."""
+    """A function from a column's raw value to the field's."""
     column = field.get_col(field.model._meta.db_table)
     steps = [*connection.ops.get_db_converters(column), *column.get_db_converters(connection)]
 

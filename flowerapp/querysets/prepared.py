@@ -1,7 +1,8 @@
-"""Statements that PostgreSQL plans once per connection, not at every call."""
+"""The statements of the hot path on PostgreSQL: composed once at import, prepared once per connection."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from functools import cache
 from types import SimpleNamespace
@@ -13,13 +14,24 @@ from flowerapp import conf
 
 Row = tuple[Any, ...]
 _NEVER_BY_ITSELF = 2**31
-"""Uses after which psycopg prepares a statement that nobody asked it to prepare."""
+"""Uses after which psycopg prepares a statement that is not executed with ``prepare=True``."""
+_LAYOUT = re.compile(r"(?:[ ]*(?:--.*)?\n)+ *")
+"""Comments, indentation and empty lines of SQL."""
+
+
+def composed(parts: Mapping[str, str], result: str) -> str:
+    """One statement: ``WITH name AS (part), …`` followed by ``result``, without comments and indentation.
+
+    psycopg keeps what it has parsed of a text of up to 4,096 bytes; comments would make more texts longer than that.
+    """
+    ctes = ",\n".join(f"{name} AS (\n{part.strip()}\n)" for name, part in parts.items())
+    return _LAYOUT.sub("\n", f"WITH {ctes}\n{result.strip()}")
 
 
 def rows(connection: Any, statement: str, values: Mapping[str, Any]) -> list[Row]:
-    """Run a statement of the hot path, prepared on PostgreSQL; all rows that it returns.
+    """Run a statement of the hot path, prepared on PostgreSQL, and return all its rows.
 
-    Where what was prepared no longer fits, as after a migration, the connection is made anew.
+    If the prepared statement no longer fits the tables, as after a migration, it connects anew and prepares it again.
     """
     try:
         return _run(connection, statement, values)
@@ -48,7 +60,7 @@ def _cursor(connection: Any) -> Any:
 
 
 def _prepares(connection: Any) -> bool:
-    """Whether statements are prepared: not behind a pooler of transactions, for which Django has a setting too."""
+    """Whether statements are prepared: not behind a transaction pooler, for which Django has a setting of its own."""
     pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS", False)
     return connection.vendor == "postgresql" and conf.get().PREPARE and not pooled
 
@@ -68,10 +80,10 @@ def _preparing() -> Any:
         """Prepares each statement at its first use."""
 
         def execute(self, query: Any, params: Any = None, **_: Any) -> Any:
-            """As psycopg's, prepared.
+            """Execute as psycopg's cursor does, but prepared.
 
-            Django's default for the threshold makes psycopg ignore ``prepare``; any other makes it keep the texts of
-            all statements, so this one holds for no longer than the call.
+            Under Django's threshold, None, psycopg ignores ``prepare``; under any other it keeps the texts of all
+            statements. So the threshold is changed for this call only.
             """
             before = self.connection.prepare_threshold
             self.connection.prepare_threshold = _NEVER_BY_ITSELF
@@ -79,7 +91,7 @@ def _preparing() -> Any:
                 return super().execute(query, params, prepare=True)
             finally:
                 self.connection.prepare_threshold = before
-                if self._query is None:  # Django's record of statements looks here
+                if self._query is None:  # Django's log of statements reads it
                     self._query = cast("Any", SimpleNamespace(query=query.encode()))
 
     return Preparing

@@ -1,17 +1,18 @@
-"""Which tasks may go on, which were sent, and which of them have a slot."""
+"""Which tasks are ready, which were sent, and which have a slot of their pool."""
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models, transaction
 from django.db.models import Case, F, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce, Now
 
-from flowerapp.dispatch import Message
-from flowerapp.querysets.statements import ago, message_of
-from flowerapp.states import OPEN, SATISFIED, Status
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import Message, TaskCall, TaskRef
+from flowerapp.querysets.db import ago
+from flowerapp.states import OPEN, SATISFIED, TRANSITIONS, IgnoredBy, Status
 
 if TYPE_CHECKING:
     from flowerapp.models import Task  # noqa: F401 - in the type of the base class
@@ -20,25 +21,58 @@ if TYPE_CHECKING:
 MESSAGE = ("task_exec_seq", "program", "queue", "task_priority", "time_limit", "canvas")
 """Columns that a message is made of."""
 
+
+def message_of(flow_id: str, *columns: Any) -> Message:
+    """A message from the values of the columns ``MESSAGE``."""
+    seq, program, queue, priority, time_limit, canvas = columns
+    head = TaskCall(seq=seq, program=program, queue=queue, priority=priority, time_limit=time_limit)
+    return Message.of(flow_id, head, canvas)
+
+
 _STARTS = Q(task_flow__held=False, task_flow__admitted=True, task_flow__exec_status__in=OPEN)
-"""Tasks of flows that let theirs start."""
+"""Tasks of flows that let tasks start."""
 
 IN_ORDER = ("task_flow_id", F("parent_seq").asc(nulls_last=True), "task_exec_seq")
-"""The one order in which tasks are locked: each before those that it releases, so children before their parents."""
+"""The one order in which tasks are locked: a task before those that it releases, so children before their parents."""
 
 OWN_SLOT = Case(When(pool="", then=Value(value=True)), default=Value(value=False))
-"""``admitted`` of a task that has to ask its pool anew; one without a pool needs none."""
+"""``admitted`` of a task that must ask its pool for a slot again; a task without a pool needs none."""
 
 
 class ReadyQuerySet(models.QuerySet["Task"]):
-    """Tasks, as those see them who send them."""
+    """Tasks, as the processes see them that send them."""
 
-    def one(self, flow_id: str, seq: int) -> Self:
-        """The task of that place."""
-        return self.filter(task_flow_id=flow_id, task_exec_seq=seq)
+    def at(self, ref: TaskRef) -> Self:
+        """That task."""
+        return self.filter(task_flow_id=ref.flow_id, task_exec_seq=ref.seq)
+
+    def _allowed(self, verb: str) -> Self:
+        """Tasks in a state that ``verb`` may start from."""
+        return self.filter(exec_status__in=TRANSITIONS[verb].source)
+
+    def _attempt(self, verb: str, ref: TaskRef, attempt: int) -> Self:
+        """The task, if this is its present attempt and ``verb`` may start from its state."""
+        return self.at(ref)._allowed(verb).filter(attempt=attempt)
+
+    def children_of(self, ref: TaskRef) -> Self:
+        """The children of a task."""
+        return self.filter(task_flow_id=ref.flow_id, parent_seq=ref.seq)
+
+    def attempt(self, ref: TaskRef, attempt: int) -> Self:
+        """The task, while this attempt of it runs."""
+        return self.at(ref).filter(exec_status=Status.RUNNING, attempt=attempt)
+
+    def run_by(self, process: Process) -> Self:
+        """Tasks that a process runs."""
+        running = self.filter(exec_status=Status.RUNNING, worker=process.worker)
+        return running if process.pid is None else running.filter(pid=process.pid)
+
+    def stopped(self) -> Self:
+        """Children that were ended because a sibling failed."""
+        return self.filter(exec_status=Status.IGNORE, ignored_by=IgnoredBy.SIBLING)
 
     def ready(self) -> Self:
-        """Tasks that may be claimed as far as they themselves are concerned."""
+        """Tasks that may be claimed if their flow lets tasks start."""
         due = Q(due_ts__isnull=True) | Q(due_ts__lte=Now())
         return self.filter(due, exec_status=Status.WAIT, pending=0, admitted=True, parked=False).exclude(program="")
 
@@ -46,52 +80,64 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         """Ready tasks of flows that are neither held nor ended."""
         return self.ready().filter(_STARTS)
 
-    def handed_over(self) -> Self:
-        """Startable tasks that nobody has sent yet, such as rows of processes without a broker."""
-        return self.startable().filter(sent_ts__isnull=True, due_ts__isnull=True, left_over=False)
+    def keys_of(self, refs: Iterable[TaskRef]) -> list[int]:
+        """Primary keys of those of these tasks that are in this queryset."""
+        refs = set(refs)
+        flow_ids, seqs = {ref.flow_id for ref in refs}, {ref.seq for ref in refs}
+        rows = self.filter(task_flow_id__in=flow_ids, task_exec_seq__in=seqs)
+        return [
+            pk
+            for pk, flow_id, seq in rows.values_list("pk", "task_flow_id", "task_exec_seq")
+            if TaskRef(flow_id, seq) in refs
+        ]
 
-    def left(self) -> Self:
-        """Startable tasks that were left over to others of their kind."""
-        return self.startable().filter(left_over=True)
+    def unsent(self) -> Self:
+        """Startable tasks for which no message was sent yet, such as those of a process without a broker."""
+        return self.startable().filter(sent_ts__isnull=True, due_ts__isnull=True, deferred=False)
 
-    def overslept(self) -> Self:
-        """Parked tasks and retries whose time has come."""
+    def deferred(self) -> Self:
+        """Startable tasks that are sent only after others of the same program and queue have ended."""
+        return self.startable().filter(deferred=True)
+
+    def due(self) -> Self:
+        """Parked tasks and retries that are due."""
         return self.filter(exec_status=Status.WAIT, due_ts__lte=Now(), children=0)
 
     def parents(self) -> Self:
         """Tasks that wait for their children."""
         return self.filter(exec_status=Status.WAIT, parked=True, children__gt=0)
 
-    def gatherable(self) -> Self:
-        """Tasks whose children have all ended, and nobody noticed yet."""
+    def completable(self) -> Self:
+        """Parents whose children have all ended, and that no process has completed yet."""
         return self.parents().filter(pending=0, task_flow__exec_status__in=OPEN)
 
     def waiting_for(self, pool: str | None = None) -> Self:
-        """Tasks that want nothing but a slot of a pool, or of any, whose turn comes first leading."""
+        """Tasks that lack nothing but a slot of ``pool``, or of any pool; the next in line comes first."""
         due = Q(due_ts__isnull=True) | Q(due_ts__lte=Now())
         waiting = self.filter(due, _STARTS, exec_status=Status.WAIT, pending=0, admitted=False, parked=False)
-        mine = waiting if pool is None else waiting.filter(pool=pool)
-        return mine.order_by("task_priority", Coalesce("parent_seq", "task_exec_seq").desc(), "pk")
+        of_pool = waiting if pool is None else waiting.filter(pool=pool)
+        return of_pool.order_by("task_priority", Coalesce("parent_seq", "task_exec_seq").desc(), "pk")
 
     def holding(self, pool: str) -> Self:
-        """Tasks that have a slot of a pool: they run, or are about to."""
+        """Tasks that have a slot of a pool: they run, or may start."""
         about_to = Q(_STARTS, exec_status=Status.WAIT)
         return self.filter(about_to | Q(exec_status=Status.RUNNING), pool=pool, admitted=True)
 
     def slots_held(self, pool: str) -> int:
         """Number of the tasks that have a slot of a pool.
 
-        In one statement, because a task that starts between two would be in neither; and in two parts, so that the
-        history of the flows is not read.
+        In one statement, because two would both miss a task that starts between them. It has two parts, so that
+        PostgreSQL reads an index for each and not the tasks of flows that have ended.
         """
-        mine = self.filter(pool=pool, admitted=True).order_by()
-        running, about_to = mine.filter(exec_status=Status.RUNNING), mine.filter(_STARTS, exec_status=Status.WAIT)
+        admitted = self.filter(pool=pool, admitted=True).order_by()
+        running = admitted.filter(exec_status=Status.RUNNING)
+        about_to = admitted.filter(_STARTS, exec_status=Status.WAIT)
         return int(running.values("pk").union(about_to.values("pk"), all=True).count())
 
     def admit(self, pool: str, number: int) -> list[Message]:
         """Give up to ``number`` waiting tasks a slot each: their messages. The caller holds the pool's lock.
 
-        They go ahead of tasks that are about as urgent, so that no slot waits behind those in a queue.
+        The messages are a little more urgent than their tasks, so that no slot waits in a queue behind tasks without.
         """
         free = self.waiting_for(pool).select_for_update(of=("self",), skip_locked=True)
         chosen = list(free.values_list("pk", flat=True)[:number])
@@ -100,15 +146,15 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         return [message.sooner() for message in rows.messages(alone=True)]
 
     def ask_anew(self, flow_id: str) -> int:
-        """Let the ready tasks of a flow be sent anew, those of pools once they have a slot again."""
+        """Mark the ready tasks of a flow as not sent; those of pools must be admitted again first."""
         return (
             self.filter(task_flow_id=flow_id)
             .ready()
             ._update_in_order(
                 admitted=OWN_SLOT,
                 sent_ts=None,
-                left_over=False,
-                copied=Case(When(sent_ts=None, then="copied"), default=Value(value=True)),
+                deferred=False,
+                resent=Case(When(sent_ts=None, then="resent"), default=Value(value=True)),
             )
         )
 
@@ -116,65 +162,85 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         """Startable tasks that were sent over ``seconds`` ago."""
         return self.startable().filter(sent_ts__lt=ago(seconds), due_ts__isnull=True)
 
-    def released_by(self, flow_id: str, seq: int) -> Self:
-        """Startable tasks that waited for a satisfied one, but for those that were left over."""
-        satisfied = self.one(flow_id, seq).filter(exec_status__in=SATISFIED)
+    def released_by(self, ref: TaskRef) -> Self:
+        """Startable tasks that waited for a satisfied one, without the deferred ones."""
+        satisfied = self.at(ref).filter(exec_status__in=SATISFIED)
         dependents = satisfied.values_list("dependents", flat=True).first() or []
-        return self.startable().filter(task_flow_id=flow_id, task_exec_seq__in=dependents, left_over=False)
+        return self.startable().filter(task_flow_id=ref.flow_id, task_exec_seq__in=dependents, deferred=False)
 
-    def taken_on_by(self, flow_id: str, seq: int) -> Self:
-        """Startable tasks that the finish of one took on to send: its followers, and the next that was left over."""
-        finished_ts = self.one(flow_id, seq).filter(exec_status=Status.FINISH).values("finished_ts")
-        return self.startable().filter(task_flow_id=flow_id, sent_ts=Subquery(finished_ts))
+    def taken_up_by(self, ref: TaskRef) -> Self:
+        """Startable tasks that the finish of one took on to send: its dependents, and the next deferred one."""
+        finished_ts = self.at(ref).filter(exec_status=Status.FINISH).values("finished_ts")
+        return self.startable().filter(task_flow_id=ref.flow_id, sent_ts=Subquery(finished_ts))
 
-    def orphaned(self, living: Collection[str], seconds: float) -> Self:
-        """Running tasks whose worker is none of the living; one that just started counts from its claim."""
+    def orphaned(self, alive: Collection[str], seconds: float) -> Self:
+        """Running tasks whose worker is none of ``alive``, started over ``seconds`` ago."""
         running = self.filter(exec_status=Status.RUNNING, started_ts__lt=ago(seconds))
-        return running.exclude(worker__in=living).exclude(program="")
+        return running.exclude(worker__in=alive).exclude(program="")
 
     def inserted(self) -> Self:
-        """Rows that others put straight into the table and nobody adopted yet."""
+        """Rows that were inserted straight into the table and are not adopted yet."""
         return self.filter(program="")
 
     def take_unsent(self, limit: int) -> list[Message]:
-        """Take on to send the most urgent tasks that nobody has sent yet, at most ``limit``: their messages."""
-        return self.handed_over()._take(limit)
+        """Take on to send the most urgent unsent tasks, at most ``limit``: their messages."""
+        return self.unsent()._take(limit)
 
-    def take_left_over(self, limit: int) -> list[Message]:
-        """Take on to send the first ``limit`` of what was left over: their messages."""
-        return self.left()._take(limit)
+    def take_deferred(self, limit: int) -> list[Message]:
+        """Take on to send the most urgent deferred tasks, at most ``limit``: their messages."""
+        return self.deferred()._take(limit)
+
+    def take_next_deferred(self, ref: TaskRef) -> list[Message]:
+        """Take on to send the next deferred task of the same flow, program and queue as a satisfied one."""
+        queue, program, priority = self.at(ref).values_list("queue", "program", "task_priority").get()
+        later = Q(task_priority=priority, task_exec_seq__gt=ref.seq) | Q(task_priority__gt=priority)
+        return self.filter(later, task_flow_id=ref.flow_id, queue=queue, program=program).take_deferred(1)
+
+    def next_children(self, ref: TaskRef, number: int = 1) -> list[int]:
+        """Release up to ``number`` of the children of a task that wait for a place: their keys.
+
+        Children that another process has locked are passed by. The caller sends what was released.
+        """
+        waiting = self.children_of(ref).filter(exec_status=Status.WAIT, pending__gt=0)
+        free = waiting.select_for_update(skip_locked=True).order_by("child_index")
+        chosen = list(free.values_list("pk", flat=True)[:number])
+        self.filter(pk__in=chosen).update(pending=0, sent_ts=Case(When(admitted=True, then=Now())))
+        return chosen
 
     def _take(self, limit: int) -> list[Message]:
-        """Rows that another process is just taking are passed by, so each task is taken once."""
+        """Take on to send at most ``limit`` of these tasks; rows that another process has locked are passed by."""
+        if limit <= 0:
+            return []
         with transaction.atomic(using=self.db):
             free = self.select_for_update(of=("self",), skip_locked=True)
             taken = list(free.order_by("task_priority", "pk").values_list("pk", flat=True)[:limit])
             chosen = self.model.objects.using(self.db).filter(pk__in=taken).order_by("task_priority", "pk")
-            chosen.update(sent_ts=Now(), due_ts=None, left_over=False)
+            chosen.update(sent_ts=Now(), due_ts=None, deferred=False)
             return chosen.messages(alone=True)
 
     def mark_sent(self) -> int:
-        """Remember that messages for these go out now; what was claimed meanwhile is left alone."""
-        copied = Case(When(sent_ts__isnull=True, then="copied"), default=Value(value=True))
-        return self.ready()._update_in_order(sent_ts=Now(), due_ts=None, left_over=False, copied=copied)
+        """Record that messages for these tasks go out now; tasks that were claimed meanwhile stay as they are."""
+        resent = Case(When(sent_ts__isnull=True, then="resent"), default=Value(value=True))
+        return self.ready()._update_in_order(sent_ts=Now(), due_ts=None, deferred=False, resent=resent)
 
-    def mark_unsent(self, *, left_over: bool = False) -> int:
-        """Remember that messages for these did not go out; ``left_over`` ones are others' of their kind to send."""
-        return self.ready()._update_in_order(sent_ts=None, left_over=left_over)
+    def mark_unsent(self, *, deferred: bool = False) -> int:
+        """Record that messages for these tasks did not go out; ``deferred`` tasks are sent after others have ended."""
+        return self.ready()._update_in_order(sent_ts=None, deferred=deferred)
 
     def _update_in_order(self, **values: Any) -> int:
-        """Update under locks taken in the one order: a bare UPDATE of many rows takes them in any."""
+        """Update rows that were locked in the order ``IN_ORDER``; a plain UPDATE locks them in any order."""
         with transaction.atomic(using=self.db):
             rows = self.select_for_update(of=("self",)).order_by(*IN_ORDER)
             locked = list(rows.values_list("pk", flat=True))
             return self.model.objects.using(self.db).filter(pk__in=locked).update(**values)
 
     def forget_sent(self) -> int:
-        """Forget messages for tasks that wait for others again: they are to be sent anew when they are released."""
-        known = Q(sent_ts__isnull=False) | Q(left_over=True)
-        return self.filter(known, pending__gt=0).update(sent_ts=None, left_over=False)
+        """Forget what was sent for tasks that wait for others again; their release sends them anew."""
+        marked = Q(sent_ts__isnull=False) | Q(deferred=True)
+        self.filter(coalesced__gt=0).update(coalesced=0)
+        return self.filter(marked, pending__gt=0).update(sent_ts=None, deferred=False)
 
     def messages(self, *, alone: bool = False) -> list[Message]:
-        """One message per task; ``alone`` leaves out what could travel with it, for messages that may be duplicates."""
+        """One message per task; ``alone`` leaves out the tasks that it could carry, as it may be a duplicate."""
         rows = self.values_list("task_flow_id", *MESSAGE)
         return [message_of(*row[:6], None if alone else row[6]) for row in rows]

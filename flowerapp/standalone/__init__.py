@@ -1,1 +1,1 @@
-"""What ``manage.py standalone`` is made of."""
+"""The standalone server: web server, worker and watcher in one process. ``command`` is ``manage.py standalone``."""

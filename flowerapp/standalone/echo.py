@@ -1,4 +1,4 @@
-"""The echo page: answers a POST with what was posted, so that the workflow ``example`` needs no internet."""
+"""The echo page: it returns what was posted to it, so that the workflow ``example`` needs no internet."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import Any
 
 PATH = "/echo"
 MOST_BYTES = 1024 * 1024
+"""Size of the largest request body."""
 
 Environ = dict[str, Any]
 StartResponse = Callable[[str, list[tuple[str, str]]], Any]
@@ -15,14 +16,14 @@ Application = Callable[[Environ, Any], Iterable[bytes]]
 
 
 class EchoPage:
-    """WSGI application: the echo page, for callers on ``addresses``, and all else from ``application``."""
+    """WSGI middleware: serves the echo page to callers on ``addresses``; ``application`` handles all other requests."""
 
     def __init__(self, application: Application, addresses: Iterable[str]) -> None:
         self.application = application
         self.addresses = frozenset(addresses)
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
-        """Answer one request."""
+        """Handle one request."""
         if environ.get("PATH_INFO") != PATH or environ.get("REMOTE_ADDR") not in self.addresses:
             return self.application(environ, start_response)
         status, content = self._answer(environ)
@@ -33,10 +34,10 @@ class EchoPage:
     def _answer(self, environ: Environ) -> tuple[str, dict[str, Any]]:
         if environ["REQUEST_METHOD"] != "POST":
             return "405 Method Not Allowed", {"detail": "the echo page answers POST only"}
-        given = environ.get("CONTENT_LENGTH") or "0"
-        if not given.isascii() or not given.isdigit():
+        header = environ.get("CONTENT_LENGTH") or "0"
+        if not header.isascii() or not header.isdigit():
             return "400 Bad Request", {"detail": "Content-Length is not a number"}
-        length = int(given)
+        length = int(header)
         if length > MOST_BYTES:
             return "413 Content Too Large", {"detail": f"the echo page takes {MOST_BYTES:,} bytes at most"}
         text = environ["wsgi.input"].read(length).decode("utf-8", "replace")

@@ -1,4 +1,4 @@
-"""One server per database file."""
+"""The lock that allows one standalone server for each SQLite file."""
 
 from __future__ import annotations
 
@@ -12,32 +12,33 @@ from flowerapp.exceptions import StateConflictError
 
 
 class AlreadyRunningError(StateConflictError):
-    """Another standalone server works on this database."""
+    """Another standalone server uses this database."""
 
     code = "already_running"
 
 
 def take() -> IO[str] | None:
-    """Lock the SQLite file of this project until the process ends; None for a database on a server.
+    """Take the lock of this project's SQLite file and return the lock file; None if the database is on a server.
 
-    Keep what is returned. Raises AlreadyRunningError.
+    The lock lasts until the returned file is closed or the process ends, so keep a reference to it. Raises
+    AlreadyRunningError.
     """
     if connection.vendor != "sqlite":
         return None
     path = Path(str(connection.settings_dict["NAME"])).with_suffix(".lock")
-    held = path.open("a+", encoding="utf-8")
+    file = path.open("a+", encoding="utf-8")
     try:
-        _lock(held)
+        _lock(file)
     except OSError:
-        held.seek(0)
-        pid = held.read().strip() or "unknown"
-        held.close()
-        message = f"another standalone server (process {pid}) already works on {path.parent}; stop it first"
+        file.seek(0)
+        pid = file.read().strip() or "unknown"
+        file.close()
+        message = f"another standalone server (process {pid}) already uses {path.parent}; stop it first"
         raise AlreadyRunningError(f"{message}, or set FLOWER_STATE_DIR to another directory") from None
-    held.truncate(0)
-    held.write(f"{os.getpid()}\n")
-    held.flush()
-    return held
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file
 
 
 def _lock(file: IO[str]) -> None:

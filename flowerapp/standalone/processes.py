@@ -1,4 +1,4 @@
-"""A worker of real processes, for a project that has a broker of its own."""
+"""The worker of a standalone server in a project that has a broker: ``celery worker`` with its own processes."""
 
 from __future__ import annotations
 
@@ -8,11 +8,14 @@ import subprocess
 import sys
 
 TERM_SECONDS = 3.0
-"""Seconds for a warm shutdown, and again for a cold one."""
+"""Seconds that a warm shutdown may take, and then again a cold one."""
 
 
 class WorkerProcess:
-    """``celery worker`` as a child of this process, ended with it."""
+    """``celery worker`` as a child process; ``stop`` ends it. ``WorkerThread`` has the same interface.
+
+    ``app`` is the argument of ``celery -A``; ``environment`` is added to this process's environment variables.
+    """
 
     def __init__(self, app: str, environment: dict[str, str]) -> None:
         self._command = [sys.executable, "-m", "celery", "--quiet", "-A", app, "worker", "--loglevel", "WARNING"]
@@ -21,21 +24,21 @@ class WorkerProcess:
 
     @property
     def pid(self) -> int | None:
-        """Its process id, once started."""
+        """The process id; None before the start."""
         return self._process.pid if self._process else None
 
     def start(self) -> None:
-        """Start it; Ctrl-C on this terminal is left to us."""
+        """Start the process, in a group of its own so that Ctrl-C on the terminal does not reach it."""
         self._process = subprocess.Popen(  # noqa: S603 - our own interpreter and fixed arguments
             self._command, env=self._environment, stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, process_group=0
         )
 
     def ended(self) -> int | None:
-        """Its exit code; None while it runs."""
+        """The exit code once the process has ended; None while it runs."""
         return self._process.poll() if self._process else None
 
     def stop(self) -> None:
-        """End it: warmly, then coldly, then by force."""
+        """Ask for a warm shutdown, then for a cold one, then kill the process."""
         if self._process is None:
             return
         for number in (signal.SIGTERM, getattr(signal, "SIGQUIT", signal.SIGTERM)):

@@ -1,4 +1,4 @@
-"""What a new server finds in its database: two workflows and an admin user."""
+"""The first content of a new server's database: two workflows and an admin user."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from flowerapp.models import TaskDefinition, Workflow
 
 ADMIN = "admin"
 SHIPPED_URL = re.compile(r"http://[^/]+:\d+/echo")
-"""An echo page's address as an earlier start wrote it."""
+"""The URL of an echo page, as an earlier start on another port may have stored it."""
 
 SAMPLE = [TaskDefinition(task_id="sample", task_seq=seq, program=f"Test{seq}", task_priority=10) for seq in (1, 2, 3)]
 
@@ -39,7 +39,10 @@ def _example(echo_url: str) -> list[TaskDefinition]:
 
 
 def make_workflows(echo_url: str) -> None:
-    """Make ``example`` and ``sample`` where they are absent, and let ``example`` post to this server's echo page."""
+    """Create ``example`` and ``sample`` if they do not exist, and make ``example`` post to ``echo_url``.
+
+    A URL that a user has set in ``example`` is kept.
+    """
     _make("example", "Sleeps, sleeps again, and posts to an echo page.", _example(echo_url))
     _make("sample", "Three steps that do nothing.", SAMPLE)
     step = TaskDefinition.objects.filter(task_id="example", program="HTTPPostRequest", param1_key="URL").first()
@@ -55,14 +58,14 @@ def _make(task_id: str, description: str, steps: list[TaskDefinition]) -> None:
 
 
 def make_admin() -> tuple[str, str | None]:
-    """Name of an admin user, and its password if it was made just now.
+    """Create an admin user if there is none; returns its name and, if it was created now, its password.
 
-    The name is empty where the host's user model wants more than a name and a password.
+    The name is empty if the host's user model requires more than a name and a password, so that none can be created.
     """
     model = get_user_model()
-    known = model._default_manager.filter(is_superuser=True).order_by("pk").first()
-    if known is not None:
-        return known.get_username(), None
+    existing = model._default_manager.filter(is_superuser=True).order_by("pk").first()
+    if existing is not None:
+        return existing.get_username(), None
     if set(model.REQUIRED_FIELDS) - {"email"}:
         return "", None
     password = secrets.token_urlsafe(12)

@@ -1,24 +1,5 @@
-"""What in every worker vouches for it, and, led by one, mends what messages lost.
+"""Repairs lost messages and lost processes: a loop in every worker, whose duties the leader alone does.
 
-``duties`` is what the leader does, ``loops`` are the threads, ``life`` connects them to Celery's worker.
+``heartbeat`` says that a worker is alive, ``leader`` runs the duties in ``duties``, a module each, in the one worker
+that holds the lease. Nothing here knows Celery.
 """
-
-from flowerapp.watcher.duties import PAGE, Pages, Rescue, Resend, Settle, hand_over, spread
-from flowerapp.watcher.life import install
-from flowerapp.watcher.loops import DUTY, REVIVAL, Keeper, Voucher, Watcher
-
-__all__ = [
-    "DUTY",
-    "PAGE",
-    "REVIVAL",
-    "Keeper",
-    "Pages",
-    "Rescue",
-    "Resend",
-    "Settle",
-    "Voucher",
-    "Watcher",
-    "hand_over",
-    "install",
-    "spread",
-]

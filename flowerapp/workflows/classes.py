@@ -1,4 +1,4 @@
-"""The front door of Python classes: a workflow as a class whose methods are its tasks."""
+"""The front door for Python: a workflow is a class, and its methods with ``@task`` are the tasks."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any, ClassVar
 from django.db import DatabaseError
 
 from flowerapp import engine, registry, signals
+from flowerapp.core.plan import Node, Plan
 from flowerapp.exceptions import FlowerError, InvalidPlanError, Problem
 from flowerapp.models import Flow, TaskDefinition
 from flowerapp.models import Workflow as Header
-from flowerapp.plan import Node, Plan
 from flowerapp.querysets.definitions import HEADER
 from flowerapp.registry import Program
 from flowerapp.workflows import rows
@@ -23,29 +23,31 @@ from flowerapp.workflows.methods import TaskMethod
 logger = logging.getLogger(__name__)
 
 END = "all_over"
-"""What a task names as its ``next`` to say that none follows."""
+"""A task whose ``next`` is this name has no followers."""
 LONGEST = 256
-"""Characters of a program's name, and of a class's."""
+"""Most characters of a program's name, and of a class's dotted path."""
 
 Tasks = Mapping[str, TaskMethod]
 Parameters = Mapping[int | str, Mapping[str, Any]]
-"""Parameters by the name of a step, or by its ``task_seq``."""
+"""``{name or task_seq of a step: {parameter: value}}``."""
 
 
 class Workflow:
-    """Base of workflow classes: methods with ``@task`` are the tasks, the docstring is the description.
+    """Base class of workflows: methods with ``@task`` are the tasks, the docstring is the description.
 
-    A class with a ``task_id`` of its own is a workflow; one without is a base for others. Methods named as in
-    ``signals.HOOKS`` hear what happens in the workflow's flows.
+    A subclass that sets ``task_id`` is a workflow; a subclass that does not is a base class for others. A method named
+    after a hook (``signals.HOOKS``) is called with each event of that hook in the workflow's flows.
     """
 
     task_id: ClassVar[str]
+    """The workflow's name."""
     unique: ClassVar[bool] = False
-    """One flow at a time: registering again answers with the one that runs."""
+    """Whether the workflow has one active flow at most: registering returns that flow if there is one."""
     max_active_flows: ClassVar[int | None] = None
-    """Flows that may go on at once; None has no limit."""
+    """Most flows that are active at once; None means no limit."""
     entrance: ClassVar[str | None] = None
-    """Name of the task to start at, unless a flow is registered with another."""
+    """Name of the task where a flow starts, unless it is registered with another; None means the tasks without
+    dependencies."""
 
     _plan: ClassVar[Plan]
 
@@ -57,16 +59,16 @@ class Workflow:
 
     @classmethod
     def plan(cls) -> Plan:
-        """The workflow as a plan; raises TypeError for a class without a ``task_id`` of its own."""
+        """The plan of the workflow; raises TypeError for a class that does not set ``task_id`` itself."""
         if "_plan" not in vars(cls):
-            raise TypeError(f"{cls.__qualname__} has no task_id of its own, so it is no workflow; give it one")
+            raise TypeError(f"{cls.__qualname__} has no task_id of its own, so it is not a workflow; set one")
         return cls._plan
 
     @classmethod
     def store(cls) -> Plan:
-        """Write the workflow's rows and settings, unless they are there already.
+        """Store the workflow's rows and settings unless the stored ones are the same; returns the plan.
 
-        Raises InvalidPlanError, and StateConflictError where people, or another class, have made the workflow.
+        Raises InvalidPlanError, and StateConflictError if the workflow was stored by a user or by another class.
         """
         plan, source = cls.plan(), source_of(cls)
         stored = Header.objects.filter(pk=plan.name).values_list("source", flat=True).first()
@@ -86,10 +88,10 @@ class Workflow:
         idempotency_key: str | None = None,
         actor: str = "",
     ) -> Flow:
-        """Store the workflow where needed and register a flow of it, as ``engine.register`` does.
+        """Store the workflow if needed, and register and return a flow of it.
 
-        ``parameters`` and ``entrance`` name steps by method or by ``task_seq``. Raises what ``store`` and
-        ``engine.register`` raise.
+        The arguments are those of ``engine.register``; ``parameters`` may name a step by its method too. Raises what
+        ``store`` and ``engine.register`` raise.
         """
         plan = cls.store()
         return engine.register(
@@ -107,21 +109,21 @@ _classes: dict[str, type[Workflow]] = {}
 
 
 def known_classes() -> list[type[Workflow]]:
-    """The workflow classes that this process has imported, by ``task_id``."""
+    """The workflow classes that this process has imported, sorted by ``task_id``."""
     return [_classes[task_id] for task_id in sorted(_classes)]
 
 
 def store_all() -> None:
-    """Store all known classes; one that cannot be stored is logged, and the others are."""
-    for each in known_classes():
+    """Store all imported workflow classes; a class that cannot be stored is logged and does not stop the others."""
+    for cls in known_classes():
         try:
-            each.store()
+            cls.store()
         except (FlowerError, DatabaseError) as error:
-            logger.error("the class %s was not stored: %s", source_of(each), error)
+            logger.error("the class %s was not stored: %s", source_of(cls), error)
 
 
 def source_of(cls: type[Workflow]) -> str:
-    """What ``Workflow.source`` of the rows keeps of a class."""
+    """The dotted path of a class, which the column ``source`` of its ``ms_workflow`` row holds."""
     return f"{cls.__module__}.{cls.__qualname__}"
 
 
@@ -129,22 +131,26 @@ def source_of(cls: type[Workflow]) -> str:
 
 
 def _tasks_of(cls: type) -> dict[str, TaskMethod]:
-    """Tasks by name in the order written, those of bases first; an override keeps its place, None leaves one out."""
-    found: dict[str, TaskMethod] = {}
+    """``{name: task}`` in the order of definition, base classes first.
+
+    A subclass that overrides a task keeps its position; one that sets it to None removes it. Raises TypeError if a task
+    is overridden with anything else.
+    """
+    tasks: dict[str, TaskMethod] = {}
     for base in reversed(cls.__mro__):
         for name, value in vars(base).items():
             if isinstance(value, TaskMethod):
-                found[name] = value
-            elif name in found and value is None:
-                del found[name]
-            elif name in found:
-                cure = "decorate it with @task, or set it to None to leave the task out"
-                raise TypeError(f"{base.__qualname__}.{name} hides a task of a base; {cure}")
-    return found
+                tasks[name] = value
+            elif name in tasks and value is None:
+                del tasks[name]
+            elif name in tasks:
+                remedy = "decorate it with @task, or set it to None to leave the task out"
+                raise TypeError(f"{base.__qualname__}.{name} hides a task of a base class; {remedy}")
+    return tasks
 
 
 def _add(cls: type[Workflow], tasks: Tasks) -> None:
-    """Make the plan of a class, register its programs, and let its hooks hear."""
+    """Check a class, make its plan, register its programs, and connect its hook methods."""
     _check_class(cls)
     _check_methods(cls, tasks)
     cls._plan = _plan_of(cls, tasks)
@@ -163,7 +169,7 @@ def _plan_of(cls: type[Workflow], tasks: Tasks) -> Plan:
         Node(
             seq=seqs[name],
             program=f"{cls.task_id}.{name}",
-            depends_on=tuple(sorted(seqs[each] for each in edges[name])),
+            depends_on=tuple(sorted(seqs[dependency] for dependency in edges[name])),
             name=name,
             child_program=f"{cls.task_id}.{method.child_method.name}" if method.child_method else "",
             **method.options.of_step,
@@ -181,32 +187,33 @@ def _plan_of(cls: type[Workflow], tasks: Tasks) -> Plan:
 
 
 def _edges_of(cls: type[Workflow], tasks: Tasks) -> dict[str, set[str]]:
-    """``{name: names it depends on}``: as the tasks say; where none says anything, in the order written."""
-    if all(each.options.next is None and each.options.depends_on is None for each in tasks.values()):
+    """``{name: names it depends on}``, from the tasks' ``next`` and ``depends_on``; if no task has either, a chain in
+    the order of definition."""
+    if all(method.options.next is None and method.options.depends_on is None for method in tasks.values()):
         names = list(tasks)
         return {name: set(names[max(0, index - 1) : index]) for index, name in enumerate(names)}
     edges: dict[str, set[str]] = {name: set() for name in tasks}
     for name, method in tasks.items():
         for follower in method.options.next or ():
             if follower != END:
-                _check_known(cls, tasks, follower, f"{name}: next")
+                _check_is_task(cls, tasks, follower, f"{name}: next")
                 edges[follower].add(name)
-        for needed in method.options.depends_on or ():
-            _check_known(cls, tasks, needed, f"{name}: depends_on")
-            edges[name].add(needed)
+        for dependency in method.options.depends_on or ():
+            _check_is_task(cls, tasks, dependency, f"{name}: depends_on")
+            edges[name].add(dependency)
     return edges
 
 
 def _programs_of(cls: type[Workflow], tasks: Tasks) -> Iterator[Program]:
-    """A program for each task and each child method, bound to an instance of its own."""
+    """A program for each task and each child method, each bound to a new instance of the class."""
     for name, method in tasks.items():
-        for each in (name, method.child_method and method.child_method.name):
-            if each:
-                function: Callable[..., Any] = getattr(cls(), each)
-                yield Program(name=f"{cls.task_id}.{each}", function=function, **method.options.of_program)
+        for method_name in (name, method.child_method and method.child_method.name):
+            if method_name:
+                function: Callable[..., Any] = getattr(cls(), method_name)
+                yield Program(name=f"{cls.task_id}.{method_name}", function=function, **method.options.of_program)
 
 
-# What can be wrong with a class
+# Checks of a class
 
 _SETTINGS: dict[str, tuple[tuple[type, ...], str]] = {
     "task_id": ((str,), "text"),
@@ -222,33 +229,31 @@ def _check_class(cls: type[Workflow]) -> None:
         if type(value := getattr(cls, name)) not in kinds:
             raise TypeError(f"{where}.{name} must be {words}, not {value!r}")
     if len(source) > LONGEST:
-        raise ValueError(f"{source}: the name of a workflow class has at most {LONGEST} characters with its module's")
+        raise ValueError(f"{source}: the dotted path of a workflow class has at most {LONGEST} characters")
     other = _classes.get(cls.task_id)
     if other is not None and source_of(other) != source:
         both = f"{source_of(other)} and {source}"
-        raise ValueError(f"task_id {cls.task_id!r} belongs to two classes, {both}; give one of them another")
+        raise ValueError(f"task_id {cls.task_id!r} belongs to two classes, {both}; change one of them")
 
 
 def _check_methods(cls: type[Workflow], tasks: Tasks) -> None:
     where = cls.__qualname__
     if not tasks:
         raise ValueError(f"{where} has no tasks; decorate its methods with @task")
-    for name in [*tasks, *(each.child_method.name for each in tasks.values() if each.child_method)]:
+    for name in [*tasks, *(method.child_method.name for method in tasks.values() if method.child_method)]:
         if name in signals.HOOKS or hasattr(Workflow, name):
-            raise ValueError(
-                f"{where}.{name}: {name} has a meaning of its own in a workflow; give the task another name"
-            )
+            raise ValueError(f"{where}.{name}: {name} is reserved in a workflow class; give the task another name")
         if len(f"{cls.task_id}.{name}") > LONGEST:
             raise ValueError(f"{where}.{name}: task_id and method name have over {LONGEST} characters; shorten one")
     if cls.entrance is not None:
-        _check_known(cls, tasks, cls.entrance, "entrance")
+        _check_is_task(cls, tasks, cls.entrance, "entrance")
 
 
-def _check_known(cls: type[Workflow], tasks: Tasks, name: str, what: str) -> None:
+def _check_is_task(cls: type[Workflow], tasks: Tasks, name: str, what: str) -> None:
     if name not in tasks:
         dot = "." if ":" in what else ": "
         raise ValueError(
-            f"{cls.__qualname__}{dot}{what} names {name!r}, which is no task of the class; it has {', '.join(tasks)}"
+            f"{cls.__qualname__}{dot}{what} names {name!r}, which is not a task of the class; it has {', '.join(tasks)}"
         )
 
 
@@ -262,7 +267,7 @@ def _row(task_id: str, node: Node) -> TaskDefinition:
 
 
 def _stored_plan(task_id: str) -> Plan | None:
-    """The plan of the rows; None where there are none, or SQL has made them unreadable."""
+    """The plan of the stored rows; None if there are none, or if rows written by SQL cannot be read."""
     try:
         return TaskDefinition.objects.plan(task_id)
     except InvalidPlanError:
@@ -270,12 +275,13 @@ def _stored_plan(task_id: str) -> Plan | None:
 
 
 def _by_seq(plan: Plan, parameters: Parameters) -> dict[int, dict[str, Any]]:
+    """``{task_seq: parameters}``; raises InvalidPlanError for a name that is not a step's."""
     seqs = {node.name: node.seq for node in plan.nodes}
-    found: dict[int, dict[str, Any]] = {}
-    for step, given in parameters.items():
+    result: dict[int, dict[str, Any]] = {}
+    for step, overrides in parameters.items():
         seq = seqs.get(step) if isinstance(step, str) else step
         if seq is None:
-            sentence = f"parameters name {step!r}, which is no step of {plan.name!r}; it has {', '.join(seqs)}"
+            sentence = f"parameters name {step!r}, which is not a step of {plan.name!r}; it has {', '.join(seqs)}"
             raise InvalidPlanError([Problem(sentence, field="parameters")], plan.name)
-        found[seq] = {**found.get(seq, {}), **given}
-    return found
+        result[seq] = {**result.get(seq, {}), **overrides}
+    return result

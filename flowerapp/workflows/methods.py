@@ -1,4 +1,4 @@
-"""Methods of workflow classes: which of them are tasks, with what options, and which run for a task's children."""
+"""Methods of workflow classes: ``@task`` and its options, and ``@NAME.child`` for the children of a task."""
 
 from __future__ import annotations
 
@@ -15,74 +15,76 @@ from flowerapp.registry import CONTEXT
 Function = Callable[..., Any]
 
 
-def _listed(given: Any) -> Any:
-    """A single one as a tuple of one."""
-    return (given,) if isinstance(given, (str, type)) else given
+def _as_tuple(value: Any) -> Any:
+    """A single name or exception as a tuple of one."""
+    return (value,) if isinstance(value, (str, type)) else value
 
 
-def _stored(parameters: dict[str, Any]) -> dict[str, Any]:
-    """Parameters as the database will give them back; the plan tells what else is wrong with them."""
+def _as_stored(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Parameters as the database returns them (tuples become lists); the plan checks the rest."""
     try:
         return dict(json.loads(json.dumps(parameters)))
     except (TypeError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
 
 
-Names = Annotated[tuple[StrictStr, ...], BeforeValidator(_listed)]
-Errors = Annotated[tuple[type[BaseException], ...], BeforeValidator(_listed)]
+Names = Annotated[tuple[StrictStr, ...], BeforeValidator(_as_tuple)]
+Errors = Annotated[tuple[type[BaseException], ...], BeforeValidator(_as_tuple)]
 
 
 class Options(BaseModel):
-    """What ``@task`` takes."""
+    """The options of ``@task``; a name or exception may stand alone where a tuple is expected."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     next: Names | None = None
-    """Names of the tasks that follow; ``all_over`` is the end."""
+    """Names of the tasks that follow this task; ``all_over`` means none."""
     depends_on: Names | None = None
-    """Names of the tasks it waits for."""
+    """Names of the tasks that this task waits for."""
 
     priority: StrictInt = 0
-    """−20…19, lower first."""
+    """−20…19; lower runs first."""
     queue: StrictStr = ""
+    """Name of the queue; if empty, Celery's routing of the program decides."""
     pool: StrictStr = ""
-    """Pool whose slots its tasks share."""
-    parameters: Annotated[dict[str, Any], AfterValidator(_stored)] = Field(default_factory=dict)
-    """Values of the method's parameters besides ``ctx``; JSON."""
+    """Name of the pool whose slots the task occupies; empty for none."""
+    parameters: Annotated[dict[str, Any], AfterValidator(_as_stored)] = Field(default_factory=dict)
+    """Values of the method's parameters besides ``ctx``, as JSON values."""
     max_retries: StrictInt | None = None
-    """Starts again after the first (3 means 4 starts), on any error where ``autoretry_for`` is empty."""
+    """Retries after the first start (3 means 4 starts); None means 3. If it is set and ``autoretry_for`` is empty, any
+    exception leads to a retry."""
     retry_delay: StrictInt | None = None
-    """Seconds before each retry."""
+    """Seconds before each retry; None means 180, or the delays of ``retry_backoff``."""
     time_limit: StrictInt | None = None
-    """Seconds after which an attempt, also of a child, is killed."""
+    """Seconds after which an attempt of the task or of a child is killed; None means no limit."""
     max_concurrency: StrictInt | None = None
-    """Children at once; None for as many as there are worker processes."""
+    """Most children that run at once; None means one for each worker process."""
     exit_on_failed: StrictBool = True
-    """Whether a failed child fails the task and stops its siblings, or is passed over."""
+    """Whether a failed child fails the task and stops its siblings; if not, the task continues without it."""
     merge: StrictBool = False
-    """Whether its input is one object made of the objects that several tasks before it returned."""
+    """Whether the task's input is one object that merges the outputs of its dependencies, all of them objects."""
 
     autoretry_for: Errors = ()
-    """Exceptions that lead to a retry; these and what follows hold for the task and its children."""
+    """Exceptions that lead to a retry; this option and those below hold for the task and its children."""
     dont_autoretry_for: Errors = ()
-    """Exceptions of ``autoretry_for`` that don't."""
+    """Exceptions that do not, though ``autoretry_for`` covers them."""
     retry_backoff: StrictBool | float = False
-    """True, or the first delay in seconds: each retry waits twice as long as the one before."""
+    """The first delay in seconds (True means 1); the delay doubles with each further retry."""
     retry_backoff_max: float = 600
-    """Longest backoff in seconds."""
+    """Longest delay with ``retry_backoff``, in seconds."""
     retry_jitter: StrictBool = True
-    """Take a random delay between 0 and the backoff."""
+    """Whether ``retry_backoff`` waits a random time between 0 and the delay."""
     soft_time_limit: StrictInt | None = None
-    """Seconds after which SoftTimeLimitExceeded is raised in the method."""
+    """Seconds after which SoftTimeLimitExceeded is raised in the method; None means no limit."""
 
     @property
     def of_step(self) -> dict[str, Any]:
-        """Those that are kept with the step, by the names of ``plan.Node``."""
+        """The options stored with the step, as fields of ``core.plan.Node``."""
         return {name: getattr(self, name) for name in _OF_STEP}
 
     @property
     def of_program(self) -> dict[str, Any]:
-        """Those that are kept with the program, by the names of ``registry.Program``."""
+        """The options registered with the program, as fields of ``registry.Program``."""
         return {name: getattr(self, name) for name in _OF_PROGRAM}
 
 
@@ -109,7 +111,7 @@ _OF_PROGRAM = (
 
 
 class Method:
-    """A method that runs as a program; on an instance it is the plain method."""
+    """A method that a worker runs as a program; on an instance it is the plain method, so that tests can call it."""
 
     def __init__(self, function: Function) -> None:
         _check_signature(function)
@@ -125,7 +127,7 @@ class Method:
     @overload
     def __get__(self, instance: object, owner: type) -> Function: ...
     def __get__(self, instance: object | None, owner: type) -> Method | Function:
-        """The method itself of the class, the bound function of an instance."""
+        """On the class this descriptor, on an instance the bound method."""
         return self if instance is None else self.function.__get__(instance, owner)
 
 
@@ -142,11 +144,14 @@ class TaskMethod(Method):
     @overload
     def __get__(self, instance: object, owner: type) -> Function: ...
     def __get__(self, instance: object | None, owner: type) -> Method | Function:
-        """As of any method."""
+        """As in ``Method``."""
         return super().__get__(instance, owner)
 
     def child(self, function: Function) -> Method:
-        """Let a method run for each child that this task adds: ``@split.child``. Raises TypeError for a second one."""
+        """Decorator for the method that runs each child of this task: ``@split.child`` for the task ``split``.
+
+        Raises TypeError for a second one.
+        """
         if self.child_method is not None:
             names = f"{self.child_method.function.__qualname__} and {_name(function)}"
             raise TypeError(f"{_name(self.function)} has two child methods, {names}; keep one")
@@ -159,20 +164,20 @@ def task(function: Function, /) -> TaskMethod: ...
 @overload
 def task(**options: Any) -> Callable[[Function], TaskMethod]: ...
 def task(function: Function | None = None, /, **options: Any) -> Any:
-    """Make a method a task of its workflow: ``@task``, or ``@task(next="report", max_retries=2, …)``.
+    """Decorator that makes a method a task of its workflow: ``@task``, or ``@task(next="report", max_retries=2, …)``.
 
-    The options are the fields of ``Options``. Raises TypeError for an option that there is not, or of a wrong type.
+    The options are the fields of ``Options``. Raises TypeError for an unknown option or one of a wrong type.
     """
     if function is not None:
         return TaskMethod(function, Options())
     return lambda function: TaskMethod(function, _options(function, options))
 
 
-def _options(function: Function, given: Mapping[str, Any]) -> Options:
+def _options(function: Function, options: Mapping[str, Any]) -> Options:
     try:
-        return Options(**given)
+        return Options(**options)
     except OptionsError as error:
-        sentences = [_sentence(each) for each in error.errors(include_url=False)]
+        sentences = [_sentence(details) for details in error.errors(include_url=False)]
         raise TypeError(f"{_name(function)}: {'; '.join(sentences)}") from None
 
 
@@ -184,7 +189,7 @@ def _sentence(error: Any) -> str:
 
 
 def _check_signature(function: Function) -> None:
-    """Raise TypeError for what cannot be a method that a worker calls."""
+    """Raise TypeError unless a worker can call the function as a method."""
     if not inspect.isfunction(function) or inspect.iscoroutinefunction(function):
         raise TypeError(f"{_name(function)} must be a plain method (def NAME(self, ctx)) to be a task or a child")
     if next(iter(inspect.signature(function).parameters), CONTEXT) == CONTEXT:

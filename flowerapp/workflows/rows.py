@@ -1,14 +1,18 @@
-"""The rows front door: a workflow as a JSON document, and as rows of ``ms_task_definition``."""
+"""The front door for rows: a workflow as a JSON document, whose steps are rows of ``ms_task_definition``.
+
+The document has the shape of ``/api/workflows/{task_id}/``.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from flowerapp import engine, values
+from flowerapp import engine
+from flowerapp.core import values
+from flowerapp.core.plan import Plan
 from flowerapp.exceptions import InvalidPlanError, Problem, UnknownWorkflowError
 from flowerapp.models import TaskDefinition, Workflow
-from flowerapp.plan import Plan
 from flowerapp.querysets.definitions import HEADER
 
 Document = dict[str, Any]
@@ -17,10 +21,10 @@ _OPTIONS = ("max_retries", "retry_delay", "time_limit", "max_concurrency")
 
 
 def store(document: Mapping[str, Any], *, new: bool = False) -> Plan:
-    """Check a workflow's document and put its rows in place of those that are there, in one transaction.
+    """Check a workflow's document and replace the stored rows with its steps, in one transaction; returns the plan.
 
-    ``new`` refuses a workflow that exists. Values that show as ``••••`` keep what is stored.
-    Raises InvalidPlanError, and StateConflictError where ``new`` meets an existing workflow.
+    A value ``••••``, as the API shows a secret, keeps the stored value. ``new`` refuses a workflow that exists. Raises
+    InvalidPlanError, and StateConflictError for a refused workflow.
     """
     rows = [row(document["task_id"], step) for step in document["tasks"]]
     _keep_masked(rows)
@@ -29,14 +33,14 @@ def store(document: Mapping[str, Any], *, new: bool = False) -> Plan:
 
 
 def known(task_id: str) -> None:
-    """Raise UnknownWorkflowError unless the workflow has rows or a header."""
+    """Raise UnknownWorkflowError unless the workflow has rows or an ``ms_workflow`` row."""
     stored = TaskDefinition.objects.filter(task_id=task_id), Workflow.objects.filter(pk=task_id)
     if not any(rows.exists() for rows in stored):
         raise UnknownWorkflowError(f"there is no workflow {task_id!r}")
 
 
 def document(task_id: str) -> Document:
-    """A stored workflow as the document that ``store`` takes; raises UnknownWorkflowError."""
+    """A stored workflow as a document that ``store`` accepts; raises UnknownWorkflowError."""
     known(task_id)
     header = Workflow.objects.filter(pk=task_id).first() or Workflow(task_id=task_id)
     tasks = [_step(row) for row in TaskDefinition.objects.filter(task_id=task_id).order_by("task_seq")]
@@ -66,7 +70,7 @@ def _step(row: TaskDefinition) -> Document:
 
 
 def row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
-    """A step of a document as a row, not saved."""
+    """A step of a document as an unsaved row."""
     row = TaskDefinition(
         task_id=task_id,
         task_seq=step["task_seq"],
@@ -86,7 +90,7 @@ def row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
 
 
 def _keep_masked(rows: Sequence[TaskDefinition]) -> None:
-    """Give parameters that came back as they were shown, masked, the stored values of the same step."""
+    """Replace masked parameters with the stored values of the same step; raises InvalidPlanError if none is stored."""
     masked = [row for row in rows if _holds_mask(row.all_parameters)]
     if not masked:
         return
@@ -97,27 +101,30 @@ def _keep_masked(rows: Sequence[TaskDefinition]) -> None:
         earlier = stored.get(row.task_seq)
         parameters = unmasked(row.all_parameters, earlier.all_parameters if earlier else {})
         if _holds_mask(parameters):
-            sentence = f"a value is {values.MASKED}, which stands for a stored one, and none is stored; give the value"
+            sentence = f"a value is {values.MASKED}, which keeps the stored value, but none is stored; give the value"
             problems.append(Problem(sentence, row.task_seq, "parameters"))
         row.set_parameters(parameters)
     if problems:
         raise InvalidPlanError(problems, rows[0].task_id)
 
 
-def unmasked(given: Any, stored: Any) -> Any:
-    """``given`` with the values of ``stored`` where it holds the mask in their place."""
-    if given == values.MASKED:
-        return given if stored is None else stored
-    if isinstance(given, dict) and isinstance(stored, dict):
-        return {key: unmasked(value, stored.get(key)) for key, value in given.items()}
-    if isinstance(given, list) and isinstance(stored, list) and len(given) == len(stored):
-        return [unmasked(value, earlier) for value, earlier in zip(given, stored, strict=True)]
-    return given
+def unmasked(value: Any, stored: Any) -> Any:
+    """``value`` with each mask replaced by the value in the same place of ``stored``; both are JSON values.
+
+    A mask stays where ``stored`` has no value for it.
+    """
+    if value == values.MASKED:
+        return value if stored is None else stored
+    if isinstance(value, dict) and isinstance(stored, dict):
+        return {key: unmasked(item, stored.get(key)) for key, item in value.items()}
+    if isinstance(value, list) and isinstance(stored, list) and len(value) == len(stored):
+        return [unmasked(item, stored_item) for item, stored_item in zip(value, stored, strict=True)]
+    return value
 
 
 def _holds_mask(value: Any) -> bool:
     if isinstance(value, dict):
-        return any(_holds_mask(each) for each in value.values())
+        return any(_holds_mask(item) for item in value.values())
     if isinstance(value, list):
-        return any(_holds_mask(each) for each in value)
+        return any(_holds_mask(item) for item in value)
     return bool(value == values.MASKED)

@@ -42,24 +42,24 @@ def site_named(name: str, request: pytest.FixtureRequest, blocker: Any) -> Itera
 
 @pytest.fixture(scope="package")
 def shared_site(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator[Site]:
-    """A site that tests of several modules use one after the other; parametrised by its name."""
+    """A site that tests of several modules use one after the other; parametrized by its name."""
     with site_named(request.param, request, django_db_blocker) as made:
         yield made
 
 
 @contextmanager
 def faultless(request: pytest.FixtureRequest) -> Iterator[None]:
-    """Nothing had to be mended in the flows that are begun in the block, unless the test itself breaks something."""
+    """The watcher repaired nothing in the flows that begin in the block, unless the test itself breaks something."""
     before = set(Flow.objects.values_list("pk", flat=True))
     yield
     if request.node.get_closest_marker("fault") is not None:
         return
     begun = list(Flow.objects.exclude(pk__in=before))
     tasks = Task.objects.filter(task_flow__in=begun).count()
-    found = interventions(*begun)
+    steps = interventions(*begun)
     with LEDGER.opened(NO_FAULT):
-        LEDGER.count(tasks=tasks, lost=0, doubled=0, interventions=len(found))
-    assert not found, f"{len(found)} interventions: {found[:10]}"
+        LEDGER.count(tasks=tasks, lost=0, doubled=0, interventions=len(steps))
+    assert not steps, f"{len(steps)} interventions: {steps[:10]}"
 
 
 @pytest.fixture
@@ -76,7 +76,7 @@ def live(request: pytest.FixtureRequest, shared_site: Site, django_db_blocker: A
 
 @pytest.fixture
 def own(request: pytest.FixtureRequest, django_db_blocker: Any) -> Iterator[Live]:
-    """This test on a site of its own, whose workers it starts itself; parametrised by its name."""
+    """This test on a site of its own, whose workers it starts itself; parametrized by its name."""
     name = getattr(request, "param", "redis")
     with (
         site_named(name, request, django_db_blocker) as made,

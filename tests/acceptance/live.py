@@ -1,4 +1,4 @@
-"""What a test does with a live site: define workflows, register flows, and look at what became of them."""
+"""What a test does with a live site: define workflows, register flows, and look at the outcome."""
 
 from __future__ import annotations
 
@@ -10,7 +10,8 @@ from typing import Any
 from django.db import connection
 
 from flowerapp import engine
-from flowerapp.models import Event, Flow, Task, TaskDefinition
+from flowerapp.core.messages import TaskRef
+from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition
 from flowerapp.states import Status
 from tests.probe.models import Start
 from tests.services import Site, until
@@ -42,13 +43,13 @@ def define(edges: Edges, steps: Options | None = None, *, program: str = "Record
 
 def starts(flow: Flow, seq: int | None = None) -> list[Start]:
     """The starts of a flow's tasks, or of one, as its programs wrote them down."""
-    found = Start.objects.filter(flow_id=flow.pk).order_by("ts", "pk")
-    return list(found if seq is None else found.filter(seq=seq))
+    rows = Start.objects.filter(flow_id=flow.pk).order_by("ts", "pk")
+    return list(rows if seq is None else rows.filter(seq=seq))
 
 
 def start_counts(flow: Flow) -> dict[int, int]:
     """``{task_exec_seq: starts}``."""
-    return dict(Counter(each.seq for each in starts(flow)))
+    return dict(Counter(start.seq for start in starts(flow)))
 
 
 def states(flow: Flow) -> dict[int, Status]:
@@ -59,13 +60,13 @@ def states(flow: Flow) -> dict[int, Status]:
 
 def task(flow: Flow, seq: int) -> Task:
     """A task of a flow, as it is now."""
-    return Task.objects.one(flow.pk, seq).get()
+    return Task.objects.at(TaskRef(flow.pk, seq)).get()
 
 
 def interventions(*flows: Flow) -> list[str]:
-    """What the watcher had to mend."""
-    found = Event.objects.filter(task_flow_id__in=[flow.pk for flow in flows], verb__in=["resend", "rescue"])
-    return [str(event) for event in found]
+    """What the watcher had to repair."""
+    entries = HistoryEntry.objects.filter(task_flow_id__in=[flow.pk for flow in flows], verb__in=["resend", "rescue"])
+    return [str(event) for event in entries]
 
 
 def describe(flow: Flow) -> str:
@@ -125,9 +126,9 @@ class Live:
 
     def assert_faultless(self, *flows: Flow) -> None:
         """No intervention in these flows, neither in the history nor in the logs, and no outcome refused."""
-        assert not (found := interventions(*flows)), f"{len(found)} interventions: {found[:10]}"
+        assert not (steps := interventions(*flows)), f"{len(steps)} interventions: {steps[:10]}"
         ours = {flow.pk for flow in flows}
-        wrong = [line for line in self.news.splitlines() if _worrying(line) and any(each in line for each in ours)]
+        wrong = [line for line in self.news.splitlines() if _worrying(line) and any(name in line for name in ours)]
         assert wrong == [], "\n".join(wrong)
 
 

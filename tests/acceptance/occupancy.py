@@ -34,7 +34,7 @@ CREATE TRIGGER probe_change AFTER INSERT OR UPDATE ON kr_task_stat FOR EACH ROW 
 
 
 def record() -> None:
-    """Let the database write down, from now on, when tasks begin to wait for nothing but their turn, run, and end."""
+    """Let the database record, from now on, when tasks become ready but for a slot, run, and end."""
     with connection.cursor() as cursor:
         cursor.execute(_TABLE)
 
@@ -49,7 +49,7 @@ class Moment:
     waiting: int
 
 
-def _moments(condition: str, *values: object) -> Iterator[Moment]:
+def _moments(condition: str, *values: str | int) -> Iterator[Moment]:
     query = f"""
         SELECT extract(epoch FROM ts)::float8, sum(running) OVER before, sum(waiting) OVER before
           FROM probe_change WHERE {condition} WINDOW before AS (ORDER BY ts, id) ORDER BY ts, id
@@ -73,13 +73,13 @@ def of_children(flow_id: str) -> list[Moment]:
 
 def most(moments: list[Moment]) -> int:
     """The most that ran at once."""
-    return max((each.running for each in moments), default=0)
+    return max((moment.running for moment in moments), default=0)
 
 
 def longest_idle(moments: list[Moment], slots: int) -> float:
     """The longest time, in seconds, that a slot was free while a task waited for one."""
     longest = idle = 0.0
-    for each in moments:
-        idle = idle + each.seconds if each.running < slots and each.waiting else 0.0
+    for moment in moments:
+        idle = idle + moment.seconds if moment.running < slots and moment.waiting else 0.0
         longest = max(longest, idle)
     return longest

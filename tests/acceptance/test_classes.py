@@ -1,10 +1,11 @@
-"""A workflow class on real workers: its time limits, and what its hooks hear of them."""
+"""A workflow class on real workers: its time limits, and the events that its hooks receive."""
 
 from __future__ import annotations
 
 import pytest
 
-from flowerapp import engine, registry, signals
+from flowerapp import engine, signals
+from flowerapp.core import programs
 from flowerapp.models import Flow
 from flowerapp.workflows import classes
 from tests.acceptance.live import Live, start_counts
@@ -17,12 +18,12 @@ Heard = list[tuple[str, int | None, int | None]]
 @pytest.fixture(autouse=True)
 def apart(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the class registers in this process is forgotten after the test."""
-    monkeypatch.setattr(registry, "_programs", dict(registry._programs))
+    monkeypatch.setattr(programs, "_programs", dict(programs._programs))
     monkeypatch.setattr(signals, "_methods", {})
     monkeypatch.setattr(classes, "_classes", {})
 
 
-def heard(flow: Flow) -> Heard:
+def events_of(flow: Flow) -> Heard:
     """What the hooks have noted, each event once: hook, seq, attempt."""
     notes = engine.get_state(flow.pk).get("heard", [])
     return [(name, seq, attempt) for name, seq, attempt in {note[0]: note[1:] for note in notes}.values()]
@@ -35,8 +36,8 @@ def test_time_outs_are_heard_and_retried(own: Live) -> None:
     flow = sleeping().register()
     assert flow.wait(60).output == [["awake", 0], ["asleep", 1]]
     assert start_counts(flow) == {1: 3, 2: 1, 3: 1, 4: 2}
-    until(lambda: ("all_over", None, 1) in heard(flow), what=lambda: str(heard(flow)))
-    notes = heard(flow)
+    until(lambda: ("all_over", None, 1) in events_of(flow), what=lambda: str(events_of(flow)))
+    notes = events_of(flow)
     assert [note for note in notes if note[1] == 1] == [
         ("task_start", 1, 1),
         ("task_timeout", 1, 1),

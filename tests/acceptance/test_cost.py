@@ -13,7 +13,8 @@ from celery.signals import before_task_publish
 from django.db import connection
 from django.db.backends.signals import connection_created
 
-from flowerapp import conf, engine, memory
+from flowerapp import conf, engine
+from flowerapp.executors.celery import memory_transport
 from tests.acceptance.live import Live, define
 from tests.probe.measure import size_of
 from tests.services import Site, fresh_database, sqlite_site, threads
@@ -74,7 +75,7 @@ def test_a_chained_task_costs_two_statements_and_one_message(site: Site) -> None
     limit = POSTGRES_STATEMENTS if "postgres" in site.environment["DATABASE_URL"] else SQLITE_STATEMENTS
     with site.entered() as app:
         name = define({seq: [seq - 1] if seq > 1 else [] for seq in range(1, LENGTH + 1)}, program="Noop")
-        memory.serve()
+        memory_transport.serve()
         with counted() as counts, threads(app, concurrency=1):
             flow = engine.register(name)
             Live(site).finish(flow)
@@ -89,7 +90,7 @@ def test_a_registration_costs_two_statements_whatever_its_size(site: Site, tasks
     with site.entered():
         name = define({seq: [seq - 1] if seq > 1 else [] for seq in range(1, tasks + 1)}, program="Noop")
         connection.close()
-        memory.serve()
+        memory_transport.serve()
         with counted() as counts:
             flow = engine.register(name)
         assert counts["registering"] == REGISTER_STATEMENTS

@@ -48,8 +48,8 @@ def test_thousands_of_children_at_most_ten_at_once(own: Live) -> None:
     until(lambda: engine.get_flow(flow.pk).ended, 300, poll=0.2)
     own.finish(flow)
     assert flow.output == [{}] * CHILDREN
-    found = occupancy.most(occupancy.of_children(flow.pk))
-    assert 1 < found <= 10
+    most = occupancy.most(occupancy.of_children(flow.pk))
+    assert 1 < most <= 10
     assert megabytes(own.site) < MOST_MEGABYTES
     assert deadlocks() == 0
     own.assert_faultless(flow)
@@ -93,12 +93,12 @@ def urgent_starts_next(live: Live, gate: Path, **columns: object) -> None:
     wait_started(busy, 1)
     many = define({seq: [] for seq in range(1, WAITING + 1)}, {seq: dict(columns) for seq in range(1, WAITING + 1)})
     waiting = engine.register(many)
-    until(lambda: not Task.objects.filter(task_flow=waiting, admitted=True).handed_over().exists())
+    until(lambda: not Task.objects.filter(task_flow=waiting, admitted=True).unsent().exists())
     urgent = engine.register(define({1: []}, {1: dict(columns)}), priority=-20)
     gate.touch()
     wait_started(urgent, 1, seconds=60)
     began = starts(urgent)[0].ts
-    assert len([each for each in starts(waiting) if each.ts < began]) == 0
+    assert len([start for start in starts(waiting) if start.ts < began]) == 0
     engine.cancel(waiting.pk)
     live.finish(busy, urgent)
 

@@ -188,8 +188,8 @@ class Shop:
 
     def use(self, *arguments: str) -> dict[str, Any]:
         """Run its script; what it found."""
-        found: dict[str, Any] = json.loads(self.python("use.py", *arguments).splitlines()[-1])
-        return found
+        answer: dict[str, Any] = json.loads(self.python("use.py", *arguments).splitlines()[-1])
+        return answer
 
     def python(self, *arguments: str) -> str:
         """Run Python in the project; what it printed."""
@@ -226,12 +226,12 @@ def shop(request: pytest.FixtureRequest, postgres_url: str, redis_url: str, tmp_
 
 
 def test_a_second_project_runs_flows_and_its_own_chords(shop: Shop) -> None:
-    found = shop.use("run", secrets.token_hex(2))
-    assert found["history"] == []
-    assert found["status"] == "Finish"
-    assert found["output"] == {"sum": 42}
-    assert found["attempts"] == [1, 1, 1, 1]
+    answer = shop.use("run", secrets.token_hex(2))
+    assert answer["history"] == []
+    assert answer["status"] == "Finish"
+    assert answer["output"] == {"sum": 42}
+    assert answer["attempts"] == [1, 1, 1, 1]
     if shop.environment["SHOP_RESULTS"].startswith("redis"):
-        assert found["chord"] == 20
+        assert answer["chord"] == 20
     if importlib.util.find_spec("flowerapp.urls"):
-        assert found["register"] == [200, "succeeded"]
+        assert answer["register"] == [200, "succeeded"]

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flowerapp import engine, queues
+from flowerapp import engine
 from flowerapp.models import Worker
+from flowerapp.selectors import queues
 from flowerapp.states import Status
 from tests.acceptance.live import Live, define, starts, task, wait_started
 from tests.services import WorkerProcess, until
@@ -43,16 +44,16 @@ def test_each_task_runs_where_it_should(own: Live) -> None:
 
 
 @own
-def test_a_queue_that_nobody_serves_is_visible(own: Live) -> None:
+def test_a_queue_without_workers_is_visible(own: Live) -> None:
     own.site.start_all(1)
     flow = engine.register(define({1: [], 2: [1]}, {2: {"queue": "gpu"}}))
     until(lambda: queues.unserved(flow.pk) == ["gpu"])
     until(lambda: seen()["gpu"].messages == 1, what=lambda: str(seen()))
-    found = seen()
-    assert found["gpu"].unserved
-    assert found["gpu"].waiting == 1
-    assert not found["default"].unserved
-    assert found["default"].workers
+    sizes = seen()
+    assert sizes["gpu"].unserved
+    assert sizes["gpu"].waiting == 1
+    assert not sizes["default"].unserved
+    assert sizes["default"].workers
     engine.change(flow.pk, 2, queue="default")
     own.finish(flow)
     assert len(starts(flow, 2)) == 1

@@ -19,7 +19,7 @@ EARLY = 0.01
 """Seconds by which SQLite's clock, which counts milliseconds, may round."""
 
 
-def one(program: str, parameters: dict[str, Any] | None = None, **options: Any) -> Flow:
+def single(program: str, parameters: dict[str, Any] | None = None, **options: Any) -> Flow:
     """A flow of a single task."""
     return engine.register(define({1: []}, {1: {"program": program, "parameters": parameters or {}, **options}}))
 
@@ -32,13 +32,13 @@ def delays(flow: Flow) -> list[float]:
 
 def assert_delays(flow: Flow, *expected: float) -> None:
     """Each start came when it was due."""
-    found = delays(flow)
-    assert len(found) == len(expected)
-    assert all(due - EARLY <= delay <= due + LATE for delay, due in zip(found, expected, strict=True)), found
+    seconds = delays(flow)
+    assert len(seconds) == len(expected)
+    assert all(due - EARLY <= delay <= due + LATE for delay, due in zip(seconds, expected, strict=True)), seconds
 
 
 def test_it_succeeds_at_the_fourth_start(live: Live) -> None:
-    flow = one("FailUntil", {"start": 4})
+    flow = single("FailUntil", {"start": 4})
     live.finish(flow)
     assert [start.attempt for start in starts(flow)] == [1, 2, 3, 4]
     assert len({start.key for start in starts(flow)}) == 1
@@ -49,20 +49,20 @@ def test_it_succeeds_at_the_fourth_start(live: Live) -> None:
 
 
 def test_it_never_succeeds(live: Live) -> None:
-    flow = one("FailUntil", {"start": 99})
+    flow = single("FailUntil", {"start": 99})
     live.wait(flow, Status.SUSPEND)
     assert len(starts(flow)) == 4
     assert_delays(flow, 1, 2, 4)
-    found = task(flow, 1)
-    assert found.status is Status.SUSPEND
-    assert found.error == "ListedError: start 4 of 99"
-    assert "Traceback" in found.traceback
+    row = task(flow, 1)
+    assert row.status is Status.SUSPEND
+    assert row.error == "ListedError: start 4 of 99"
+    assert "Traceback" in row.traceback
     assert flow.failed_seq == 1
     live.assert_faultless(flow)
 
 
 def test_an_error_that_is_not_listed_is_not_retried(live: Live) -> None:
-    flow = one("FailUnlisted")
+    flow = single("FailUnlisted")
     live.wait(flow, Status.SUSPEND)
     assert len(starts(flow)) == 1
     assert task(flow, 1).error == "KeyError: 'not listed'"
@@ -70,20 +70,20 @@ def test_an_error_that_is_not_listed_is_not_retried(live: Live) -> None:
 
 
 def test_the_definition_overrides_limit_and_delay(live: Live) -> None:
-    flow = one("FailUntil", {"start": 99}, max_retries=1, retry_delay=2)
+    flow = single("FailUntil", {"start": 99}, max_retries=1, retry_delay=2)
     live.wait(flow, Status.SUSPEND)
     assert len(starts(flow)) == 2
     assert_delays(flow, 2)
 
 
 def test_the_definition_allows_no_retry(live: Live) -> None:
-    flow = one("FailUntil", {"start": 2}, max_retries=0)
+    flow = single("FailUntil", {"start": 2}, max_retries=0)
     live.wait(flow, Status.SUSPEND)
     assert len(starts(flow)) == 1
 
 
 def test_a_rerun_counts_retries_anew(live: Live) -> None:
-    flow = one("FailUntil", {"start": 99}, max_retries=1, retry_delay=0)
+    flow = single("FailUntil", {"start": 99}, max_retries=1, retry_delay=0)
     live.wait(flow, Status.SUSPEND)
     engine.rerun(flow.pk)
     flow.refresh_from_db()

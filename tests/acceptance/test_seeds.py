@@ -61,7 +61,7 @@ def echo_server() -> Iterator[str]:
 
 
 def in_api(client: Client, flow: Flow) -> str:
-    """What the API tells of the flow."""
+    """What the API says about the flow."""
     return client.get(f"/api/flows/{flow.pk}/").content.decode()
 
 
@@ -90,7 +90,7 @@ def psql(live: Live, sql: str) -> None:
             cursor.execute(sql)
 
 
-def test_the_example_stops_at_the_network_and_goes_on_when_mended(
+def test_the_example_fails_without_network_and_finishes_after_a_rerun(
     live: Live, settings: Any, capsys: pytest.CaptureFixture[str]
 ) -> None:
     settings.FLOWER = {**settings.FLOWER, "OPEN_API": True}

@@ -42,11 +42,11 @@ def registered(seq: int, program: str, **parameters: Any) -> tuple[Flow, int]:
 def after(flow: Flow, seq: int) -> set[int]:
     """All tasks that depend on one, directly or not."""
     rows = list(flow.tasks.order_by("task_exec_seq"))
-    found = {seq}
+    seqs = {seq}
     for row in rows:
-        if found & set(row.depends_on):
-            found.add(row.task_exec_seq)
-    return found - {seq}
+        if seqs & set(row.depends_on):
+            seqs.add(row.task_exec_seq)
+    return seqs - {seq}
 
 
 def once(flow: Flow, **more: int) -> dict[int, int]:
@@ -110,11 +110,11 @@ def test_cancel_and_rerun(live: Live, place: str, tmp_path: Path) -> None:
     live.finish(flow)
     counts = start_counts(flow)
     assert counts[seq] == 2
-    assert {counts[each] for each in after(flow, seq)} == {1}
-    assert {each: counts[each] for each in before if each != seq} == {
-        each: before[each] for each in before if each != seq
+    assert {counts[later] for later in after(flow, seq)} == {1}
+    assert {other: counts[other] for other in before if other != seq} == {
+        other: before[other] for other in before if other != seq
     }
-    assert [each.attempt for each in starts(flow, seq)] == [1, 2]
+    assert [start.attempt for start in starts(flow, seq)] == [1, 2]
 
 
 @places
@@ -129,7 +129,7 @@ def test_rerun(live: Live, place: str, tmp_path: Path) -> None:
     assert start_counts(flow) == once(flow, **{f"t{seq}": 2})
     engine.rerun(flow.pk, from_seq=seq, actor="ann")
     live.finish(flow)
-    again = {f"t{each}": 2 for each in after(flow, seq)}
+    again = {f"t{later}": 2 for later in after(flow, seq)}
     assert start_counts(flow) == once(flow, **again, **{f"t{seq}": 3})
     engine.rerun(flow.pk, all_tasks=True, actor="ann")
     live.finish(flow)
@@ -137,7 +137,7 @@ def test_rerun(live: Live, place: str, tmp_path: Path) -> None:
     live.assert_faultless(flow)
 
 
-def test_two_failed_parts_of_a_header_are_mended_one_after_the_other(live: Live, tmp_path: Path) -> None:
+def test_two_failed_parts_of_a_header_are_rerun_one_after_the_other(live: Live, tmp_path: Path) -> None:
     one, two, gate = tmp_path / "one", tmp_path / "two", tmp_path / "gate"
     one.touch()
     two.touch()
@@ -163,7 +163,7 @@ def test_two_failed_parts_of_a_header_are_mended_one_after_the_other(live: Live,
     live.assert_faultless(flow)
 
 
-def test_two_failed_parts_of_a_header_are_mended_while_the_others_wait(live: Live, tmp_path: Path) -> None:
+def test_two_failed_parts_of_a_header_are_rerun_while_the_others_wait(live: Live, tmp_path: Path) -> None:
     paths = {seq: tmp_path / str(seq) for seq in (3, 5)}
     for path in paths.values():
         path.touch()
@@ -187,7 +187,7 @@ def test_stale_messages_of_a_resumed_flow_start_nothing_twice(live: Live, tmp_pa
     busy = [
         engine.register(define({1: []}, {1: {"parameters": {"path": str(gate)}}}, program="Gate")) for _ in range(4)
     ]
-    until(lambda: sum(bool(starts(each)) for each in busy) >= 2, what=lambda: describe(busy[0]))
+    until(lambda: sum(bool(starts(flow)) for flow in busy) >= 2, what=lambda: describe(busy[0]))
     branches = range(1, 6)
     flow = engine.register(define({**{seq: [] for seq in branches}, 6: list(branches), 7: [6], 8: [7]}))
     for _ in range(rounds):

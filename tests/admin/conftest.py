@@ -23,8 +23,8 @@ Staff = Callable[..., Client]
 def runner(monkeypatch: pytest.MonkeyPatch) -> Iterator[InlineRunner]:
     """The engine sends to a runner in this process, at once: a test's own transaction never commits."""
     monkeypatch.setattr(transaction, "on_commit", lambda function, **_: function())
-    with inline() as found:
-        yield found
+    with inline() as runner:
+        yield runner
 
 
 @pytest.fixture
@@ -46,9 +46,9 @@ def staff(db: None) -> Staff:
 
     def make(*permissions: str) -> Client:
         user = User.objects.create_user("clerk", password="clerk", is_staff=True)
-        found = Permission.objects.filter(content_type__app_label="flowerapp", codename__in=permissions)
-        assert len(found) == len(set(permissions))
-        user.user_permissions.set(found)
+        granted = Permission.objects.filter(content_type__app_label="flowerapp", codename__in=permissions)
+        assert len(granted) == len(set(permissions))
+        user.user_permissions.set(granted)
         client = Client()
         client.force_login(user)
         return client
@@ -69,7 +69,7 @@ def split(steps: Steps) -> Split:
 
 @pytest.fixture
 def failed(runner: InlineRunner, steps: Steps) -> Flow:
-    """A flow whose second task of four failed; the third went on."""
+    """A flow whose second task of four failed; the third finished."""
     steps(
         "broken",
         {},
@@ -85,7 +85,7 @@ def failed(runner: InlineRunner, steps: Steps) -> Flow:
 
 @pytest.fixture
 def flows(runner: InlineRunner, steps: Steps, failed: Flow) -> dict[str, Flow]:
-    """One flow for each way a flow can be."""
+    """One flow in each state."""
     steps("plain", {}, {})
 
     def started(times: int) -> Flow:
@@ -95,7 +95,7 @@ def flows(runner: InlineRunner, steps: Steps, failed: Flow) -> dict[str, Flow]:
         runner.waiting.clear()
         return flow
 
-    found = {
+    result = {
         "failed": failed,
         "waiting": started(0),
         "running": started(1),
@@ -103,6 +103,6 @@ def flows(runner: InlineRunner, steps: Steps, failed: Flow) -> dict[str, Flow]:
         "held": engine.suspend(started(1).pk, why="stock-taking"),
         "cancelled": engine.cancel(started(1).pk),
     }
-    for flow in found.values():
+    for flow in result.values():
         flow.refresh_from_db()
-    return found
+    return result

@@ -8,6 +8,8 @@ import pytest
 from django.test import Client
 
 from flowerapp import engine
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import attempts
 from flowerapp.models import Flow, Task, Workflow
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -38,22 +40,22 @@ def failing(runner: InlineRunner, split: Split) -> Flow:
     return flow
 
 
-def test_a_parent_tells_how_its_children_do(admin_client: Client, runner: InlineRunner, split: Split) -> None:
+def test_a_parent_shows_the_states_of_its_children(admin_client: Client, runner: InlineRunner, split: Split) -> None:
     split("cut", [[n] for n in range(10)], max_concurrency=10)
     flow = started(runner, "cut", messages=7)
     page = admin_client.get(flow_page(flow)).text
     assert "6 of 10 children done" in page
     assert '<progress max="10" value="6"' in page
     assert f"{TASKS}?task_flow={flow.pk}&amp;parent_seq=1" in page
-    assert "0 of 2 tasks done" in page
+    assert "6 of 12 tasks done" in page
     assert all(task_page(flow, seq) not in page for seq in range(3, 13))
     page = admin_client.get(task_page(flow, 1)).text
     assert "6 of 10 children done" in page
     assert "for its children: 6 of 10 have ended" in page
-    assert "0 of 2" in admin_client.get(LIST).text
+    assert "6 of 12" in admin_client.get(LIST).text
 
 
-def test_the_failed_child_is_what_failed_and_is_mended_from_there(
+def test_the_failed_child_is_shown_as_the_failure_with_its_buttons(
     staff: Staff, runner: InlineRunner, failing: Flow
 ) -> None:
     client = staff(*READERS, "operate_flow")
@@ -61,7 +63,7 @@ def test_the_failed_child_is_what_failed_and_is_mended_from_there(
     blocks = page.context["failure_blocks"]
     assert [block["task"].task_exec_seq for block in blocks] == [4]
     assert "child 1 of task 1" in page.text
-    assert "1 of 5 children done, 1 failed, 3 ignored" in page.text
+    assert "1 of 5 children done, 1 failed, 3 cancelled" in page.text
     assert task_verb(failing, 4, "skip") in page.text
     assert task_verb(failing, 4, "rerun-failed") in page.text
     assert task_verb(failing, 1, "skip") not in page.text
@@ -71,11 +73,11 @@ def test_the_failed_child_is_what_failed_and_is_mended_from_there(
     failing.refresh_from_db()
     assert failing.status is Status.FINISH
     page = client.get(flow_page(failing))
-    assert "4 of 5 children done, 1 ignored" in page.text
+    assert "4 of 5 children done, 1 skipped" in page.text
     assert not page.context["failure_blocks"]
 
 
-def test_a_parent_that_failed_by_itself_is_what_failed(
+def test_a_parent_that_failed_by_itself_is_shown_as_the_failure(
     admin_client: Client, runner: InlineRunner, split: Split
 ) -> None:
     split("refused", [[1]], child_program="")
@@ -100,9 +102,9 @@ def test_page_of_a_child(admin_client: Client, failing: Flow) -> None:
 
 def test_children_are_listed_by_parent(admin_client: Client, failing: Flow) -> None:
     def listed(**query: Any) -> list[int]:
-        found = admin_client.get(TASKS, {"task_flow": failing.pk, **query})
-        assert found.status_code == 200
-        return [task.task_exec_seq for task in found.context["cl"].result_list]
+        answer = admin_client.get(TASKS, {"task_flow": failing.pk, **query})
+        assert answer.status_code == 200
+        return [task.task_exec_seq for task in answer.context["cl"].result_list]
 
     assert listed() == [1, 2, 3, 4, 5, 6, 7]
     assert listed(parent_seq="1") == [3, 4, 5, 6, 7]
@@ -142,13 +144,13 @@ def test_statements_do_not_grow_with_the_parents(admin_client: Client, runner: I
         steps(f"many{width}", *[row] * width)
         flow = started(runner, f"many{width}", messages=0)
         for parent in flow.tasks.all():
-            engine.run(flow.pk, parent.task_exec_seq, "w")
+            attempts.run(TaskRef(flow.pk, parent.task_exec_seq), "w")
         counts.append(statements(admin_client, flow_page(flow)))
         assert admin_client.get(flow_page(flow)).text.count("0 of 2 children done") == width
     assert counts[0] == counts[1] < 24
 
 
-def test_a_flow_that_waits_for_its_turn_says_so(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
+def test_a_flow_that_is_not_admitted_says_so(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
     counts = []
     for width in (2, 50):
         name = f"narrow{width}"
@@ -157,8 +159,8 @@ def test_a_flow_that_waits_for_its_turn_says_so(admin_client: Client, runner: In
         first, second = engine.register(name), engine.register(name)
         page = admin_client.get(flow_page(second)).text
         assert "This flow waits until others end." in page
-        assert page.count("for its flow&#x27;s turn") == width + 1
-        assert "for its turn" in admin_client.get(LIST).text
+        assert page.count("for its flow to be admitted") == width + 1
+        assert "not admitted yet" in admin_client.get(LIST).text
         assert "This flow waits" not in admin_client.get(flow_page(first)).text
         counts.append(statements(admin_client, flow_page(second)))
     assert counts[0] == counts[1] < 24
@@ -192,7 +194,7 @@ def test_output_of_a_flow_is_shown_when_it_has_ended(admin_client: Client, runne
     assert "to-be-hidden" not in page
 
 
-def test_the_picture_shows_steps_only(admin_client: Client, failing: Flow) -> None:
+def test_the_graph_shows_steps_only(admin_client: Client, failing: Flow) -> None:
     drawn = admin_client.get(flow_page(failing)).context["drawing"]
     assert "Split" in drawn
     assert "Sum" not in drawn

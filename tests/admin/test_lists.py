@@ -11,6 +11,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from flowerapp import engine
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import attempts
 from flowerapp.models import Flow
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -35,9 +37,9 @@ def counted(client: Client, url: str) -> str:
     """What stands below a list."""
     page = client.get(url)
     assert page.status_code == 200
-    found = re.search(r'<p class="paginator">(.*?)</p>', page.text, re.DOTALL)
-    assert found
-    return " ".join(found[1].split())
+    match = re.search(r'<p class="paginator">(.*?)</p>', page.text, re.DOTALL)
+    assert match
+    return " ".join(match[1].split())
 
 
 def test_more_rows_than_are_counted(admin_client: Client, six: list[Flow]) -> None:
@@ -67,9 +69,9 @@ def test_tasks_of_a_common_workflow(admin_client: Client, six: list[Flow]) -> No
 
 def test_tasks_in_a_state(admin_client: Client, six: list[Flow]) -> None:
     engine.cancel(six[0].pk)
-    engine.run(six[1].pk, 1, "w")
-    found = {status: counted(admin_client, f"{TASKS}?status={int(status)}") for status in Status}
-    assert {status: text.split(" ", 1)[0] for status, text in found.items()} == {
+    attempts.run(TaskRef(six[1].pk, 1), "w")
+    texts = {status: counted(admin_client, f"{TASKS}?status={int(status)}") for status in Status}
+    assert {status: text.split(" ", 1)[0] for status, text in texts.items()} == {
         Status.WAIT: "4",
         Status.RUNNING: "0",
         Status.SUSPEND: "0",
@@ -93,6 +95,6 @@ def test_only_what_has_an_index_sorts_a_long_list(admin_client: Client, six: lis
         with CaptureQueriesContext(connection) as queries:
             assert admin_client.get(f"{url}?o=1").status_code == 200
         assert not [
-            each["sql"] for each in queries if re.search(r'ORDER BY [^ ]*"(exec_status|task_exec_seq)"', each["sql"])
+            query["sql"] for query in queries if re.search(r'ORDER BY [^ ]*"(exec_status|task_exec_seq)"', query["sql"])
         ]
     assert re.findall(r"\?[^\"]*o=-?\d", admin_client.get(f"{TASKS}?task_flow={six[0].pk}").text)

@@ -12,7 +12,10 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from flowerapp import engine
-from flowerapp.models import Event, Flow, Log, Task, Worker
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import recovery
+from flowerapp.models import Flow, HistoryEntry, Log, Task, Worker
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from tests.admin.conftest import Staff, Steps
@@ -59,8 +62,8 @@ def test_list_shows_each_flow_with_progress_and_failed_task(admin_client: Client
     assert "2 of 4" in page
     assert task_page(flows["failed"], 2) in page
     assert "not listed" in page
-    assert "task 2 failed" in page
-    assert "held" in page
+    assert "Failed<small>, task 2</small>" in page
+    assert "Held" in page
 
 
 @pytest.mark.parametrize(
@@ -87,7 +90,7 @@ def test_search_by_id(admin_client: Client, flows: dict[str, Flow]) -> None:
     assert flow_page(flows["failed"]) not in page
 
 
-def test_failed_flow_opens_with_the_error_and_what_to_press(admin_client: Client, failed: Flow) -> None:
+def test_failed_flow_opens_with_the_error_and_its_buttons(admin_client: Client, failed: Flow) -> None:
     page = admin_client.get(flow_page(failed)).text
     error, traceback, button, table = (
         page.index(text) for text in ("KeyError", "Traceback (most recent", "Rerun failed", "<h2>Tasks</h2>")
@@ -102,7 +105,7 @@ def test_failed_task_opens_with_the_error(admin_client: Client, failed: Flow) ->
     assert page.index("KeyError") < page.index("Rerun failed") < page.index("<h2>Task</h2>")
 
 
-def test_task_page_shows_what_it_got_gave_and_logged(admin_client: Client, failed: Flow) -> None:
+def test_task_page_shows_input_output_and_log(admin_client: Client, failed: Flow) -> None:
     Log.objects.create(task_flow=failed, task_exec_seq=3, attempt=1, message="a line <b>")
     page = admin_client.get(task_page(failed, 3)).text
     assert "a line &lt;b&gt;" in page
@@ -136,8 +139,8 @@ def test_history_names_attempt_and_worker(admin_client: Client, runner: InlineRu
     steps("frail", {"program": "Noop"})
     flow = engine.register("frail")
     Worker.objects.create(id="7", name="w7@here", pid=1, pool="prefork", concurrency=1)
-    assert Task.objects.claim(flow.pk, 1, "7", 1)
-    engine.lost(flow.pk, 1, "its worker is dead", worker="7")
+    assert Task.objects.claim(TaskRef(flow.pk, 1), Process("7", 1))
+    recovery.record_lost(TaskRef(flow.pk, 1), "its worker is dead", Process("7", None))
     for url in (flow_page(flow), task_page(flow, 1)):
         page = admin_client.get(url).text
         assert "w7@here" in page
@@ -145,7 +148,7 @@ def test_history_names_attempt_and_worker(admin_client: Client, runner: InlineRu
         assert "its worker is dead" in page
 
 
-def test_queue_that_nobody_serves_is_shown(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
+def test_queue_that_no_worker_serves_is_shown(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
     steps("remote", {"queue": "far-away"})
     flow = engine.register("remote")
     assert "No worker serves queue “far-away”" in admin_client.get(flow_page(flow)).text
@@ -154,7 +157,7 @@ def test_queue_that_nobody_serves_is_shown(admin_client: Client, runner: InlineR
     assert "far-away" in admin_client.get(reverse("admin:flowerapp_worker_changelist")).text
 
 
-def test_row_that_nobody_adopted_yet_is_shown(admin_client: Client) -> None:
+def test_row_that_is_not_adopted_yet_is_shown(admin_client: Client) -> None:
     flow = Flow.objects.create(task_flow_id="by/hand", task_id="odd")
     task = Task.objects.create(task_flow=flow, task_exec_seq=1, task_id="odd", task_seq=1)
     assert "not adopted yet" in admin_client.get(reverse("admin:flowerapp_flow_change", args=["by_2Fhand"])).text
@@ -213,7 +216,7 @@ def test_unknown_rows_are_not_found(admin_client: Client, path: str) -> None:
     assert admin_client.get(f"/admin/flowerapp/task/{path}/change/").status_code == 404
 
 
-def test_reader_sees_all_and_may_press_nothing(staff: Staff, flows: dict[str, Flow]) -> None:
+def test_reader_sees_every_page_and_no_verb(staff: Staff, flows: dict[str, Flow]) -> None:
     client = staff(*READERS)
     for flow in flows.values():
         page = client.get(flow_page(flow))
@@ -262,4 +265,4 @@ def test_long_values_are_cut(admin_client: Client, runner: InlineRunner, steps: 
     assert len(page.content) < 120_000
     assert "more characters" in page.text
     assert json.dumps("x" * 30_000) not in page.text
-    assert Event.objects.filter(task_flow=flow).count() == 0
+    assert HistoryEntry.objects.filter(task_flow=flow).count() == 0

@@ -39,7 +39,7 @@ def busy(runner: InlineRunner, steps: Steps) -> list[Flow]:
     return flows
 
 
-def test_list_shows_slots_and_who_waits(admin_client: Client, busy: list[Flow]) -> None:
+def test_list_shows_slots_and_waiting_tasks(admin_client: Client, busy: list[Flow]) -> None:
     engine.set_pool("idle", 3)
     page = admin_client.get(LIST).text
     assert pool_page("tape") in page
@@ -52,7 +52,7 @@ def test_list_shows_slots_and_who_waits(admin_client: Client, busy: list[Flow]) 
 def test_page_names_holders_and_waiters_in_order(admin_client: Client, busy: list[Flow]) -> None:
     first, second, slow, urgent = busy
     page = admin_client.get(pool_page("tape")).text
-    holds, waits = page.split("Who waits for one")
+    holds, waits = page.split("Tasks that wait for a slot")
     assert task_page(first, 1) in holds
     assert flow_page(first) in holds
     assert "1 of 1 slots held" in holds
@@ -63,7 +63,9 @@ def test_page_names_holders_and_waiters_in_order(admin_client: Client, busy: lis
     assert task_page(first, 1) not in waits
 
 
-def test_statements_do_not_grow_with_who_waits(admin_client: Client, runner: InlineRunner, busy: list[Flow]) -> None:
+def test_statements_do_not_grow_with_the_waiting_tasks(
+    admin_client: Client, runner: InlineRunner, busy: list[Flow]
+) -> None:
     counts = []
     for _ in range(2):
         counts.append([statements(admin_client, url) for url in (LIST, pool_page("tape"))])
@@ -96,19 +98,19 @@ def test_make_and_change_a_pool(admin_client: Client) -> None:
         ({"slots": "99999999999"}, "slots"),
     ],
 )
-def test_what_cannot_be_is_told_at_its_field(admin_client: Client, data: dict[str, str], field: str) -> None:
+def test_errors_are_shown_at_their_fields(admin_client: Client, data: dict[str, str], field: str) -> None:
     engine.set_pool("tape", 1)
     answer = admin_client.post(ADD, {"name": "new", "slots": "1", "description": "", **data})
     assert set(answer.context["adminform"].form.errors) == {field}
     assert Pool.objects.count() == 1
 
 
-def test_more_slots_let_tasks_in_at_once(admin_client: Client, runner: InlineRunner, busy: list[Flow]) -> None:
+def test_more_slots_admit_tasks_at_once(admin_client: Client, runner: InlineRunner, busy: list[Flow]) -> None:
     admin_client.post(pool_page("tape"), {"slots": "3", "description": ""})
     assert Task.objects.filter(pool="tape", admitted=True).count() == 3
     runner.run()
     assert [engine.get_flow(flow.pk).status for flow in busy] == [Status.WAIT, *[Status.FINISH] * 3]
-    assert "Nobody." in admin_client.get(pool_page("tape")).text
+    assert "None." in admin_client.get(pool_page("tape")).text
 
 
 def test_delete(admin_client: Client, busy: list[Flow]) -> None:

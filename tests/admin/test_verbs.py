@@ -9,7 +9,9 @@ from django.test import Client
 from django.urls import reverse
 
 from flowerapp import engine
-from flowerapp.models import Event, Flow, Task
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.models import Flow, HistoryEntry, Task
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from tests.admin.conftest import Staff
@@ -28,10 +30,10 @@ def task_verb(flow: Flow, seq: int, name: str) -> str:
     return reverse("admin:flowerapp_task_verb", args=[flow.tasks.get(task_exec_seq=seq).pk, name])
 
 
-def last_event(flow: Flow) -> Event:
-    found: Event | None = Event.objects.filter(task_flow=flow).order_by("-id").first()
-    assert found is not None
-    return found
+def last_event(flow: Flow) -> HistoryEntry:
+    entry: HistoryEntry | None = HistoryEntry.objects.filter(task_flow=flow).order_by("-id").first()
+    assert entry is not None
+    return entry
 
 
 @pytest.mark.parametrize(
@@ -72,7 +74,7 @@ def test_task_verbs(staff: Staff, failed: Flow, seq: int, verb: str) -> None:
 
 
 @pytest.mark.parametrize("verb", ["cancel", "rerun-all"])
-def test_what_destroys_asks_first(staff: Staff, flows: dict[str, Flow], verb: str) -> None:
+def test_destructive_verbs_ask_first(staff: Staff, flows: dict[str, Flow], verb: str) -> None:
     flow, client = flows["running"], staff(*OPERATORS)
     before = state_of(flow)
     for answer in (client.get(flow_verb(flow, verb)), client.post(flow_verb(flow, verb), {"why": "slip"})):
@@ -137,7 +139,7 @@ def test_conflict_is_a_message(staff: Staff, flows: dict[str, Flow], name: str, 
 
 def test_rerun_from_over_a_running_task_names_it(staff: Staff, flows: dict[str, Flow]) -> None:
     flow = flows["running"]
-    assert Task.objects.claim(flow.pk, 2, "elsewhere", 1) is not None
+    assert Task.objects.claim(TaskRef(flow.pk, 2), Process("elsewhere", 1)) is not None
     answer = staff(*OPERATORS).post(task_verb(flow, 1, "rerun-from"), {"confirmed": "1"}, follow=True)
     assert "Tasks 2 of flow" in answer.text
 
@@ -152,16 +154,18 @@ def change(client: Client, flow: Flow, seq: int, **data: Any) -> Any:
     return client.post(task_verb(flow, seq, "change"), form)
 
 
-def test_change_then_rerun_mends_a_flow(staff: Staff, runner: InlineRunner, steps: Any) -> None:
-    steps("mend", {"program": "FailWhile", "param1_key": "path", "param1_value": "/"}, {})
-    flow = engine.register("mend")
+def test_change_then_rerun_finishes_a_failed_flow(staff: Staff, runner: InlineRunner, steps: Any) -> None:
+    steps("fixable", {"program": "FailWhile", "param1_key": "path", "param1_value": "/"}, {})
+    flow = engine.register("fixable")
     runner.run()
     answer = change(staff(*OPERATORS), flow, 1, parameters='{"path": "/no/such/file"}', rerun="on", why="typo")
     assert answer.status_code == 302
     runner.run()
     flow.refresh_from_db()
     assert flow.status is Status.FINISH
-    verbs = list(Event.objects.filter(task_flow=flow, actor="clerk").order_by("id").values_list("verb", "reason"))
+    verbs = list(
+        HistoryEntry.objects.filter(task_flow=flow, actor="clerk").order_by("id").values_list("verb", "reason")
+    )
     assert verbs == [("change", "typo"), ("rerun", "typo")]
 
 
@@ -202,8 +206,8 @@ def test_change_keeps_what_is_masked(staff: Staff, runner: InlineRunner, steps: 
     assert change(client, flow, 1, parameters=masked).status_code == 302
     assert flow.tasks.get().parameters == {"URL": "http://127.0.0.1:2/", "BODY": {"token": "xyzzy"}}
     half = '{"URL": "http://127.0.0.1:2/", "BODY": {"token": "••••", "more": 1}}'
-    assert "type the secret anew" in change(client, flow, 1, parameters=half).text
-    assert "cannot be taken away" in change(client, flow, 1, parameters='{"URL": "x"}').text
+    assert "type the secret again" in change(client, flow, 1, parameters=half).text
+    assert "cannot be removed" in change(client, flow, 1, parameters='{"URL": "x"}').text
 
 
 @pytest.mark.parametrize("action", ["suspend", "resume", "rerun_failed"])
@@ -212,7 +216,7 @@ def test_batch(staff: Staff, flows: dict[str, Flow], action: str) -> None:
     chosen = {"action": action, "_selected_action": [flow.pk for flow in flows.values()]}
     answer = client.post(LIST, chosen, follow=True)
     assert answer.status_code == 200
-    moved = Event.objects.filter(actor="clerk").values_list("task_flow_id", flat=True)
+    moved = HistoryEntry.objects.filter(actor="clerk").values_list("task_flow_id", flat=True)
     expected = {
         "suspend": {"failed", "waiting", "running"},
         "resume": {"held"},
@@ -229,11 +233,11 @@ def test_batch_that_destroys_asks_first(staff: Staff, flows: dict[str, Flow]) ->
     answer = client.post(LIST, chosen)
     assert answer.status_code == 200
     assert "Cancel 3 flows" in answer.text
-    assert not Event.objects.filter(actor="clerk").exists()
+    assert not HistoryEntry.objects.filter(actor="clerk").exists()
 
     answer = client.post(LIST, {**chosen, "confirmed": "1", "why": "tidy"}, follow=True)
     assert "has ended" in answer.text
-    assert set(Event.objects.filter(actor="clerk", reason="tidy").values_list("task_flow_id", flat=True)) == {
+    assert set(HistoryEntry.objects.filter(actor="clerk", reason="tidy").values_list("task_flow_id", flat=True)) == {
         flows["failed"].pk,
         flows["running"].pk,
     }

@@ -90,12 +90,12 @@ def errors(answer: Any) -> dict[Any, Any]:
     if answer.status_code != 200:
         return {}
     formset = answer.context["inline_admin_formsets"][0].formset
-    found: dict[Any, Any] = {number: each.errors for number, each in enumerate(formset.forms) if each.errors}
+    result: dict[Any, Any] = {number: row.errors for number, row in enumerate(formset.forms) if row.errors}
     if formset.non_form_errors():
-        found["steps"] = formset.non_form_errors()
+        result["steps"] = formset.non_form_errors()
     if answer.context["adminform"].form.errors:
-        found["header"] = answer.context["adminform"].form.errors
-    return found
+        result["header"] = answer.context["adminform"].form.errors
+    return result
 
 
 GOOD = {"task_seq": "1", "program": "Noop"}
@@ -112,8 +112,8 @@ GOOD = {"task_seq": "1", "program": "Noop"}
         ([GOOD, {"task_seq": "2", "program": "Noop", "task_priority": "20"}], 1, "task_priority", "19"),
         ([GOOD, {"task_seq": "2", "program": "Noop", "depends_on": "7"}], 1, "depends_on", "depends on 7"),
         ([GOOD, {"task_seq": "2", "program": "Noop", "depends_on": "one"}], 1, "depends_on", "use numbers"),
-        ([{**GOOD, "depends_on": "2"}, {"task_seq": "2", "program": "Noop"}], 0, "depends_on", "circle"),
-        ([GOOD, {"task_seq": "2", "program": "Noop", "depends_on": "2"}], 1, "depends_on", "circle"),
+        ([{**GOOD, "depends_on": "2"}, {"task_seq": "2", "program": "Noop"}], 0, "depends_on", "cycle"),
+        ([GOOD, {"task_seq": "2", "program": "Noop", "depends_on": "2"}], 1, "depends_on", "cycle"),
         (
             [{"task_seq": "1", "program": "FailUntil", "param1_key": "start", "param1_value": "soon"}],
             0,
@@ -124,7 +124,7 @@ GOOD = {"task_seq": "1", "program": "Noop"}
         ([{"task_seq": "1", "program": "FailUntil", "parameters": '{"start": []}'}], 0, "parameters", "integer"),
         ([{"task_seq": "1", "program": "Noop", "param2_key": "x", "param2_value": "1"}], 0, "param2_value", "no such"),
         ([{**GOOD, "param1_value": "lonely"}], 0, "param1_key", "give the parameter a name"),
-        ([{**GOOD, "param1_key": "a", "param2_key": "a"}], 0, "param2_key", "given twice"),
+        ([{**GOOD, "param1_key": "a", "param2_key": "a"}], 0, "param2_key", "occurs twice"),
         ([{**GOOD, "parameters": "{not json"}], 0, "parameters", "not JSON"),
         ([{**GOOD, "parameters": '{"a": Infinity}'}], 0, "parameters", "Infinity is not JSON"),
         ([{**GOOD, "parameters": "[]x"}], 0, "parameters", "not JSON"),
@@ -143,9 +143,9 @@ def test_each_error_stands_at_its_row_and_nothing_is_written(
     admin_client: Client, rows: list[dict[str, str]], row: int, field: str, sentence: str
 ) -> None:
     answer = admin_client.post(ADD, form(*rows, task_id="wrong"))
-    found = errors(answer)
-    assert set(found) == {row}
-    assert sentence in str(found[row][field])
+    problems = errors(answer)
+    assert set(problems) == {row}
+    assert sentence in str(problems[row][field])
     assert "Please correct the error" in answer.text
     assert not Workflow.objects.exists()
     assert not TaskDefinition.objects.exists()
@@ -161,12 +161,12 @@ def test_each_error_stands_at_its_row_and_nothing_is_written(
     ],
 )
 def test_each_error_of_the_header_stands_at_its_field(
-    admin_client: Client, header: dict[str, str], field: str, sentence: str
+    admin_client: Client, header: dict[str, Any], field: str, sentence: str
 ) -> None:
     answer = admin_client.post(ADD, form(GOOD, task_id="wrong", **header))
-    found = errors(answer)
-    assert set(found) == {"header"}
-    assert sentence in str(found["header"][field])
+    problems = errors(answer)
+    assert set(problems) == {"header"}
+    assert sentence in str(problems["header"][field])
     assert "Please correct the error" in answer.text
     assert not Workflow.objects.exists()
     assert not TaskDefinition.objects.exists()
@@ -179,7 +179,7 @@ def test_limits_pools_and_children_are_edited(admin_client: Client) -> None:
         {**row, "task_seq": "1", "parameters": '{"items": [[1]]}', "exit_on_failed": ""},
         {"task_seq": "2", "program": "Noop"},
     ]
-    header = {"max_active_flows": "4", "unique": "on", "entrance": "2"}
+    header: dict[str, Any] = {"max_active_flows": "4", "unique": "on", "entrance": "2"}
     answer = admin_client.post(ADD, form(*rows, task_id="made", **header))
     assert answer.status_code == 302, errors(answer)
     plan = engine.plan_of("made")
@@ -199,7 +199,7 @@ def test_stored_pool_and_child_program_that_are_gone_are_shown(admin_client: Cli
     assert "Gone (not registered)" in page
 
 
-def test_a_higher_limit_lets_waiting_flows_go_on(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
+def test_a_higher_limit_admits_waiting_flows(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:
     steps("narrow", {})
     Workflow.objects.create(task_id="narrow", max_active_flows=1)
     flows = [engine.register("narrow") for _ in range(3)]
@@ -240,8 +240,8 @@ def test_a_class_that_comes_while_the_form_is_open_wins(
 
 @pytest.mark.parametrize("name", ["", "a/b", "..", "x" * 257, "a\tb"])
 def test_bad_names(admin_client: Client, name: str) -> None:
-    found = errors(admin_client.post(ADD, form(GOOD, task_id=name)))
-    assert "task_id" in found["header"]
+    problems = errors(admin_client.post(ADD, form(GOOD, task_id=name)))
+    assert "task_id" in problems["header"]
     assert not Workflow.objects.exists()
 
 
@@ -390,9 +390,9 @@ def test_register(admin_client: Client, runner: InlineRunner, steps: Steps) -> N
     url = reverse("admin:flowerapp_workflow_register", args=["plain"])
     page = admin_client.get(url)
     assert not Flow.objects.exists()
-    found = re.search(r'name="key" value="([^"]+)"', page.text)
-    assert found is not None
-    data = {"input": '{"day": 1}', "priority": "-5", "entrance": "2", "key": found[1]}
+    match = re.search(r'name="key" value="([^"]+)"', page.text)
+    assert match is not None
+    data = {"input": '{"day": 1}', "priority": "-5", "entrance": "2", "key": match[1]}
     answers = [admin_client.post(url, data) for _ in range(2)]
     flow = Flow.objects.get()
     assert {answer["Location"] for answer in answers} == {reverse("admin:flowerapp_flow_change", args=[flow.pk])}
@@ -429,7 +429,7 @@ def test_register_of_a_unique_workflow_leads_to_the_flow_that_runs(
     Workflow.objects.create(task_id="alone", unique=True)
     flow = engine.register("alone")
     url = reverse("admin:flowerapp_workflow_register", args=["alone"])
-    assert "One goes on at a time" in admin_client.get(url).text
+    assert "One flow is open at a time" in admin_client.get(url).text
 
     answer = admin_client.post(url, {"priority": "0"}, follow=True)
     assert answer.redirect_chain[-1][0] == reverse("admin:flowerapp_flow_change", args=[flow.pk])
@@ -451,7 +451,7 @@ def test_register_says_where_the_workflow_starts(admin_client: Client, runner: I
     url = reverse("admin:flowerapp_workflow_register", args=["late"])
     page = admin_client.get(url).text
     assert "step 2, as the workflow says" in page
-    assert "At most 5 go on at once" in page
+    assert "At most 5 are active at once" in page
     for entrance, passed_over in (("", 1), ("1", 0), ("3", 2)):
         admin_client.post(url, {"priority": "0", "entrance": entrance})
         flow = Flow.objects.order_by("-registered_ts", "-pk")[0]

@@ -20,8 +20,8 @@ Step = dict[str, Any]
 @pytest.fixture
 def runner(transactional_db: None) -> Iterator[InlineRunner]:
     """Runs what is sent, when asked to."""
-    with inline() as each:
-        yield each
+    with inline() as runner:
+        yield runner
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Who may do what, and the open door."""
+"""Permissions, and the open API."""
 
 from __future__ import annotations
 
@@ -138,7 +138,7 @@ OUTSIDE = [
 @pytest.mark.usefixtures("opened")
 @pytest.mark.parametrize("extra", OUTSIDE)
 @pytest.mark.parametrize(("method", "path"), [("GET", "/api/flows/"), ("POST", "/register/etl")])
-def test_who_stays_outside(
+def test_open_api_refuses_other_callers(
     anonymous: APIClient, workflow: Make, settings: Any, extra: dict[str, Any], method: str, path: str
 ) -> None:
     settings.ALLOWED_HOSTS = ["*"]

@@ -11,7 +11,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from flowerapp import engine
-from flowerapp.models import Event, Flow, Pool, TaskDefinition, Workflow
+from flowerapp.models import Flow, HistoryEntry, Pool, TaskDefinition, Workflow
 
 pytestmark = pytest.mark.django_db
 
@@ -57,7 +57,7 @@ def targets(api: APIClient, workflow: Callable[..., str]) -> list[tuple[str, str
 
 
 def counts() -> list[int]:
-    return [model.objects.count() for model in (Flow, Event, TaskDefinition, Workflow, Pool)]
+    return [model.objects.count() for model in (Flow, HistoryEntry, TaskDefinition, Workflow, Pool)]
 
 
 @pytest.mark.parametrize("name", NOT_JSON)

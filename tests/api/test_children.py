@@ -45,18 +45,18 @@ def test_a_parent_and_its_children(api: APIClient, splitting: Callable[..., Flow
     assert parent["waits"] == "for its children: 1 of 3 have ended"
     assert after["waits"] == "for 1 of the tasks before it"
     assert [parent[name] for name in ("parent_seq", "child_index", "child_id")] == [None, None, None]
-    places = [(each["parent_seq"], each["child_index"], each["child_id"]) for each in children]
+    places = [(task["parent_seq"], task["child_index"], task["child_id"]) for task in children]
     assert places == [(1, 0, 0), (1, 1, 1), (1, 2, 2)]
-    assert [each["status"] for each in children] == ["Finish", "Wait", "Wait"]
+    assert [task["status"] for task in children] == ["Finish", "Wait", "Wait"]
     runner.run()
     assert tasks_of(api, flow, "?parent=none")[0]["progress"] == {"done": 3, "total": 3}
 
 
-def test_a_child_that_waits_for_its_turn(api: APIClient, splitting: Callable[..., Flow], runner: InlineRunner) -> None:
+def test_a_child_behind_its_siblings(api: APIClient, splitting: Callable[..., Flow], runner: InlineRunner) -> None:
     flow = splitting([[1], [2], [3]])
     runner.step()
-    waits = [each["waits"] for each in tasks_of(api, flow, "?parent=1")]
-    assert waits == ["", "", "for its turn among the children of task 1"]
+    waits = [task["waits"] for task in tasks_of(api, flow, "?parent=1")]
+    assert waits == ["", "", "behind other children of task 1"]
 
 
 def test_progress_counts_ended_children_alone(
@@ -75,14 +75,14 @@ def test_filters(api: APIClient, splitting: Callable[..., Flow], runner: InlineR
     runner.run()
 
     def seqs(query: str) -> list[int]:
-        return [each["task_exec_seq"] for each in tasks_of(api, flow, query)]
+        return [task["task_exec_seq"] for task in tasks_of(api, flow, query)]
 
     assert seqs("") == [1, 2, 3, 4, 5]
     assert seqs("?parent=none") == [1, 2]
     assert seqs("?parent=1") == [3, 4, 5]
     assert seqs("?parent=2") == seqs("?parent=2147483648") == seqs("?parent=9999999999") == []
     page = api.get(f"/api/flows/{flow.pk}/tasks/?parent=1&page_size=2").json()
-    assert [each["task_exec_seq"] for each in api.get(page["next"]).json()["results"]] == [5]
+    assert [task["task_exec_seq"] for task in api.get(page["next"]).json()["results"]] == [5]
 
 
 @pytest.mark.parametrize("query", ["parent=", "parent=x", "parent=-1", "parent=%00", "parent=1.0", "parnet=1", "seq=1"])
@@ -121,25 +121,25 @@ def test_graph_is_of_steps(api: APIClient, splitting: Callable[..., Flow], runne
     assert "children" not in second
     assert api.get(url).json()["edges"] == [{"from": 1, "to": 2}]
     for kind in ("svg", "mermaid", "ascii"):
-        assert "Wait, 1 of 40 children" in api.get(url, {"as": kind}).content.decode()
+        assert "Waiting, 1 of 40 children ended" in api.get(url, {"as": kind}).content.decode()
 
 
 def test_a_task_that_waits_for_a_slot(api: APIClient, workflow: Make, runner: InlineRunner) -> None:
     engine.set_pool("gpu", 1)
     flow = engine.register(workflow("train", *[{"program": "Return", "pool": "gpu", "depends_on": []}] * 2))
-    first, second = sorted(tasks_of(api, flow), key=lambda each: not each["admitted"])
+    first, second = sorted(tasks_of(api, flow), key=lambda task: not task["admitted"])
     assert (first["pool"], first["admitted"], first["waits"]) == ("gpu", True, "")
     sentence = "for a slot of pool gpu: 1 of 1 are taken; 1 waiting"
     assert (second["pool"], second["admitted"], second["waits"]) == ("gpu", False, sentence)
     assert api.get(f"/api/flows/{flow.pk}/tasks/{second['task_exec_seq']}/").json()["waits"] == sentence
 
 
-def test_a_flow_that_waits_for_its_turn(api: APIClient, workflow: Make, runner: InlineRunner) -> None:
+def test_a_flow_that_is_not_admitted(api: APIClient, workflow: Make, runner: InlineRunner) -> None:
     workflow("etl", {"program": "Return"})
     Workflow.objects.filter(pk="etl").update(max_active_flows=1)
     first, second = engine.register("etl"), engine.register("etl")
-    assert [api.get(f"/api/flows/{each.pk}/").json()["admitted"] for each in (first, second)] == [True, False]
-    assert tasks_of(api, second)[0]["waits"] == "for its flow's turn: of etl, 1 of 1 flows go on"
+    assert [api.get(f"/api/flows/{flow.pk}/").json()["admitted"] for flow in (first, second)] == [True, False]
+    assert tasks_of(api, second)[0]["waits"] == "for its flow to be admitted: 1 of at most 1 flows of etl are active"
 
 
 def test_statements_do_not_grow_with_children(

@@ -10,6 +10,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from flowerapp import engine
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
 from flowerapp.models import Flow, Log, Task
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
@@ -35,7 +37,7 @@ def broken(workflow: Make, runner: InlineRunner, tmp_path: Path) -> Flow:
     return flow
 
 
-def test_a_failed_flow_tells_where_and_why(api: APIClient, broken: Flow) -> None:
+def test_a_failed_flow_names_the_task_and_its_error(api: APIClient, broken: Flow) -> None:
     body = api.get(f"/api/flows/{broken.pk}/").json()
     assert (body["status"], body["exec_status"], body["held"]) == ("Suspend", 2, False)
     assert body["failed"]["task_exec_seq"] == 2
@@ -49,20 +51,20 @@ def test_a_failed_flow_tells_where_and_why(api: APIClient, broken: Flow) -> None
     assert api.get("/api/flows/").json()["results"][0]["failed"] == body["failed"]
 
 
-def test_mend_and_rerun(api: APIClient, broken: Flow, runner: InlineRunner, tmp_path: Path) -> None:
+def test_change_and_rerun(api: APIClient, broken: Flow, runner: InlineRunner, tmp_path: Path) -> None:
     answer = api.patch(
         f"/api/flows/{broken.pk}/tasks/2/",
         {"parameters": {"path": str(tmp_path / "free")}, "priority": 5, "why": "wrong path"},
         format="json",
     )
     assert (answer.status_code, answer.json()["task_priority"]) == (200, 5)
-    answer = api.post(f"/api/flows/{broken.pk}/rerun/", {"failed": True, "why": "mended"}, format="json")
+    answer = api.post(f"/api/flows/{broken.pk}/rerun/", {"failed": True, "why": "path restored"}, format="json")
     assert (answer.status_code, answer.json()["failed"]) == (200, None)
     runner.run()
     assert api.get(f"/api/flows/{broken.pk}/").json()["status"] == "Finish"
     history = api.get(f"/api/flows/{broken.pk}/history/").json()["results"]
-    told = [(each["verb"], each["actor"], each["reason"]) for each in history if each["actor"] == "root"]
-    assert told == [("change", "root", "wrong path"), ("rerun", "root", "mended")]
+    changes = [(row["verb"], row["actor"], row["reason"]) for row in history if row["actor"] == "root"]
+    assert changes == [("change", "root", "wrong path"), ("rerun", "root", "path restored")]
     assert api.get(f"/api/flows/{broken.pk}/tasks/1/").json()["attempt"] == 1
 
 
@@ -90,9 +92,9 @@ def test_verbs(api: APIClient, broken: Flow, runner: InlineRunner) -> None:
     assert api.post(f"/api/flows/{other.pk}/cancel/").json()["status"] == "Ignore"
 
 
-def test_a_conflict_lists_what_is_in_the_way(api: APIClient, broken: Flow) -> None:
+def test_a_conflict_lists_the_running_tasks(api: APIClient, broken: Flow) -> None:
     flow = engine.register("etl")
-    assert Task.objects.claim(flow.pk, 1, "w", 1)
+    assert Task.objects.claim(TaskRef(flow.pk, 1), Process("w", 1))
     answer = api.post(f"/api/flows/{flow.pk}/rerun/", {"from": 1}, format="json")
     assert answer.status_code == 409
     assert answer.json()["details"] == {"running": [1]}
@@ -165,7 +167,7 @@ def test_filters(api: APIClient, broken: Flow, workflow: Make) -> None:
     def ids(**query: str) -> list[str]:
         answer = api.get("/api/flows/", query)
         assert answer.status_code == 200, answer.content
-        return [each["task_flow_id"] for each in answer.json()["results"]]
+        return [row["task_flow_id"] for row in answer.json()["results"]]
 
     assert ids() == [second.pk, broken.pk]
     assert ids(task_id="etl") == [broken.pk]
@@ -224,7 +226,7 @@ def test_pages_of_flows(api: APIClient, workflow: Make, django_assert_max_num_qu
         with django_assert_max_num_queries(4):  # session, user, page, failed tasks
             page = api.get(url).json()
         assert len(page["results"]) <= 50
-        seen += [each["task_flow_id"] for each in page["results"]]
+        seen += [row["task_flow_id"] for row in page["results"]]
         url = page["next"]
     assert seen == [flow.pk for flow in reversed(flows)]
 
@@ -237,7 +239,7 @@ def test_pages_of_tasks(api: APIClient, workflow: Make, django_assert_max_num_qu
     while url:
         with django_assert_max_num_queries(5):  # session, user, flow, page, reasons
             page = api.get(url).json()
-        seen += [each["task_exec_seq"] for each in page["results"]]
+        seen += [row["task_exec_seq"] for row in page["results"]]
         url = page["next"]
     assert seen == list(range(1, 121))
     with django_assert_max_num_queries(4):
@@ -274,7 +276,7 @@ def test_unserved_queue(api: APIClient, workflow: Make) -> None:
     workflow("etl", {"program": "Return", "queue": "transcoding"})
     flow = engine.register("etl")
     assert api.get(f"/api/flows/{flow.pk}/").json()["unserved_queues"] == ["transcoding"]
-    queue = next(each for each in api.get("/api/queues/").json()["results"] if each["name"] == "transcoding")
+    queue = next(row for row in api.get("/api/queues/").json()["results"] if row["name"] == "transcoding")
     assert (queue["waiting"], queue["unserved"], queue["workers"]) == (1, True, [])
 
 

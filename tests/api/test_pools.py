@@ -10,6 +10,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from flowerapp import engine
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
 from flowerapp.models import Pool, Task
 from flowerapp.testing import InlineRunner
 
@@ -35,7 +37,7 @@ def test_make_read_change_delete(api: APIClient) -> None:
         assert (answer.status_code, answer.json()["code"]) == (404, "unknown_pool")
 
 
-def test_who_has_its_slots_and_who_waits(api: APIClient, workflow: Make, runner: InlineRunner) -> None:
+def test_a_pool_lists_holders_and_waiters(api: APIClient, workflow: Make, runner: InlineRunner) -> None:
     engine.set_pool("gpu", 1)
     steps = [{"program": "Return", "pool": "gpu", "depends_on": [], "task_priority": 3 - n} for n in range(3)]
     flow = engine.register(workflow("train", *steps))
@@ -53,11 +55,11 @@ def test_who_has_its_slots_and_who_waits(api: APIClient, workflow: Make, runner:
         "started_ts": None,
         "why": "",
     }
-    assert [each["task_exec_seq"] for each in body["waiters"]] == [second.task_exec_seq, third.task_exec_seq]
-    assert {each["why"] for each in body["waiters"]} == {"for a slot of pool gpu: 1 of 1 are taken; 2 waiting"}
+    assert [row["task_exec_seq"] for row in body["waiters"]] == [second.task_exec_seq, third.task_exec_seq]
+    assert {row["why"] for row in body["waiters"]} == {"for a slot of pool gpu: 1 of 1 are taken; 2 waiting"}
     (listed,) = api.get("/api/pools/").json()["results"]
     assert (listed["held"], listed["waiting"]) == (1, 2)
-    assert Task.objects.claim(flow.pk, first.task_exec_seq, "w", 1)
+    assert Task.objects.claim(TaskRef(flow.pk, first.task_exec_seq), Process("w", 1))
     (holder,) = api.get("/api/pools/gpu/").json()["holders"]
     assert holder["status"] == "Running"
     assert holder["started_ts"].endswith("Z")
@@ -72,7 +74,7 @@ def test_more_slots_let_tasks_in_at_once(api: APIClient, workflow: Make, runner:
     assert len(runner.waiting) == 2
 
 
-def test_delete_refuses_what_is_named(api: APIClient, workflow: Make, runner: InlineRunner) -> None:
+def test_delete_refuses_a_pool_that_steps_name(api: APIClient, workflow: Make, runner: InlineRunner) -> None:
     engine.set_pool("gpu", 1)
     workflow("train", {"program": "Return", "pool": "gpu"})
     engine.register("train")
@@ -85,7 +87,7 @@ def test_delete_refuses_what_is_named(api: APIClient, workflow: Make, runner: In
     assert api.delete("/api/pools/gpu/").status_code == 204
 
 
-def test_create_refuses_what_exists(api: APIClient) -> None:
+def test_create_refuses_a_pool_that_exists(api: APIClient) -> None:
     engine.set_pool("gpu", 1)
     answer = api.post("/api/pools/", {"name": "gpu", "slots": 9}, format="json")
     assert answer.status_code == 409
@@ -110,13 +112,13 @@ BAD: list[tuple[Any, str]] = [
     ({"name": "x" * 257, "slots": 1}, "name"),
     ({"name": 3, "slots": 1}, "name"),
     ({"name": "gpu", "slots": 1, "description": None}, "description"),
-    ({"name": "gpu", "slots": 1, "colour": "red"}, "colour"),
+    ({"name": "gpu", "slots": 1, "color": "red"}, "color"),
     ([], "object"),
 ]
 
 
 @pytest.mark.parametrize(("body", "word"), BAD)
-def test_what_cannot_be_used_is_named(api: APIClient, body: Any, word: str) -> None:
+def test_errors_name_the_bad_value(api: APIClient, body: Any, word: str) -> None:
     answer = api.post("/api/pools/", body, format="json")
     assert answer.status_code == 400, answer.content
     assert word in answer.json()["detail"]
@@ -152,7 +154,7 @@ def test_pages_and_statements(api: APIClient, django_assert_max_num_queries: Cal
         with django_assert_max_num_queries(3):  # session, user, page
             page = api.get(url).json()
         assert len(page["results"]) <= 50
-        seen += [each["name"] for each in page["results"]]
+        seen += [row["name"] for row in page["results"]]
         url = page["next"]
     assert seen == [f"p{number:03}" for number in range(120)]
 

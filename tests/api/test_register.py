@@ -103,13 +103,13 @@ BAD = [
     ({"entrance": 1.0}, "entrance"),
     ({"entrance": ["1"]}, "entrance"),
     ({"entrance": 2**80}, "entrance"),
-    ({"colour": "red"}, "colour"),
+    ({"color": "red"}, "color"),
     ({"taskId": "other"}, "taskId"),
 ]
 
 
 @pytest.mark.parametrize(("body", "word"), BAD)
-def test_what_cannot_be_used_is_named(api: APIClient, workflow: Make, body: dict[str, Any], word: str) -> None:
+def test_errors_name_the_bad_value(api: APIClient, workflow: Make, body: dict[str, Any], word: str) -> None:
     workflow("etl", {"program": "Return"})
     failed(api.post("/register/etl", body, format="json"), 400, "etl", word)
     assert not Flow.objects.exists()
@@ -160,8 +160,8 @@ def test_idempotency_key(api: APIClient, client_with: Callable[..., APIClient], 
     assert register(api, "/register/etl").json() == first.json()
     failed(register(api, "/register/etl", {"priority": 1}), 409, "etl", "k 1")
     assert register(api, "/register/other").json()["taskFlowId"] != first.json()["taskFlowId"]
-    somebody = client_with("register_flow", username="bob")
-    assert register(somebody, "/register/etl").json()["taskFlowId"] != first.json()["taskFlowId"]
+    other_user = client_with("register_flow", username="bob")
+    assert register(other_user, "/register/etl").json()["taskFlowId"] != first.json()["taskFlowId"]
     assert Flow.objects.count() == 3
 
 

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.django_db
 
 
 def test_programs(api: APIClient) -> None:
-    programs = {each["name"]: each for each in api.get("/api/programs/").json()["results"]}
+    programs = {row["name"]: row for row in api.get("/api/programs/").json()["results"]}
     sleep = programs["EchoParamTimeSleep"]
     assert "SLEEP_TIME_SECOND" in sleep["schema"]["properties"]
     assert sleep["queue"] == "default"
@@ -34,8 +34,8 @@ def test_workers(api: APIClient, django_assert_max_num_queries: Callable[..., An
     with django_assert_max_num_queries(4):  # session, user, living, page
         page = api.get("/api/workers/").json()
     assert len(page["results"]) == 50
-    assert [each["alive"] for each in page["results"][:2]] == [False, True]
-    assert [each["id"] for each in api.get(page["next"]).json()["results"]] == [f"{n:03}" for n in range(50, 60)]
+    assert [row["alive"] for row in page["results"][:2]] == [False, True]
+    assert [row["id"] for row in api.get(page["next"]).json()["results"]] == [f"{n:03}" for n in range(50, 60)]
 
 
 def test_schema_is_ours_and_sound(api: APIClient) -> None:

@@ -9,8 +9,8 @@ import pytest
 from rest_framework.test import APIClient
 
 from flowerapp import engine
+from flowerapp.core.values import MASKED
 from flowerapp.models import Flow, TaskDefinition, Workflow
-from flowerapp.values import MASKED
 
 Make = Callable[..., str]
 pytestmark = pytest.mark.django_db
@@ -64,7 +64,7 @@ def test_a_document_comes_back_as_it_was_given(api: APIClient) -> None:
     assert (depends[1], depends[2], len(depends[3]), len(depends[9])) == ([], [], 1, 1)
 
 
-def test_replace_takes_away_what_is_not_in_it(api: APIClient) -> None:
+def test_replace_deletes_steps_that_are_left_out(api: APIClient) -> None:
     api.post("/api/workflows/", DOCUMENT, format="json")
     flow = engine.register("etl")
     answer = api.put("/api/workflows/etl/", {"tasks": [{"task_seq": 5, "program": "Echo"}]}, format="json")
@@ -72,7 +72,7 @@ def test_replace_takes_away_what_is_not_in_it(api: APIClient) -> None:
     assert flow.tasks.count() == 4
 
 
-def test_create_refuses_what_exists(api: APIClient, by_sql: Callable[..., None]) -> None:
+def test_create_refuses_a_workflow_that_exists(api: APIClient, by_sql: Callable[..., None]) -> None:
     by_sql("etl", 1, "Return")
     answer = api.post("/api/workflows/", DOCUMENT, format="json")
     assert answer.status_code == 409
@@ -119,7 +119,7 @@ def test_pages_and_statements(
         with django_assert_max_num_queries(4):  # session, user, page, headers
             page = api.get(url).json()
         assert len(page["results"]) <= 50
-        seen += [each["task_id"] for each in page["results"]]
+        seen += [row["task_id"] for row in page["results"]]
         url = page["next"]
     assert seen == [f"w{number:03}" for number in range(120)]
 
@@ -176,7 +176,7 @@ BAD = [
     ({"max_concurrency": "2"}, "max_concurrency"),
     ({"exit_on_failed": None}, "exit_on_failed"),
     ({"exit_on_failed": "no"}, "exit_on_failed"),
-    ({"colour": "red"}, "colour"),
+    ({"color": "red"}, "color"),
 ]
 
 
@@ -197,7 +197,7 @@ def test_a_cycle(api: APIClient) -> None:
     steps = [STEP | {"depends_on": [2]}, STEP | {"task_seq": 2, "depends_on": [1]}]
     answer = api.post("/api/workflows/", {"task_id": "etl", "tasks": steps}, format="json")
     assert answer.status_code == 400
-    assert "circle: 1 → 2 → 1" in answer.json()["tasks"][0]["depends_on"][0]
+    assert "cycle: 1 → 2 → 1" in answer.json()["tasks"][0]["depends_on"][0]
 
 
 WHOLE = [
@@ -254,13 +254,13 @@ def test_limits_children_and_pools_come_back_as_given(api: APIClient) -> None:
     assert cleared.json() == DOCUMENT | {"tasks": [STEP]}
 
 
-def test_what_a_class_defines_is_changed_there(api: APIClient) -> None:
+def test_a_workflow_of_a_class_is_read_only(api: APIClient) -> None:
     engine.define("etl", [TaskDefinition(task_id="etl", task_seq=1, program="Return")], source="shop.flows.Etl")
     document = api.get("/api/workflows/etl/").json()
     assert document["source"] == "shop.flows.Etl"
     answer = api.put("/api/workflows/etl/", document, format="json")
     assert (answer.status_code, answer.json()["code"]) == (409, "conflict")
     assert "shop.flows.Etl" in answer.json()["detail"]
-    copied = api.post("/api/workflows/", document | {"task_id": "copy"}, format="json")
-    assert (copied.status_code, copied.json()["source"]) == (201, "")
+    resent = api.post("/api/workflows/", document | {"task_id": "copy"}, format="json")
+    assert (resent.status_code, resent.json()["source"]) == (201, "")
     assert api.delete("/api/workflows/etl/").status_code == 204, "the class may be gone"

@@ -14,7 +14,7 @@ from rest_framework.test import APIClient
 
 from flowerapp import engine
 from flowerapp.management.cli import follow
-from flowerapp.models import Event, Flow, Worker
+from flowerapp.models import Flow, HistoryEntry, Worker
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
 from tests.cli.support import define, flow
@@ -60,7 +60,7 @@ class TestRun:
         assert answer.out == f"{Flow.objects.get().pk}\n"
         assert answer.err == ""
 
-    def test_remembers_who(self) -> None:
+    def test_records_who_registered_it(self) -> None:
         flow("run", "etl")
         assert Flow.objects.get().registered_by.startswith("cli:")
 
@@ -90,7 +90,7 @@ class TestRun:
         assert (document["task_id"], document["exec_status"], document["status"]) == ("etl", 0, "Wait")
 
     @pytest.mark.parametrize(
-        ("arguments", "told"),
+        ("arguments", "message"),
         [
             (("nope",), "nope"),
             (("etl", "--input", "{"), "column 2"),
@@ -108,10 +108,10 @@ class TestRun:
             (("etl\udcff",), "UTF-8"),
         ],
     )
-    def test_wrong_usage_writes_nothing(self, arguments: tuple[str, ...], told: str) -> None:
+    def test_wrong_usage_writes_nothing(self, arguments: tuple[str, ...], message: str) -> None:
         answer = flow("run", *arguments)
         assert answer.code == 2
-        assert told in answer.err
+        assert message in answer.err
         assert answer.out == ""
         assert not Flow.objects.exists()
 
@@ -123,10 +123,10 @@ class TestWaiting:
         answer = flow("run", "etl", how)
         assert answer.code == 0
         assert answer.out == f"{Flow.objects.get().pk}\n"
-        assert "✓ Finish" in answer.err
+        assert "✓ Finished" in answer.err
 
     @pytest.mark.usefixtures("breaking", "busy")
-    def test_failure_tells_the_task_its_error_and_what_to_type(self, how: str) -> None:
+    def test_failure_names_the_task_its_error_and_what_to_type(self, how: str) -> None:
         answer = flow("run", "breaking", how)
         flow_id = Flow.objects.get().pk
         assert answer.code == 1
@@ -153,7 +153,7 @@ class TestWaiting:
         monkeypatch.setattr("flowerapp.management.cli.follow.time.sleep", interrupt)
         answer = flow("run", "etl", how)
         assert answer.code == 0
-        assert f"detached: flow {Flow.objects.get().pk} goes on" in answer.err
+        assert f"detached: flow {Flow.objects.get().pk} continues" in answer.err
         assert Flow.objects.get().status is Status.WAIT
 
     @pytest.mark.usefixtures("etl", "busy")
@@ -163,7 +163,7 @@ class TestWaiting:
         assert [task["status"] for task in document["tasks"]] == ["Finish"] * 3
 
     @pytest.mark.usefixtures("etl")
-    def test_missing_workers_are_told_once(
+    def test_missing_workers_are_noted_once(
         self, how: str, runner: InlineRunner, monkeypatch: pytest.MonkeyPatch
     ) -> None:
         looks: list[float] = []
@@ -173,7 +173,7 @@ class TestWaiting:
             if len(looks) > 3:
                 runner.run()
 
-        monkeypatch.setattr(follow, "PATIENCE", 0.0)
+        monkeypatch.setattr(follow, "NOTICE_SECONDS", 0.0)
         monkeypatch.setattr("flowerapp.management.cli.follow.time.sleep", sleep)
         answer = flow("run", "etl", how)
         assert answer.code == 0
@@ -182,7 +182,7 @@ class TestWaiting:
 
 def test_follow_prints_a_line_per_change(etl: None, busy: InlineRunner) -> None:
     lines = flow("run", "etl", "--follow").err.splitlines()
-    assert [line for line in lines if "task 2 Echo ✓ Finish" in line] != []
+    assert [line for line in lines if "task 2 Echo ✓ Finished" in line] != []
     assert len([line for line in lines if "task 1 " in line]) == 1
 
 
@@ -194,10 +194,10 @@ class TestRerun:
         assert "task 1 " not in answer.err
         assert failed.tasks.get(task_exec_seq=1).attempt == 1
 
-    def test_with_a_parameter_mended(self, failed: Flow, busy: InlineRunner) -> None:
+    def test_with_another_parameter(self, failed: Flow, busy: InlineRunner) -> None:
         answer = flow("rerun", failed.pk[:-2], "--set", "2.path=/does/not/exist", "--wait", "--why", "moved")
         assert answer.code == 0
-        assert Event.objects.get(verb="rerun").reason == "moved"
+        assert HistoryEntry.objects.get(verb="rerun").reason == "moved"
 
     def test_nothing_failed(self, etl: None, runner: InlineRunner) -> None:
         begun = engine.register("etl")
@@ -221,13 +221,13 @@ class TestVerbs:
     def test_suspend_resume_cancel(self, etl: None, runner: InlineRunner) -> None:
         flow_id = engine.register("etl").pk
         held = flow("suspend", flow_id, "--why", "lunch")
-        assert (held.code, held.out) == (0, f"{flow_id}  ✗ Suspend (held)\n")
+        assert (held.code, held.out) == (0, f"{flow_id}  ‖ Held\n")
         assert flow("suspend", flow_id).code == 2
         assert flow("resume", flow_id, "--json").json["held"] is False
         assert flow("resume", flow_id).code == 2
-        assert flow("cancel", flow_id).out == f"{flow_id}  – Ignore\n"
+        assert flow("cancel", flow_id).out == f"{flow_id}  ⊘ Cancelled\n"
         assert flow("cancel", flow_id).code == 2
-        event = Event.objects.get(verb="suspend")
+        event = HistoryEntry.objects.get(verb="suspend")
         assert event.reason == "lunch"
         assert event.actor.startswith("cli:")
 
@@ -273,13 +273,13 @@ class TestShow:
         assert set(document) >= {"logs", "unserved_queues", "input", "registered_ts"}
 
     def test_history_names_attempt_and_worker(self, failed: Flow) -> None:
-        (event,) = Event.objects.filter(task_flow=failed)
+        (event,) = HistoryEntry.objects.filter(task_flow=failed)
         Worker.objects.create(id=event.worker, name="w7@here", pid=1, pool="prefork", concurrency=1)
         history = flow("show", failed.pk).out.partition("History")[2]
         assert "w7@here" in history
         assert "fail" in history
 
-    def test_a_queue_that_nobody_serves(self, runner: InlineRunner) -> None:
+    def test_a_queue_that_no_worker_serves(self, runner: InlineRunner) -> None:
         define("heavy", {"program": "Noop", "queue": "transcoding"})
         flow_id = engine.register("heavy").pk
         assert "'transcoding'" in flow("show", flow_id).out
@@ -308,9 +308,9 @@ class TestShow:
 class TestListing:
     def test_flows(self, failed: Flow, etl: None) -> None:
         other = engine.register("etl").pk
-        assert [each["task_flow_id"] for each in flow("list", "--json").json] == [other, failed.pk]
-        assert [each["task_id"] for each in flow("list", "--status", "suspend", "--json").json] == ["breaking"]
-        assert [each["task_id"] for each in flow("list", "--workflow", "etl", "--json").json] == ["etl"]
+        assert [row["task_flow_id"] for row in flow("list", "--json").json] == [other, failed.pk]
+        assert [row["task_id"] for row in flow("list", "--status", "suspend", "--json").json] == ["breaking"]
+        assert [row["task_id"] for row in flow("list", "--workflow", "etl", "--json").json] == ["etl"]
         assert len(flow("list", "--limit", 1, "--json").json) == 1
         assert failed.pk in flow("list").out
         assert flow("list", "--workflow", "nope").out == "no flows\n"
@@ -329,14 +329,14 @@ class TestListing:
         assert "etl" in flow("workflows").out
 
     def test_programs(self) -> None:
-        known = {each["name"]: each for each in flow("programs", "--json").json}
-        until = known["FailUntil"]
+        programs = {program["name"]: program for program in flow("programs", "--json").json}
+        until = programs["FailUntil"]
         assert until["schema"]["properties"]["start"]["type"] == "integer"
         assert until["schema"]["required"] == ["start"]
         assert until["autoretry_for"] == ["ListedError"]
         assert until["max_retries"] == 3
         assert until["queue"] == "default"
-        assert known["Return"]["schema"]["properties"]["value"]["default"] is None
+        assert programs["Return"]["schema"]["properties"]["value"]["default"] is None
         assert "up to 3 retries on ListedError" in flow("programs").out
 
 
@@ -350,24 +350,24 @@ class TestAgreement:
         return client
 
     def test_a_flow(self, failed: Flow, api: APIClient) -> None:
-        told = flow("show", failed.pk, "--json").json
+        printed = flow("show", failed.pk, "--json").json
         answered = api.get(f"/api/flows/{failed.pk}/").json()
-        assert {key: told[key] for key in answered if key in ("failed", "status", "exec_status", "held", "input")} == {
-            key: answered[key] for key in ("failed", "status", "exec_status", "held", "input")
-        }
-        assert set(told) == set(answered) | {"history", "logs"}
-        assert [told[key] for key in ("output", "admitted")] == [answered[key] for key in ("output", "admitted")]
-        assert told["unserved_queues"] == answered["unserved_queues"]
+        assert {
+            key: printed[key] for key in answered if key in ("failed", "status", "exec_status", "held", "input")
+        } == {key: answered[key] for key in ("failed", "status", "exec_status", "held", "input")}
+        assert set(printed) == set(answered) | {"history", "logs"}
+        assert [printed[key] for key in ("output", "admitted")] == [answered[key] for key in ("output", "admitted")]
+        assert printed["unserved_queues"] == answered["unserved_queues"]
         listed = api.get("/api/flows/").json()["results"][0]
         assert set(flow("list", "--json").json[0]) == set(listed) | {"input"}
 
     def test_its_tasks_and_history(self, failed: Flow, api: APIClient) -> None:
-        told = flow("show", failed.pk, "--json").json
+        printed = flow("show", failed.pk, "--json").json
         tasks = api.get(f"/api/flows/{failed.pk}/tasks/").json()["results"]
-        assert [set(each) for each in told["tasks"]] == [set(each) for each in tasks]
-        assert [each["queue"] for each in told["tasks"]] == [each["queue"] for each in tasks]
+        assert [set(row) for row in printed["tasks"]] == [set(row) for row in tasks]
+        assert [row["queue"] for row in printed["tasks"]] == [row["queue"] for row in tasks]
         events = api.get(f"/api/flows/{failed.pk}/history/").json()["results"]
-        assert [set(each) for each in told["history"]] == [set(each) for each in events]
+        assert [set(row) for row in printed["history"]] == [set(row) for row in events]
         graph = api.get(f"/api/flows/{failed.pk}/graph/").json()
         assert flow("graph", failed.pk, "--format", "json").json == graph
 
@@ -383,7 +383,7 @@ class TestGraph:
         assert flow("graph", "etl", "--format", "json").json["edges"] == [{"from": 1, "to": 2}, {"from": 2, "to": 3}]
 
     def test_of_a_flow(self, failed: Flow) -> None:
-        assert "✗  2 FailWhile  Suspend" in flow("graph", failed.pk).out
+        assert "✗  2 FailWhile  Failed" in flow("graph", failed.pk).out
         assert flow("graph", failed.pk[:-2], "--format", "json").json["nodes"][1]["status"] == "Suspend"
 
     def test_of_nothing_and_of_a_circle(self) -> None:
@@ -399,12 +399,12 @@ class TestProcess:
 
     @pytest.fixture
     def environment(self, tmp_path: Path) -> dict[str, str]:
-        given = {
+        kept = {
             name: value
             for name, value in os.environ.items()
             if name not in {"DATABASE_URL", "REDIS_HOST", "REDIS_PORT"}
         }
-        return given | {
+        return kept | {
             "DJANGO_SETTINGS_MODULE": "tests.settings",
             "DATABASE_URL": f"sqlite:///{tmp_path / 'flow.sqlite3'}",
             "CELERY_BROKER_URL": "",

@@ -1,4 +1,4 @@
-"""The original's tables: plain SQL works, and the database refuses what may not be."""
+"""The original's tables take plain SQL, and the database refuses invalid rows; hot statements are prepared."""
 
 from __future__ import annotations
 
@@ -10,18 +10,21 @@ from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from flowerapp import engine
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
 from flowerapp.models import Flow, Task, TaskDefinition
+from flowerapp.querysets import Success
 from flowerapp.states import Status
 
 pytestmark = pytest.mark.django_db
 
 
-def execute(statement: str, *values: object) -> None:
+def execute(statement: str, *values: str | int | None) -> None:
     with connection.cursor() as cursor:
         cursor.execute(statement, values)
 
 
-def test_the_originals_insert_of_a_definition() -> None:
+def test_definition_inserted_as_for_the_original_is_registered() -> None:
     execute(
         "INSERT INTO ms_task_definition(task_id, task_seq, program, task_priority, param1_key, param1_value) "
         "VALUES ('example', 2, 'EchoParamTimeSleep', 0, 'SLEEP_TIME_SECOND', '3')"
@@ -32,7 +35,7 @@ def test_the_originals_insert_of_a_definition() -> None:
     assert engine.register("example").tasks.get().parameters == {"SLEEP_TIME_SECOND": "3"}
 
 
-def test_the_originals_insert_of_a_task() -> None:
+def test_task_inserted_as_for_the_original_waits_for_adoption() -> None:
     execute(
         "INSERT INTO kr_task_stat(task_flow_id, task_exec_seq, depends_task_exec_seq, task_id, task_seq, exec_status,"
         " task_priority, parameters, registered_ts) VALUES ('f', 1, -1, 'example', 1, 0, 0, '{}', CURRENT_TIMESTAMP)"
@@ -60,7 +63,7 @@ def test_the_originals_insert_of_a_task() -> None:
         {"run": -1},
     ],
 )
-def test_a_task_that_may_not_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_task_is_refused(wrong: dict[str, Any]) -> None:
     Task.objects.create(task_flow_id="f", task_exec_seq=1, task_id="w", task_seq=1)
     with pytest.raises(IntegrityError), transaction.atomic():
         Task.objects.update(**wrong)
@@ -69,14 +72,14 @@ def test_a_task_that_may_not_be_is_refused(wrong: dict[str, Any]) -> None:
 @pytest.mark.parametrize(
     "wrong", [{"exec_status": 5}, {"task_priority": 20}, {"finished_ts": Now()}, {"exec_status": 3}, {"open_sinks": -1}]
 )
-def test_a_flow_that_may_not_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_flow_is_refused(wrong: dict[str, Any]) -> None:
     Flow.objects.create(task_flow_id="f", task_id="w")
     with pytest.raises(IntegrityError), transaction.atomic():
         Flow.objects.update(**wrong)
 
 
 @pytest.mark.parametrize("wrong", [{"task_priority": 20}, {"task_priority": -21}, {"task_seq": -1}])
-def test_a_definition_that_may_not_be_is_refused(wrong: dict[str, Any]) -> None:
+def test_invalid_definition_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(IntegrityError), transaction.atomic():
         TaskDefinition.objects.create(**{"task_id": "w", "task_seq": 1, "program": "Noop", **wrong})
 
@@ -100,31 +103,31 @@ def test_the_originals_keys_are_unique() -> None:
         {"long": "x" * 1025, "fits": "x" * 1024},
     ],
 )
-def test_parameters_go_through_the_pairs_unchanged(parameters: dict[str, Any]) -> None:
+def test_parameters_are_read_back_as_they_were_stored(parameters: dict[str, Any]) -> None:
     row = TaskDefinition(task_id="w", task_seq=1, program="Noop")
     row.set_parameters(parameters)
     row.save()
     assert TaskDefinition.objects.get().all_parameters == parameters
     assert row.param1_value == next(
-        (each for each in parameters.values() if isinstance(each, str) and len(each) < 1025), None
+        (value for value in parameters.values() if isinstance(value, str) and len(value) < 1025), None
     )
 
 
-def test_a_value_that_sql_left_null_is_empty_text() -> None:
+def test_parameter_value_of_null_is_empty_text() -> None:
     assert TaskDefinition(param1_key="a", param2_value="b").all_parameters == {"a": ""}
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_statements_of_the_hot_path_are_planned_once() -> None:
+def test_hot_statements_are_prepared_once_per_connection() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite prepares nothing")
     TaskDefinition.objects.create(task_id="example", task_seq=1, program="Noop")
     connection.close()
     for _ in range(3):
         flow = engine.register("example")
-        claim = Task.objects.claim(flow.pk, 1, "w", 1)
+        claim = Task.objects.claim(TaskRef(flow.pk, 1), Process("w", 1))
         assert claim
-        assert Task.objects.finish(flow.pk, 1, claim.attempt, "{}")
+        assert Task.objects.finish(Success(ref=TaskRef(flow.pk, 1), attempt=claim.attempt, output="{}"))
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT generic_plans + custom_plans FROM pg_prepared_statements WHERE statement LIKE '%kr_task%'"
@@ -132,16 +135,16 @@ def test_the_statements_of_the_hot_path_are_planned_once() -> None:
         assert cursor.fetchall() == [(3,)] * 3  # insert, claim, finish
 
 
-def test_prepared_statements_are_seen_in_the_log() -> None:
+def test_prepared_statements_appear_in_the_query_log() -> None:
     TaskDefinition.objects.create(task_id="example", task_seq=1, program="Noop")
     with CaptureQueriesContext(connection) as queries:
         assert engine.plan_of("example").nodes
-    assert ["ms_task_definition" in each["sql"] for each in queries.captured_queries] == [True]
+    assert ["ms_task_definition" in query["sql"] for query in queries.captured_queries] == [True]
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("in_transaction", [False, True])
-def test_what_was_prepared_for_a_table_as_it_was_is_prepared_anew(in_transaction: bool) -> None:
+def test_statement_is_prepared_again_after_its_table_changed(in_transaction: bool) -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite prepares nothing")
     TaskDefinition.objects.create(task_id="example", task_seq=1, program="Noop")
@@ -157,13 +160,13 @@ def test_what_was_prepared_for_a_table_as_it_was_is_prepared_anew(in_transaction
 
 
 @pytest.mark.django_db(transaction=True)
-def test_other_statements_are_neither_prepared_nor_kept() -> None:
+def test_other_statements_are_not_prepared() -> None:
     if connection.vendor != "postgresql":
         pytest.skip("SQLite prepares nothing")
     connection.close()
     for number in range(20):
         assert not TaskDefinition.objects.filter(task_seq=number).exists()
-        Task.objects.claim("none", number, "w", 1)
+        Task.objects.claim(TaskRef("none", number), Process("w", 1))
     driver: Any = connection.connection
     assert driver.prepare_threshold is None
     assert len(driver._prepared._names) == 1
@@ -179,7 +182,7 @@ def test_nothing_is_prepared_behind_a_pooler(monkeypatch: pytest.MonkeyPatch) ->
         pytest.skip("SQLite prepares nothing")
     monkeypatch.setitem(connection.settings_dict, "DISABLE_SERVER_SIDE_CURSORS", True)
     connection.close()
-    assert Task.objects.claim("none", 1, "w", 1) is None
+    assert Task.objects.claim(TaskRef("none", 1), Process("w", 1)) is None
     with connection.cursor() as cursor:
         cursor.execute("SELECT COUNT(*) FROM pg_prepared_statements")
         assert cursor.fetchone() == (0,)

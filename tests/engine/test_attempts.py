@@ -8,25 +8,31 @@ from typing import Any
 import pytest
 from django.db.models.functions import Now
 
-from flowerapp import engine, registry, watcher
+from flowerapp import engine, registry
+from flowerapp.core import programs
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import attempts, propagation, recovery
 from flowerapp.exceptions import RetryTask
-from flowerapp.models import Event, Flow, Task
+from flowerapp.models import Flow, HistoryEntry, Task
 from flowerapp.querysets import Claim
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
+from flowerapp.watcher.duties.send import send_unsent
+from tests.attempts import fail, succeed
 from tests.engine.support import check, define, status, task, verbs
 from tests.probe.models import Start
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def one(program: str, **columns: Any) -> Flow:
+def single(program: str, **columns: Any) -> Flow:
     """A flow of a single task."""
     return engine.register(define({1: []}, program, **columns))
 
 
 def claimed(flow: Flow, worker: str = "w", pid: int = 1) -> Claim:
-    claim = Task.objects.claim(flow.pk, 1, worker, pid)
+    claim = Task.objects.claim(TaskRef(flow.pk, 1), Process(worker, pid))
     assert claim
     return claim
 
@@ -35,12 +41,12 @@ def run_to_the_end(runner: InlineRunner) -> None:
     """Run, letting every retry be due at once."""
     runner.run()
     while Task.objects.filter(exec_status=Status.WAIT, due_ts__isnull=False).update(due_ts=Now()):
-        assert watcher.hand_over()
+        assert send_unsent()
         runner.run()
 
 
 def delays() -> list[float]:
-    return [event.details["delay"] for event in Event.objects.filter(verb="retry")]
+    return [event.details["delay"] for event in HistoryEntry.objects.filter(verb="retry")]
 
 
 @pytest.mark.parametrize(
@@ -59,7 +65,7 @@ def delays() -> list[float]:
 def test_retry_policy(
     runner: InlineRunner, program: str, parameters: Any, options: Any, starts: int, waits: list[int], end: Status
 ) -> None:
-    flow = one(program, parameters=parameters, **options)
+    flow = single(program, parameters=parameters, **options)
     run_to_the_end(runner)
     assert (Start.objects.count(), delays(), status(flow)) == (starts, waits, end)
     assert (task(flow, 1).attempt, task(flow, 1).retries) == (starts, len(waits))
@@ -67,18 +73,18 @@ def test_retry_policy(
 
 
 def test_a_retry_waits_until_it_is_due(runner: InlineRunner) -> None:
-    flow = one("FailUntil", parameters={"start": 2})
+    flow = single("FailUntil", parameters={"start": 2})
     runner.run()
     assert (status(flow, 1), status(flow)) == (Status.WAIT, Status.RUNNING)
     assert task(flow, 1).error.startswith("ListedError")
-    assert engine.run(flow.pk, 1, "w").released == ()
-    assert watcher.hand_over() == 0
+    assert attempts.run(TaskRef(flow.pk, 1), "w").released == ()
+    assert send_unsent() == 0
     assert Start.objects.count() == 1
     check(flow)
 
 
 def test_a_rerun_starts_counting_retries_anew(runner: InlineRunner) -> None:
-    flow = one("FailUntil", parameters={"start": 9})
+    flow = single("FailUntil", parameters={"start": 9})
     run_to_the_end(runner)
     engine.rerun(flow.pk)
     run_to_the_end(runner)
@@ -87,8 +93,8 @@ def test_a_rerun_starts_counting_retries_anew(runner: InlineRunner) -> None:
 
 @pytest.mark.parametrize("delay", [0, 1.5, -3, float("inf"), float("nan"), 1e300])
 def test_a_program_may_ask_for_any_delay(runner: InlineRunner, delay: float) -> None:
-    flow = one("Noop")
-    engine.failed(claimed(flow), RetryTask("again", delay=delay))
+    flow = single("Noop")
+    fail(claimed(flow), RetryTask("again", delay=delay))
     assert status(flow, 1) is Status.WAIT
     assert verbs(flow) == ["retry"]
 
@@ -127,8 +133,8 @@ def test_a_bad_output_is_the_programs_failure(
 def one_bad(monkeypatch: pytest.MonkeyPatch, output: Any) -> Flow:
     """A flow whose program returns ``output``."""
     entry = registry.Program(name="Bad", function=lambda: output)
-    monkeypatch.setitem(registry._programs, "Bad", entry)
-    return one("Bad")
+    monkeypatch.setitem(programs._programs, "Bad", entry)
+    return single("Bad")
 
 
 @pytest.mark.parametrize("output", [Mapping(a=1), (1, 2), 1, True, "", [], None])
@@ -141,20 +147,20 @@ def test_a_good_output_is_stored_as_json(runner: InlineRunner, monkeypatch: pyte
 
 
 def test_a_program_that_is_gone_suspends_its_task(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    flow = one("Noop")
-    monkeypatch.delitem(registry._programs, "Noop")
+    flow = single("Noop")
+    monkeypatch.delitem(programs._programs, "Noop")
     runner.run()
     assert status(flow, 1) is Status.SUSPEND
     assert "'Noop' is not registered" in task(flow, 1).error
 
 
 def test_a_lost_worker_is_made_up_for_until_the_cap(runner: InlineRunner) -> None:
-    flow = one("Noop")
+    flow = single("Noop")
     for number in range(4):
         claimed(flow, f"w{number}")
-        assert engine.lost(flow.pk, 1, "gone", worker="another") == engine.REFUSED
-        assert engine.lost(flow.pk, 1, "gone", worker=f"w{number}", pid=2) == engine.REFUSED
-        released = engine.lost(flow.pk, 1, "gone", worker=f"w{number}", pid=1).released
+        assert recovery.record_lost(TaskRef(flow.pk, 1), "gone", Process("another", None)) == propagation.REFUSED
+        assert recovery.record_lost(TaskRef(flow.pk, 1), "gone", Process(f"w{number}", 2)) == propagation.REFUSED
+        released = recovery.record_lost(TaskRef(flow.pk, 1), "gone", Process(f"w{number}", 1)).released
         assert [message.head.seq for message in released] == ([1] if number < 3 else [])
         check(flow)
     assert status(flow) is Status.SUSPEND
@@ -166,15 +172,17 @@ def test_a_lost_worker_is_made_up_for_until_the_cap(runner: InlineRunner) -> Non
 
 def test_a_worker_lost_after_it_finished_sends_what_it_released(runner: InlineRunner) -> None:
     flow = engine.register(define({1: [], 2: [1]}))
-    engine.finished(claimed(flow), "{}")
-    assert [each.head.seq for each in engine.lost(flow.pk, 1, "gone", worker="w", pid=1).released] == [2]
+    succeed(claimed(flow), "{}")
+    assert [
+        message.head.seq for message in recovery.record_lost(TaskRef(flow.pk, 1), "gone", Process("w", 1)).released
+    ] == [2]
 
 
 def test_a_lost_worker_of_a_held_flow_sends_nothing(runner: InlineRunner) -> None:
-    flow = one("Noop")
+    flow = single("Noop")
     claimed(flow)
     engine.suspend(flow.pk)
-    assert engine.lost(flow.pk, 1, "gone", worker="w").released == ()
+    assert recovery.record_lost(TaskRef(flow.pk, 1), "gone", Process("w", None)).released == ()
     assert status(flow, 1) is Status.WAIT
     runner.waiting.clear()
     engine.resume(flow.pk)
@@ -183,30 +191,30 @@ def test_a_lost_worker_of_a_held_flow_sends_nothing(runner: InlineRunner) -> Non
 
 @pytest.mark.parametrize(("options", "end"), [({}, Status.SUSPEND), ({"max_retries": 1}, Status.WAIT)])
 def test_a_time_limit_suspends_or_retries(runner: InlineRunner, options: Any, end: Status) -> None:
-    flow = one("Noop", **options)
+    flow = single("Noop", **options)
     claimed(flow)
-    assert engine.timed_out(flow.pk, 1, 5, worker="another") == engine.REFUSED
-    engine.timed_out(flow.pk, 1, 5, worker="w", pid=1)
+    assert recovery.record_timeout(TaskRef(flow.pk, 1), 5, Process("another", None)) == propagation.REFUSED
+    recovery.record_timeout(TaskRef(flow.pk, 1), 5, Process("w", 1))
     assert status(flow, 1) is end
     assert task(flow, 1).error == "timed out after 5 s"
 
 
 def test_a_worker_without_the_program_refuses(runner: InlineRunner) -> None:
-    flow = one("Noop")
-    engine.refused(flow.pk, 1, "w", "unknown here")
+    flow = single("Noop")
+    recovery.reject(TaskRef(flow.pk, 1), "w", "unknown here")
     assert (status(flow), task(flow, 1).error) == (Status.SUSPEND, "unknown here")
 
 
 def test_a_redelivered_message_of_a_finished_task_sends_what_went_silent(runner: InlineRunner) -> None:
     flow = engine.register(define({1: [], 2: [1]}))
     runner.step()
-    assert engine.run(flow.pk, 1, "w").released == ()
-    Task.objects.one(flow.pk, 2).update(sent_ts="2000-01-01T00:00:00Z")
-    assert [message.head.seq for message in engine.run(flow.pk, 1, "w").released] == [2]
-    assert engine.run(flow.pk, 1, "w").released == ()
+    assert attempts.run(TaskRef(flow.pk, 1), "w").released == ()
+    Task.objects.at(TaskRef(flow.pk, 2)).update(sent_ts="2000-01-01T00:00:00Z")
+    assert [message.head.seq for message in attempts.run(TaskRef(flow.pk, 1), "w").released] == [2]
+    assert attempts.run(TaskRef(flow.pk, 1), "w").released == ()
 
 
-def test_the_context_tells_what_it_should(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_context_describes_the_attempt(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     seen: dict[str, Any] = {}
 
     def look(ctx: registry.Context) -> str:
@@ -220,7 +228,7 @@ def test_the_context_tells_what_it_should(runner: InlineRunner, monkeypatch: pyt
         seen["cancelled after"] = ctx.cancelled
         return "late"
 
-    monkeypatch.setitem(registry._programs, "Look", registry.Program(name="Look", function=look))
+    monkeypatch.setitem(programs._programs, "Look", registry.Program(name="Look", function=look))
     name = define({10: []}, "Return", param1_key="value", param1_value="ten")
     define({20: [10]}, "Look", name=name)
     flow = engine.register(name)
@@ -259,8 +267,8 @@ def test_no_error_of_a_program_gets_past_the_engine(
     def fail() -> None:
         raise error
 
-    monkeypatch.setitem(registry._programs, "Odd", registry.Program(name="Odd", function=fail))
-    flow = one("Odd")
+    monkeypatch.setitem(programs._programs, "Odd", registry.Program(name="Odd", function=fail))
+    flow = single("Odd")
     runner.run()
     assert (status(flow), task(flow, 1).error) == (Status.SUSPEND, message)
     check(flow)

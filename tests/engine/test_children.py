@@ -8,12 +8,17 @@ from typing import Any
 import pytest
 from django.test import override_settings
 
-from flowerapp import context, engine
-from flowerapp.context import Added
+from flowerapp import engine
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import attempts, context, dispatching, propagation, recovery
+from flowerapp.engine.context import Added
 from flowerapp.exceptions import InvalidPlanError, InvalidValueError, StateConflictError
-from flowerapp.models import Event, Flow, Task, TaskDefinition
+from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition
+from flowerapp.querysets import Success
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
+from tests.attempts import succeed
 from tests.engine.support import check, define, status, task, verbs
 from tests.probe.models import Start
 
@@ -55,7 +60,7 @@ def test_a_task_finishes_with_its_children_and_takes_their_outputs_in_order(runn
     assert task(flow, 1).output == [6, 15, 24]
     assert task(flow, 1).attempt == 1
     assert flow.output == [6, 15, 24]
-    assert [(each.task_exec_seq, each.child_index, each.child_id) for each in children(flow)] == [
+    assert [(child.task_exec_seq, child.child_index, child.child_id) for child in children(flow)] == [
         (3, 0, 0),
         (4, 1, 1),
         (5, 2, 2),
@@ -72,10 +77,10 @@ def test_items_under_one_id_reach_one_call_as_a_list(runner: InlineRunner) -> No
 
 def added(*calls: Any) -> list[tuple[Any, Any]]:
     """Ids and items after these calls of ``ctx.add_children``."""
-    found = Added()
+    added = Added()
     for items in calls:
-        found.add(items)
-    return [(child.id, child.item) for child in found.children]
+        added.add(items)
+    return [(child.id, child.item) for child in added.children]
 
 
 def test_items_and_ids() -> None:
@@ -99,11 +104,11 @@ def test_items_and_ids() -> None:
 )
 def test_what_cannot_be_added_leaves_what_was(items: Any, error: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(context, "MOST_ITEMS", 1000)
-    found = Added()
-    found.add([("a", 1)])
+    added = Added()
+    added.add([("a", 1)])
     with override_settings(FLOWER={"MAX_CHILDREN": 5}), pytest.raises(InvalidValueError, match=error):
-        found.add(items)
-    assert [(child.id, child.item) for child in found.children] == [("a", [1])]
+        added.add(items)
+    assert [(child.id, child.item) for child in added.children] == [("a", [1])]
 
 
 def test_only_so_many_run_at_once_and_an_end_starts_the_next(runner: InlineRunner) -> None:
@@ -111,11 +116,11 @@ def test_only_so_many_run_at_once_and_an_end_starts_the_next(runner: InlineRunne
     assert runner.step()
     assert [message.head.seq for message in runner.waiting] == [3, 4, 5]
     for seq in (4, 3):
-        claim = Task.objects.claim(flow.pk, seq, "w", 1)
+        claim = Task.objects.claim(TaskRef(flow.pk, seq), Process("w", 1))
         assert claim
-        released = engine.finished(claim, "0").released
+        released = succeed(claim, "0").released
         assert [message.head.seq for message in released] == [{4: 6, 3: 7}[seq]]
-        runner(released)
+        runner.send(released)
         check(flow)
     assert run_checked(flow, runner).status is FINISH
 
@@ -130,17 +135,17 @@ def test_children_of_a_retried_attempt_are_not_doubled(runner: InlineRunner) -> 
     flow = engine.register(name)
     runner.run()
     assert not children(flow)
-    engine.hand_over()
+    dispatching.send_unsent()
     assert run_checked(flow, runner).output == [1, 2]
     assert starts(flow) == [1, 1, 3, 4]
 
 
 def test_late_children_are_refused(runner: InlineRunner) -> None:
     flow = engine.register(splitting([[1]]))
-    claim = Task.objects.claim(flow.pk, 1, "w", 1)
+    claim = Task.objects.claim(TaskRef(flow.pk, 1), Process("w", 1))
     assert claim
-    Task.objects.rescue(flow.pk, 1, 1)
-    assert engine.perform(claim) == engine.REFUSED
+    Task.objects.rescue(TaskRef(flow.pk, 1), 1)
+    assert attempts.perform(claim) == propagation.REFUSED
     assert not children(flow)
     assert run_checked(flow, runner).status is FINISH
     assert len(children(flow)) == 1
@@ -149,7 +154,7 @@ def test_late_children_are_refused(runner: InlineRunner) -> None:
 def test_a_failed_child_fails_the_task_and_stops_its_siblings(runner: InlineRunner) -> None:
     flow = run_checked(engine.register(splitting([[1], ["bad"], [2], [3], [4]])), runner)
     assert flow.status is SUSPEND
-    assert [each.status for each in children(flow)] == [FINISH, SUSPEND, IGNORE, IGNORE, IGNORE]
+    assert [child.status for child in children(flow)] == [FINISH, SUSPEND, IGNORE, IGNORE, IGNORE]
     assert starts(flow) == [1, 3, 4]
     assert flow.failed_seq == 4
     assert task(flow, 4).error == "ListedError: child 1 is bad"
@@ -162,15 +167,15 @@ def test_a_failed_child_fails_the_task_and_stops_its_siblings(runner: InlineRunn
 def test_running_siblings_are_stopped_and_their_outcome_is_refused(runner: InlineRunner) -> None:
     flow = engine.register(splitting([["bad"], [1]]))
     runner.step()
-    running = Task.objects.claim(flow.pk, 4, "w", 1)
+    running = Task.objects.claim(TaskRef(flow.pk, 4), Process("w", 1))
     assert running
     runner.run()
     assert task(flow, 4).status is IGNORE
-    assert engine.finished(running, "1") == engine.REFUSED
+    assert succeed(running, "1") == propagation.REFUSED
     check(flow)
 
 
-def test_a_failed_child_is_passed_over_where_the_step_says_so(runner: InlineRunner) -> None:
+def test_a_failed_child_is_tolerated_where_the_step_says_so(runner: InlineRunner) -> None:
     flow = run_checked(engine.register(splitting([[1], ["bad"], [2]], exit_on_failed=False)), runner)
     assert (flow.status, flow.output) == (FINISH, [1, None, 2])
     assert (task(flow, 4).status, task(flow, 4).error) == (IGNORE, "ListedError: child 1 is bad")
@@ -181,10 +186,10 @@ def test_children_retry_by_themselves(runner: InlineRunner) -> None:
     flow = engine.register(splitting([[1], ["bad"], [2]], max_retries=2, retry_delay=0))
     for _ in range(3):
         run_checked(flow, runner)
-        engine.hand_over()
+        dispatching.send_unsent()
     assert starts(flow) == [1, 3, 4, 5, 4, 4]
     assert status(flow) is SUSPEND
-    assert [each.retries for each in children(flow)] == [0, 2, 0]
+    assert [child.retries for child in children(flow)] == [0, 2, 0]
 
 
 def test_rerun_of_the_failed_starts_the_failed_child_and_the_stopped_ones_alone(runner: InlineRunner) -> None:
@@ -215,18 +220,18 @@ def test_rerun_of_the_parent_makes_its_children_anew(runner: InlineRunner, how: 
     assert not children(flow)
     flow = run_checked(flow, runner)
     assert flow.output == [5, 6, 7]
-    assert [each.task_exec_seq for each in children(flow)] == [5, 6, 7], "no seq is given twice"
+    assert [child.task_exec_seq for child in children(flow)] == [5, 6, 7], "no seq is given twice"
 
 
 def test_rerun_from_the_parent_is_refused_while_children_run(runner: InlineRunner) -> None:
     flow = engine.register(splitting([[1], [2]]))
     runner.step()
-    assert Task.objects.claim(flow.pk, 3, "w", 1)
+    assert Task.objects.claim(TaskRef(flow.pk, 3), Process("w", 1))
     with pytest.raises(StateConflictError, match="tasks 3 of"):
         engine.rerun(flow.pk, from_seq=1)
 
 
-def test_skip_of_a_failed_child_lets_the_others_go_on(runner: InlineRunner) -> None:
+def test_the_other_children_run_once_a_failed_one_is_skipped(runner: InlineRunner) -> None:
     flow = run_checked(engine.register(splitting([[1], ["bad"], [2]])), runner)
     engine.skip(flow.pk, 4)
     flow = run_checked(flow, runner)
@@ -239,7 +244,7 @@ def test_skip_of_the_parent_ends_its_children(runner: InlineRunner) -> None:
     engine.skip(flow.pk, 1)
     flow = run_checked(flow, runner)
     assert (flow.status, flow.output) == (FINISH, {"given": 1})
-    assert {each.status for each in children(flow)} == {IGNORE}
+    assert {child.status for child in children(flow)} == {IGNORE}
 
 
 def test_skip_of_the_parent_passes_its_failed_child_over(runner: InlineRunner) -> None:
@@ -280,11 +285,11 @@ def test_cancel_and_hold_reach_the_children(runner: InlineRunner) -> None:
 def test_a_gathering_that_was_lost_is_made_up_for(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     flow = engine.register(splitting([[1]]))
     runner.step()
-    claim = Task.objects.claim(flow.pk, 3, "w", 1)
+    claim = Task.objects.claim(TaskRef(flow.pk, 3), Process("w", 1))
     assert claim
-    assert Task.objects.finish(flow.pk, 3, claim.attempt, "5", child=True)
+    assert Task.objects.finish(Success(ref=TaskRef(flow.pk, 3), attempt=claim.attempt, output="5", child=True))
     assert status(flow, 1) is WAIT
-    assert engine.gather_all() == 1
+    assert propagation.complete_parents() == 1
     assert run_checked(flow, runner).output == [5]
 
 
@@ -311,8 +316,8 @@ def test_who_may_add_children(runner: InlineRunner) -> None:
     TaskDefinition.objects.filter(task_id=name, task_seq=1).update(child_program="Split")
     with pytest.raises(InvalidPlanError, match=r"a child gets its item as ctx\.input"):
         engine.register(name)
-    TaskDefinition.objects.filter(task_id=name, task_seq=1).update(child_program="Nobody")
-    with pytest.raises(InvalidPlanError, match="'Nobody' is not registered"):
+    TaskDefinition.objects.filter(task_id=name, task_seq=1).update(child_program="Missing")
+    with pytest.raises(InvalidPlanError, match="'Missing' is not registered"):
         engine.register(name)
 
 
@@ -321,12 +326,12 @@ def test_a_lost_child_is_rescued_and_a_lost_cause_fails_its_parent(runner: Inlin
     runner.step()
     runner.waiting.clear()
     for _ in range(4):
-        assert Task.objects.claim(flow.pk, 3, "gone", 1)
-        runner(engine.lost(flow.pk, 3, "its worker is dead", worker="gone").released)
+        assert Task.objects.claim(TaskRef(flow.pk, 3), Process("gone", 1))
+        runner.send(recovery.record_lost(TaskRef(flow.pk, 3), "its worker is dead", Process("gone", None)).released)
         check(flow)
     assert status(flow, 3) is SUSPEND
     assert status(flow, 1) is SUSPEND
-    assert Event.objects.filter(task_flow=flow, verb="rescue").count() == 3
+    assert HistoryEntry.objects.filter(task_flow=flow, verb="rescue").count() == 3
 
 
 @pytest.mark.parametrize("how", [{"from_seq": 1}, {"all_tasks": True}])
@@ -346,9 +351,9 @@ def test_a_turn_that_got_lost_is_given(runner: InlineRunner) -> None:
     runner.step()
     runner.waiting.clear()
     Task.objects.filter(task_flow=flow, task_exec_seq=3).update(pending=1, sent_ts=None)
-    place = (flow.pk, flow.task_id, 1)
-    assert engine.give_turns([place]) == 1
-    assert engine.give_turns([place]) == 0
+    place = (TaskRef(flow.pk, 1), flow.task_id)
+    assert propagation.start_next_children(*place) == 1
+    assert propagation.start_next_children(*place) == 0
     assert run_checked(flow, runner).output == [1, 2, 3]
 
 

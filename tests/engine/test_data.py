@@ -10,6 +10,7 @@ import pytest
 from django.db import connection
 
 from flowerapp import engine, registry
+from flowerapp.core import programs
 from flowerapp.exceptions import (
     ContendedStateError,
     InvalidPlanError,
@@ -31,7 +32,7 @@ def program(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[..., Any]], s
 
     def register(function: Callable[..., Any]) -> str:
         made = registry.Program(name="Own", function=function)
-        monkeypatch.setitem(registry._programs, "Own", made)
+        monkeypatch.setitem(programs._programs, "Own", made)
         return "Own"
 
     return register
@@ -75,7 +76,7 @@ def test_what_is_no_object_cannot_be_merged(runner: InlineRunner, other: Any) ->
     runner.run()
     assert status(flow) is Status.SUSPEND
     assert task(flow, 4).error == (
-        "the output of task 3 is no object, so it cannot be merged; return one, or turn merge off"
+        "the output of task 3 is not an object, so it cannot be merged; return one, or turn merge off"
     )
 
 
@@ -92,8 +93,8 @@ def test_outputs_by_seq_name_and_program(runner: InlineRunner, program: Callable
     seen: dict[str | int, Any] = {}
 
     def look(ctx: Context) -> None:
-        seen.update({each: ctx.output_of(each) for each in (2, 3, "left", "Echo")})
-        for unknown in ("Return", "nobody", 9, "me", "Own"):
+        seen.update({step: ctx.output_of(step) for step in (2, 3, "left", "Echo")})
+        for unknown in ("Return", "missing", 9, "me", "Own"):
             with pytest.raises(KeyError) as error:
                 ctx.output_of(unknown)
             seen[f"no {unknown}"] = str(error.value)
@@ -105,7 +106,7 @@ def test_outputs_by_seq_name_and_program(runner: InlineRunner, program: Callable
     assert status(flow) is Status.FINISH, task(flow, 4).traceback
     assert (seen[2], seen[3], seen["left"], seen["Echo"]) == ("L", "R", "L", {"day": 1})
     assert "several tasks" in seen["no Return"]
-    assert "no task 'nobody'" in seen["no nobody"]
+    assert "no task 'missing'" in seen["no missing"]
     assert "no task 9" in seen["no 9"]
     assert "is Running, so it has no output yet" in seen["no me"]
     assert "is Running" in seen["no Own"]
@@ -174,9 +175,9 @@ def test_what_cannot_be_stored_is_refused(runner: InlineRunner, bad: Any) -> Non
 
 def test_a_flow_that_is_not_there_has_no_state(transactional_db: None) -> None:
     with pytest.raises(UnknownFlowError):
-        engine.get_state("nobody")
+        engine.get_state("missing")
     with pytest.raises(UnknownFlowError):
-        engine.change_state("nobody", lambda state: {})
+        engine.change_state("missing", lambda state: {})
 
 
 def test_changes_at_once_are_all_made(runner: InlineRunner) -> None:

@@ -9,7 +9,10 @@ import pytest
 from django.db.models.functions import Now
 
 from flowerapp import engine
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
 from flowerapp.models import Flow, Task, Worker
+from flowerapp.querysets import Success
 from flowerapp.states import SATISFIED, TRANSITIONS, Status, allows
 from tests.engine.support import define
 
@@ -17,32 +20,43 @@ pytestmark = pytest.mark.django_db
 
 Verb = Callable[[str], object]
 
+
+def inserted(flow: str) -> int:
+    """Primary key of the first task, a row that another batch inserted."""
+    return int(Task.objects.at(TaskRef(flow, 1)).values_list("pk", flat=True).get())
+
+
 METHODS: dict[str, Verb] = {
-    "claim": lambda flow: Task.objects.claim(flow, 1, "w", 1),
-    "finish": lambda flow: Task.objects.finish(flow, 1, 1, "{}"),
-    "retry": lambda flow: Task.objects.retry(flow, 1, 1, 5, "error", "traceback"),
-    "fail": lambda flow: Task.objects.fail(flow, 1, 1, "error", "traceback"),
-    "park": lambda flow: Task.objects.park(flow, 1, 1, 5),
-    "wake": lambda flow: Task.objects.one(flow, 1).wake(),
-    "settle": lambda flow: Task.objects.settle(flow, 1, {"event": 1}),
-    "pass_over": lambda flow: Task.objects.pass_over(flow, 1, 1, "error", "traceback"),
-    "await_children": lambda flow: Task.objects.await_children(flow, 1, 1, 3),
-    "give_up": lambda flow: Task.objects.give_up(flow, 1, "error"),
+    "claim": lambda flow: Task.objects.claim(TaskRef(flow, 1), Process("w", 1)),
+    "finish": lambda flow: Task.objects.finish(Success(ref=TaskRef(flow, 1), attempt=1, output="{}")),
+    "retry": lambda flow: Task.objects.retry(TaskRef(flow, 1), 1, 5, "error", "traceback"),
+    "fail": lambda flow: Task.objects.fail(TaskRef(flow, 1), 1, "error", "traceback"),
+    "park": lambda flow: Task.objects.park(TaskRef(flow, 1), 1, 5),
+    "wake": lambda flow: Task.objects.at(TaskRef(flow, 1)).wake(),
+    "complete_parked": lambda flow: Task.objects.complete_parked(TaskRef(flow, 1), {"event": 1}),
+    "tolerate_failure": lambda flow: Task.objects.tolerate_failure(TaskRef(flow, 1), 1, "error", "traceback"),
+    "await_children": lambda flow: Task.objects.await_children(TaskRef(flow, 1), 1, 3),
+    "give_up": lambda flow: Task.objects.give_up(TaskRef(flow, 1), "error"),
     "reopen": lambda flow: Task.objects.reopen(flow, [1]),
-    "rescue": lambda flow: Task.objects.rescue(flow, 1, 1),
-    "skip": lambda flow: Task.objects.skip(flow, 1, {}),
+    "adopt": lambda flow: Task.objects.adopt(inserted(flow), {"program": "Noop"}),
+    "adopt_ended": lambda flow: Task.objects.adopt_ended(inserted(flow), {"program": "Noop"}, ""),
+    "refuse_adoption": lambda flow: Task.objects.refuse_adoption(inserted(flow), {}, "unknown"),
+    "rescue": lambda flow: Task.objects.rescue(TaskRef(flow, 1), 1),
+    "skip": lambda flow: Task.objects.skip(TaskRef(flow, 1), {}),
     "cancel": lambda flow: Task.objects.cancel(flow),
-    "change": lambda flow: Task.objects.change(flow, 1, task_priority=7),
+    "change": lambda flow: Task.objects.change(TaskRef(flow, 1), task_priority=7),
     "rerun": lambda flow: Task.objects.rerun(flow, [1]),
 }
-PARKED = {"wake", "settle", "give_up"}
-"""Verbs that want a parked task."""
+PARKED = {"wake", "complete_parked", "give_up"}
+"""Verbs that need a parked task."""
+OF_INSERTED = {"adopt", "adopt_ended", "refuse_adoption"}
+"""Verbs that need a row without a program."""
 PARENTS = {"give_up": 3, "reopen": 3}
-"""Verbs that want a task with children, and how many it has."""
+"""Verbs that need a task with children → how many it has."""
 
 
 def task_in(status: Status, *, parked: bool = False, children: int = 0) -> Flow:
-    """A flow whose one task was put into a state."""
+    """A flow with one task, in a state."""
     flow = engine.register(define({1: []}))
     ended = Now() if status in SATISFIED else None
     columns = {"attempt": 1, "finished_ts": ended, "parked": parked, "children": children}
@@ -51,17 +65,19 @@ def task_in(status: Status, *, parked: bool = False, children: int = 0) -> Flow:
 
 
 def row(flow: Flow) -> dict[str, object]:
-    return Task.objects.values().get(task_flow=flow)
+    return dict(Task.objects.values().get(task_flow=flow))
 
 
-def test_the_table_names_every_method() -> None:
+def test_every_verb_of_the_transition_table_has_a_method() -> None:
     assert set(TRANSITIONS) == set(METHODS)
 
 
 @pytest.mark.parametrize("verb", METHODS)
 @pytest.mark.parametrize("status", Status)
-def test_verb_from_state(verb: str, status: Status) -> None:
+def test_verb_moves_a_task_only_from_states_that_the_table_allows(verb: str, status: Status) -> None:
     flow = task_in(status, parked=verb in PARKED, children=PARENTS.get(verb, 0))
+    if verb in OF_INSERTED:
+        Task.objects.filter(task_flow=flow).update(program="")
     before = row(flow)
     moved = METHODS[verb](flow.pk)
     after = row(flow)
@@ -74,9 +90,9 @@ def test_verb_from_state(verb: str, status: Status) -> None:
         assert after == before
 
 
-@pytest.mark.parametrize("verb", ["finish", "retry", "park", "fail", "rescue", "pass_over", "await_children"])
+@pytest.mark.parametrize("verb", ["finish", "retry", "park", "fail", "rescue", "tolerate_failure", "await_children"])
 @pytest.mark.parametrize("attempt", [0, 2])
-def test_an_outcome_of_another_attempt_moves_nothing(verb: str, attempt: int) -> None:
+def test_outcome_of_another_attempt_changes_nothing(verb: str, attempt: int) -> None:
     flow = task_in(Status.RUNNING)
     Task.objects.filter(task_flow=flow).update(attempt=attempt)
     before = row(flow)
@@ -85,7 +101,7 @@ def test_an_outcome_of_another_attempt_moves_nothing(verb: str, attempt: int) ->
 
 
 @pytest.mark.parametrize("verb", sorted(PARKED))
-def test_a_task_that_is_not_parked_is_not_woken(verb: str) -> None:
+def test_verb_for_parked_tasks_leaves_other_tasks_alone(verb: str) -> None:
     flow = task_in(Status.WAIT)
     before = row(flow)
     assert not METHODS[verb](flow.pk)
@@ -95,19 +111,19 @@ def test_a_task_that_is_not_parked_is_not_woken(verb: str) -> None:
 @pytest.mark.parametrize(
     "column", [{"pending": 1}, {"parked": True}, {"program": ""}, {"due_ts": "2999-01-01T00:00:00Z"}]
 )
-def test_claim_wants_a_ready_task(column: dict[str, object]) -> None:
+def test_claim_refuses_a_task_that_is_not_ready(column: dict[str, object]) -> None:
     flow = task_in(Status.WAIT)
     Task.objects.filter(task_flow=flow).update(**column)
-    assert Task.objects.claim(flow.pk, 1, "w", 1) is None
+    assert Task.objects.claim(TaskRef(flow.pk, 1), Process("w", 1)) is None
 
 
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("held", [False, True])
-def test_claim_wants_an_open_flow_that_is_not_held(status: Status, held: bool) -> None:
+def test_claim_succeeds_only_in_an_open_flow_that_is_not_held(status: Status, held: bool) -> None:
     flow = task_in(Status.WAIT)
     ended = Now() if status in SATISFIED else None
     Flow.objects.filter(pk=flow.pk).update(exec_status=status, held=held, finished_ts=ended)
-    claim = Task.objects.claim(flow.pk, 1, "worker", 7)
+    claim = Task.objects.claim(TaskRef(flow.pk, 1), Process("worker", 7))
     assert bool(claim) is (status not in SATISFIED and not held)
     if claim:
         flow.refresh_from_db()
@@ -118,35 +134,37 @@ def test_claim_wants_an_open_flow_that_is_not_held(status: Status, held: bool) -
         assert (claim.attempt, claim.run, claim.retries, claim.program) == (2, 1, 0, "Echo")
 
 
-def test_finish_tells_followers_and_says_what_it_released() -> None:
+def test_finish_counts_dependents_down_and_returns_the_released_ones() -> None:
     flow = engine.register(define({1: [], 2: [], 3: [1], 4: [1, 2]}))
-    for seq, released in ((1, [3]), (2, [4])):
-        Task.objects.claim(flow.pk, seq, "w", 1)
-        done = Task.objects.finish(flow.pk, seq, 1, '{"n": [1, null, "\\u00fc"]}')
-        assert done
-        assert [message.head.seq for message in done.released] == released
+    for seq, seqs in ((1, [3]), (2, [4])):
+        Task.objects.claim(TaskRef(flow.pk, seq), Process("w", 1))
+        completion = Task.objects.finish(
+            Success(ref=TaskRef(flow.pk, seq), attempt=1, output='{"n": [1, null, "\\u00fc"]}')
+        )
+        assert completion
+        assert [message.head.seq for message in completion.released] == seqs
     assert list(flow.tasks.values_list("pending", flat=True)) == [0, 0, 0, 0]
     assert engine.get_task(flow.pk, 1).output == {"n": [1, None, "ü"]}
     flow.refresh_from_db()
     assert (flow.open_sinks, flow.status) == (2, Status.RUNNING)
 
 
-def test_the_last_sink_ends_the_flow() -> None:
+def test_finish_of_the_last_sink_ends_the_flow() -> None:
     flow = engine.register(define({1: [], 2: []}))
     for seq, status in ((1, Status.RUNNING), (2, Status.FINISH)):
-        Task.objects.claim(flow.pk, seq, "w", 1)
-        assert Task.objects.finish(flow.pk, seq, 1, "{}")
+        Task.objects.claim(TaskRef(flow.pk, seq), Process("w", 1))
+        assert Task.objects.finish(Success(ref=TaskRef(flow.pk, seq), attempt=1, output="{}"))
         flow.refresh_from_db()
         assert flow.status is status
     assert flow.finished_ts is not None
 
 
-def test_a_worker_that_cannot_renew_its_lease_stops_taking_work() -> None:
+def test_worker_with_an_overdue_heartbeat_claims_nothing() -> None:
     flow = task_in(Status.WAIT)
     Worker.objects.create(pk="w", name="w@host", pid=1, pool="prefork", concurrency=1)
     Worker.objects.filter(pk="w").update(seen_ts=Now() - timedelta(seconds=60))
     before = row(flow)
-    assert Task.objects.claim(flow.pk, 1, "w", 1) is None
+    assert Task.objects.claim(TaskRef(flow.pk, 1), Process("w", 1)) is None
     assert row(flow) == before
     assert Worker.objects.seen("w")
-    assert Task.objects.claim(flow.pk, 1, "w", 1)
+    assert Task.objects.claim(TaskRef(flow.pk, 1), Process("w", 1))

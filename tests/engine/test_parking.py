@@ -4,11 +4,18 @@ from __future__ import annotations
 
 import pytest
 
-from flowerapp import dispatch, engine, watcher
+from flowerapp import engine
+from flowerapp.core import executor
+from flowerapp.core.executor import NoExecutor
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
 from flowerapp.exceptions import InvalidValueError, ParkTask, StateConflictError
 from flowerapp.models import Flow, Task
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
+from flowerapp.watcher.duties.send import send_unsent
+from flowerapp.watcher.duties.settle import Settle
+from tests.attempts import fail
 from tests.engine.support import check, define, status, task, verbs
 
 
@@ -24,9 +31,9 @@ def parked(runner: InlineRunner, seconds: float | None = None) -> Flow:
 
 def test_a_parked_task_is_not_started(runner: InlineRunner) -> None:
     flow = parked(runner)
-    assert Task.objects.claim(flow.pk, 1, "w", 1) is None
-    assert watcher.hand_over() == 0
-    assert watcher.Settle()() == 0
+    assert Task.objects.claim(TaskRef(flow.pk, 1), Process("w", 1)) is None
+    assert send_unsent() == 0
+    assert Settle()() == 0
     check(flow)
 
 
@@ -56,7 +63,7 @@ def test_wake_with_an_output_ends_it(runner: InlineRunner) -> None:
 
 def test_its_time_comes(runner: InlineRunner) -> None:
     flow = parked(runner, seconds=0)
-    assert watcher.hand_over() == 1
+    assert send_unsent() == 1
     runner.run()
     assert status(flow, 1) is Status.FINISH
     assert verbs(flow)[0] == "park"
@@ -85,22 +92,22 @@ def test_what_is_not_parked_is_not_woken(runner: InlineRunner) -> None:
     assert task(waits, 1).parked
 
 
-def test_what_a_process_without_a_broker_releases_is_handed_over(runner: InlineRunner) -> None:
+def test_what_a_process_without_a_broker_releases_is_sent_by_the_watcher(runner: InlineRunner) -> None:
     flow = parked(runner)
-    dispatch.use(None)
+    executor.use(NoExecutor())
     engine.wake(flow.pk, 1, output=1)
     assert task(flow, 2).sent_ts is None
-    dispatch.use(runner)
-    assert watcher.hand_over() == 1
+    executor.use(runner)
+    assert send_unsent() == 1
     assert [message.head.seq for message in runner.waiting] == [2]
 
 
 @pytest.mark.parametrize("seconds", [1e20, float("inf"), float("nan"), -1])
 def test_no_wish_is_too_long_to_be_written(runner: InlineRunner, seconds: float) -> None:
     flow = engine.register(define({1: []}))
-    claim = Task.objects.claim(flow.pk, 1, "w", 1)
+    claim = Task.objects.claim(TaskRef(flow.pk, 1), Process("w", 1))
     assert claim
-    engine.failed(claim, ParkTask(seconds=seconds))
+    fail(claim, ParkTask(seconds=seconds))
     assert task(flow, 1).parked
     check(flow)
 

@@ -1,4 +1,4 @@
-"""Pools, and the flows of a workflow that go on at once: who is let in, and when."""
+"""Pools, and the flows of a workflow that run at once: what is admitted, and when."""
 
 from __future__ import annotations
 
@@ -10,11 +10,17 @@ import pytest
 from django.db import connection
 
 from flowerapp import engine
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import admission, adoption, recovery
 from flowerapp.exceptions import InvalidPlanError, ParkTask, StateConflictError
 from flowerapp.models import Flow, Pool, Task, TaskDefinition, Workflow
-from flowerapp.querysets import Claim
+from flowerapp.querysets import Claim, Success
+from flowerapp.selectors.pools import PoolUse, get_pool
+from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
+from tests.attempts import fail, succeed
 from tests.engine.support import check, define, status, task
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -36,14 +42,14 @@ def pooled(program: str = "Noop", **columns: Any) -> str:
 
 def claim(flow: Flow, seq: int = 1) -> Claim | None:
     """Try to start a task."""
-    return Task.objects.claim(flow.pk, seq, "w", 1)
+    return Task.objects.claim(TaskRef(flow.pk, seq), Process("w", 1))
 
 
 def started(flow: Flow, seq: int = 1) -> Claim:
     """Start a task that may be started."""
-    found = claim(flow, seq)
-    assert found
-    return found
+    row = claim(flow, seq)
+    assert row
+    return row
 
 
 def admitted(*flows: Flow) -> list[bool]:
@@ -56,13 +62,13 @@ def sent(runner: InlineRunner) -> list[tuple[str, int]]:
     return [(message.flow_id, message.head.seq) for message in runner.sent]
 
 
-def test_no_more_than_the_slots_are_let_in_and_an_end_lets_in_the_next(runner: InlineRunner) -> None:
+def test_no_more_than_the_slots_are_admitted_and_an_end_admits_the_next(runner: InlineRunner) -> None:
     name = pooled()
     flows = [engine.register(name) for _ in range(4)]
     assert admitted(*flows) == [True, True, False, False]
     assert sent(runner) == [(flow.pk, 1) for flow in flows[:2]]
     assert claim(flows[2]) is None
-    engine.finished(started(flows[1]), "{}")
+    succeed(started(flows[1]), "{}")
     assert admitted(*flows) == [True, True, True, False]
     assert sent(runner)[-1] == (flows[2].pk, 1)
     runner.run()
@@ -85,28 +91,28 @@ def test_the_turn_goes_by_priority_then_the_flow_furthest_ahead_then_age(runner:
     assert sent(runner) == [(urgent.pk, 1), (ahead.pk, 2), (old.pk, 1), (young.pk, 1)]
 
 
-def fail(flow: Flow) -> None:
-    engine.failed(started(flow), ValueError("broken"))
+def fail_first(flow: Flow) -> None:
+    fail(started(flow), ValueError("broken"))
 
 
 def retry(flow: Flow) -> None:
     Task.objects.filter(task_flow=flow).update(max_retries=3, retry_delay=100)
-    engine.failed(started(flow), ValueError("broken"))
+    fail(started(flow), ValueError("broken"))
 
 
 def park(flow: Flow) -> None:
-    engine.failed(started(flow), ParkTask("until woken"))
+    fail(started(flow), ParkTask("until woken"))
 
 
 def lose_for_good(flow: Flow) -> None:
     Task.objects.filter(task_flow=flow).update(rescues=3)
     started(flow)
-    engine.lost(flow.pk, 1, "gone", worker="w")
+    recovery.record_lost(TaskRef(flow.pk, 1), "gone", Process("w", None))
 
 
 FREEING: dict[str, Callable[[Flow], object]] = {
-    "finish": lambda flow: engine.finished(started(flow), "{}"),
-    "fail": fail,
+    "finish": lambda flow: succeed(started(flow), "{}"),
+    "fail": fail_first,
     "retry": retry,
     "park": park,
     "lost for good": lose_for_good,
@@ -117,7 +123,7 @@ FREEING: dict[str, Callable[[Flow], object]] = {
 
 
 @pytest.mark.parametrize("how", FREEING)
-def test_whatever_frees_a_slot_lets_in_the_next_at_once(runner: InlineRunner, how: str) -> None:
+def test_whatever_frees_a_slot_admits_the_next_at_once(runner: InlineRunner, how: str) -> None:
     name = pooled()
     flows = [engine.register(name) for _ in range(3)]
     FREEING[how](flows[0])
@@ -131,7 +137,7 @@ def test_a_rescued_task_keeps_its_slot(runner: InlineRunner) -> None:
     name = pooled()
     flows = [engine.register(name) for _ in range(3)]
     started(flows[0])
-    outcome = engine.lost(flows[0].pk, 1, "gone", worker="w")
+    outcome = recovery.record_lost(TaskRef(flows[0].pk, 1), "gone", Process("w", None))
     assert [message.flow_id for message in outcome.released] == [flows[0].pk]
     assert admitted(*flows) == [True, True, False]
 
@@ -145,7 +151,7 @@ def test_a_retried_task_waits_for_a_slot_again(runner: InlineRunner) -> None:
     assert task(flow, 1).attempt == 2
 
 
-def test_a_resumed_flow_waits_for_its_turn(runner: InlineRunner) -> None:
+def test_a_resumed_flow_waits_for_a_slot_again(runner: InlineRunner) -> None:
     name = pooled()
     flows = [engine.register(name) for _ in range(3)]
     engine.suspend(flows[0].pk)
@@ -155,7 +161,7 @@ def test_a_resumed_flow_waits_for_its_turn(runner: InlineRunner) -> None:
     assert [status(flow) for flow in flows] == [FINISH] * 3
 
 
-def test_a_rerun_waits_for_its_turn(runner: InlineRunner) -> None:
+def test_a_rerun_waits_for_a_slot_again(runner: InlineRunner) -> None:
     engine.set_pool("gpu", 1)
     flow = engine.register(pooled())
     runner.run()
@@ -174,7 +180,7 @@ def test_slots_may_be_changed_while_tasks_wait(runner: InlineRunner) -> None:
     engine.set_pool("gpu", 3)
     assert admitted(*flows) == [True] * 3 + [False] * 2
     engine.set_pool("gpu", 1)
-    engine.finished(started(flows[0]), "{}")
+    succeed(started(flows[0]), "{}")
     assert admitted(*flows) == [True] * 3 + [False] * 2
     runner.run()
     assert [status(flow) for flow in flows] == [FINISH] * 5
@@ -200,12 +206,12 @@ def test_children_share_the_pool_of_their_step(runner: InlineRunner) -> None:
     assert engine.get_flow(flow.pk).output == [0, 1, 2, 3, 4, 5]
 
 
-def test_what_nobody_let_in_the_leader_does(runner: InlineRunner) -> None:
+def test_the_leader_admits_what_no_process_admitted(runner: InlineRunner) -> None:
     name = pooled()
     flows = [engine.register(name) for _ in range(3)]
-    assert Task.objects.finish(flows[0].pk, 1, started(flows[0]).attempt, "{}")
+    assert Task.objects.finish(Success(ref=TaskRef(flows[0].pk, 1), attempt=started(flows[0]).attempt, output="{}"))
     assert not task(flows[2], 1).admitted
-    assert engine.admit_all() == 1
+    assert admission.admit_all() == 1
     assert task(flows[2], 1).admitted
 
 
@@ -234,21 +240,21 @@ def test_why_tasks_wait(runner: InlineRunner) -> None:
     name = pooled()
     flows = [engine.register(name) for _ in range(4)]
     waiting = task(flows[2], 1)
-    assert engine.why_wait([task(flows[0], 1), waiting]) == {
+    assert wait_reasons([task(flows[0], 1), waiting]) == {
         waiting.pk: "for a slot of pool gpu: 2 of 2 are taken; 2 waiting"
     }
     engine.suspend(flows[3].pk)
     held = task(flows[3], 1)
-    assert engine.why_wait([held]) == {held.pk: "its flow is held; resume it"}
-    use = engine.PoolUse(engine.get_pool("gpu"))
-    assert [each.task_flow_id for each in use.holders] == [flow.pk for flow in flows[:2]]
-    assert [each.task_flow_id for each in use.waiters] == [flows[2].pk]
+    assert wait_reasons([held]) == {held.pk: "its flow is held; resume it"}
+    use = PoolUse(get_pool("gpu"))
+    assert [row.task_flow_id for row in use.holders] == [flow.pk for flow in flows[:2]]
+    assert [row.task_flow_id for row in use.waiters] == [flows[2].pk]
 
 
 def failed_in(pool: str) -> Flow:
     """A flow whose only step has failed in a pool, or in none."""
     flow = engine.register(define({1: []}, "FailUnlisted", pool=pool))
-    engine.failed(started(flow), ValueError("broken"))
+    fail(started(flow), ValueError("broken"))
     return flow
 
 
@@ -282,9 +288,9 @@ def test_inserted_rows_keep_to_the_limits(runner: InlineRunner) -> None:
     flow_ids = ["inserted-1", "inserted-2"]
     for flow_id in flow_ids:
         Task.objects.create(task_flow_id=flow_id, task_exec_seq=1, task_id=name, task_seq=1)
-    assert engine.adopt() == 2
+    assert adoption.adopt() == 2
     assert [Flow.objects.get(pk=flow_id).admitted for flow_id in flow_ids] == [True, False]
-    assert Task.objects.claim("inserted-1", 1, "w", 1) is None
+    assert Task.objects.claim(TaskRef("inserted-1", 1), Process("w", 1)) is None
     engine.set_pool("gpu", 2)
     runner.run()
     assert {Flow.objects.get(pk=flow_id).status for flow_id in flow_ids} == {FINISH}
@@ -300,14 +306,15 @@ def limited(most: int | None = 2, *, unique: bool = False, program: str = "Noop"
     return name
 
 
-def test_only_so_many_flows_of_a_workflow_go_on(runner: InlineRunner) -> None:
+def test_only_so_many_flows_of_a_workflow_run_at_once(runner: InlineRunner) -> None:
     name = limited()
     flows = [engine.register(name, priority=-5 if number == 4 else 0) for number in range(5)]
     assert [engine.get_flow(flow.pk).admitted for flow in flows] == [True, True, False, False, False]
     assert sent(runner) == [(flow.pk, 1) for flow in flows[:2]]
     assert claim(flows[2]) is None
     waiting = task(flows[2], 1)
-    assert engine.why_wait([waiting])[waiting.pk] == f"for its flow's turn: of {name}, 2 of 2 flows go on"
+    sentence = f"for its flow to be admitted: 2 of at most 2 flows of {name} are active"
+    assert wait_reasons([waiting])[waiting.pk] == sentence
     order: list[str] = []
     while runner.step():
         order += [flow.pk for flow in flows if status(flow) is FINISH and flow.pk not in order]
@@ -319,13 +326,13 @@ def test_only_so_many_flows_of_a_workflow_go_on(runner: InlineRunner) -> None:
 FLOW_ENDS: dict[str, Callable[[Flow], object]] = {
     "cancel": lambda flow: engine.cancel(flow.pk),
     "hold": lambda flow: engine.suspend(flow.pk),
-    "fail": fail,
+    "fail": fail_first,
     "skip": lambda flow: [engine.skip(flow.pk, seq) for seq in (1, 2)],
 }
 
 
 @pytest.mark.parametrize("how", FLOW_ENDS)
-def test_a_flow_that_cannot_go_on_gives_its_place_to_the_next(runner: InlineRunner, how: str) -> None:
+def test_a_flow_that_is_stuck_gives_its_place_to_the_next(runner: InlineRunner, how: str) -> None:
     name = limited(1)
     first, second = engine.register(name), engine.register(name)
     FLOW_ENDS[how](first)
@@ -345,7 +352,7 @@ def test_a_limit_that_is_raised_lets_flows_in(runner: InlineRunner) -> None:
     name = limited(1)
     flows = [engine.register(name) for _ in range(3)]
     Workflow.objects.filter(pk=name).update(max_active_flows=None)
-    assert engine.admit_all() == 2
+    assert admission.admit_all() == 2
     runner.run()
     assert [status(flow) for flow in flows] == [FINISH] * 3
 
@@ -370,11 +377,11 @@ def test_a_unique_workflow_answers_with_the_flow_that_runs(runner: InlineRunner)
     third = engine.register(name)
     assert third.created
     assert third.pk != first.pk
-    fail(third)
+    fail_first(third)
     fourth = engine.register(name)
     assert fourth.created, "a failed flow does not run"
     engine.rerun(third.pk)
-    assert engine.register(name).pk == fourth.pk, "the third waits for its turn"
+    assert engine.register(name).pk == fourth.pk, "the third is not admitted yet"
     runner.run()
     assert {status(flow) for flow in (first, third, fourth)} == {FINISH}
 
@@ -411,9 +418,9 @@ def test_slots_are_never_given_twice_at_once(runner: InlineRunner) -> None:
     assert Task.objects.holding("gpu").count() == 2
     for _ in range(25):
         holders = list(Task.objects.holding("gpu").values_list("task_flow_id", flat=True))
-        claims = [Task.objects.claim(flow_id, 1, "w", 1) for flow_id in holders]
-        ready = [each for each in claims if each]
-        in_threads(len(ready) or 1, lambda index, ready=ready: ready and engine.finished(ready[index], "{}"))
+        claims = [Task.objects.claim(TaskRef(flow_id, 1), Process("w", 1)) for flow_id in holders]
+        ready = [claim for claim in claims if claim]
+        in_threads(len(ready) or 1, lambda index, ready=ready: ready and succeed(ready[index], "{}"))  # type: ignore[misc]
         assert Task.objects.holding("gpu").count() <= 2
     assert {status(flow) for flow in flows} == {FINISH}
 

@@ -12,11 +12,15 @@ from django.db import connection
 from django.db.models.functions import Now
 
 from flowerapp import engine
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import attempts, propagation, recovery
 from flowerapp.exceptions import StateConflictError
-from flowerapp.models import Event, Flow, Task, TaskDefinition
-from flowerapp.querysets import Claim
+from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition
+from flowerapp.querysets import Claim, Success
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
+from tests.attempts import fail, succeed
 from tests.engine.support import check, define, status, statuses
 
 ROUNDS = 12
@@ -48,9 +52,9 @@ def together(*calls: Callable[[], Any]) -> list[Any]:
 
 
 def claim(flow: Flow, seq: int) -> Claim:
-    found = Task.objects.claim(flow.pk, seq, "w", 1)
-    assert found
-    return found
+    row = Task.objects.claim(TaskRef(flow.pk, seq), Process("w", 1))
+    assert row
+    return row
 
 
 def diamonds(runner: InlineRunner) -> Iterator[Flow]:
@@ -66,7 +70,7 @@ def diamonds(runner: InlineRunner) -> Iterator[Flow]:
 def test_two_branches_release_their_join_once(runner: InlineRunner) -> None:
     for flow in diamonds(runner):
         claims = [claim(flow, 2), claim(flow, 3)]
-        outcomes = together(*(lambda each=each: engine.finished(each, "{}") for each in claims))  # type: ignore[misc]
+        outcomes = together(*(lambda taken=taken: succeed(taken, "{}") for taken in claims))
         released = [message.head.seq for outcome in outcomes for message in outcome.released]
         assert released == [4]
         check(flow)
@@ -76,15 +80,15 @@ def test_many_branches_release_their_join_once(runner: InlineRunner) -> None:
     flow = engine.register(define({1: [], **{seq: [1] for seq in range(2, 26)}, 26: list(range(2, 26))}))
     runner.step()
     claims = [claim(flow, seq) for seq in range(2, 26)]
-    outcomes = together(*(lambda each=each: engine.finished(each, "{}") for each in claims))  # type: ignore[misc]
+    outcomes = together(*(lambda taken=taken: succeed(taken, "{}") for taken in claims))
     assert [message.head.seq for outcome in outcomes for message in outcome.released] == [26]
     check(flow)
 
 
 def test_one_task_is_claimed_once(runner: InlineRunner) -> None:
     flow = engine.register(define({1: []}))
-    claims = together(*[lambda: Task.objects.claim(flow.pk, 1, "w", 1)] * 12)
-    assert sum(each is not None for each in claims) == 1
+    claims = together(*[lambda: Task.objects.claim(TaskRef(flow.pk, 1), Process("w", 1))] * 12)
+    assert sum(taken is not None for taken in claims) == 1
 
 
 def test_two_last_sinks_end_the_flow(runner: InlineRunner) -> None:
@@ -92,7 +96,7 @@ def test_two_last_sinks_end_the_flow(runner: InlineRunner) -> None:
     for _ in range(ROUNDS):
         flow = engine.register(name)
         claims = [claim(flow, 1), claim(flow, 2)]
-        together(*(lambda each=each: engine.finished(each, "{}") for each in claims))  # type: ignore[misc]
+        together(*(lambda taken=taken: succeed(taken, "{}") for taken in claims))
         assert status(flow) is Status.FINISH
         check(flow)
 
@@ -106,10 +110,10 @@ def test_finish_against_another_verb(runner: InlineRunner, verb: str) -> None:
             "skip join": lambda flow=flow: engine.skip(flow.pk, 4),  # type: ignore[misc]
             "rerun": lambda flow=flow: engine.rerun(flow.pk, from_seq=2),  # type: ignore[misc]
             "suspend": lambda flow=flow: engine.suspend(flow.pk),  # type: ignore[misc]
-            "fail": lambda second=second: engine.failed(second, ValueError("no")),  # type: ignore[misc]
+            "fail": lambda second=second: fail(second, ValueError("no")),  # type: ignore[misc]
         }
-        outcome, other = together(lambda first=first: engine.finished(first, "{}"), others[verb])  # type: ignore[misc]
-        engine.settle(flow.pk)
+        outcome, other = together(lambda first=first: succeed(first, "{}"), others[verb])  # type: ignore[misc]
+        propagation.settle(flow.pk)
         check(flow)
         seen = statuses(flow)[2]
         assert outcome.finished is (seen is not Status.IGNORE) or verb == "rerun"
@@ -118,23 +122,23 @@ def test_finish_against_another_verb(runner: InlineRunner, verb: str) -> None:
         assert seen in (Status.FINISH, Status.IGNORE, Status.WAIT)
 
 
-def going_on(each: Claim) -> Any:
-    """Finish as a process that goes on with what becomes ready."""
-    given = (each.flow_id, each.seq, each.attempt, "{}")
-    return Task.objects.finish(*given, worker="w", pid=1, programs=["Echo"])
+def finish_and_continue(taken: Claim) -> Any:
+    """Finish as a process that continues with what becomes ready."""
+    success = Success(ref=taken.ref, attempt=taken.attempt, output="{}")
+    return Task.objects.finish(success.by(Process("w", 1), ["Echo"]))
 
 
-def test_of_two_processes_that_go_on_one_claims_the_join(runner: InlineRunner) -> None:
+def test_of_two_processes_that_continue_one_claims_the_join(runner: InlineRunner) -> None:
     for flow in diamonds(runner):
         claims = [claim(flow, 2), claim(flow, 3)]
-        ends = together(*(lambda each=each: going_on(each) for each in claims))  # type: ignore[misc]
+        ends = together(*(lambda taken=taken: finish_and_continue(taken) for taken in claims))
         assert sorted(end.claimed.seq for end in ends if end.claimed) == [4]
         assert [message for end in ends for message in end.released] == []
         check(flow)
 
 
 @pytest.mark.parametrize("verb", ["cancel", "skip", "rerun", "queue", "priority", "suspend"])
-def test_going_on_against_another_verb(runner: InlineRunner, verb: str) -> None:
+def test_continuing_against_another_verb(runner: InlineRunner, verb: str) -> None:
     """What is claimed is as the verb left it, or the verb is refused, for it runs."""
     name = define({1: [], 2: [1], 3: [2]})
     for _ in range(2 * ROUNDS):
@@ -149,15 +153,15 @@ def test_going_on_against_another_verb(runner: InlineRunner, verb: str) -> None:
             "priority": lambda flow=flow: engine.change(flow.pk, 2, priority=9),  # type: ignore[misc]
             "suspend": lambda flow=flow: engine.suspend(flow.pk),  # type: ignore[misc]
         }
-        done, answer = together(lambda first=first: going_on(first), verbs[verb])  # type: ignore[misc]
-        second = Task.objects.one(flow.pk, 2).get()
+        done, answer = together(lambda first=first: finish_and_continue(first), verbs[verb])  # type: ignore[misc]
+        second = Task.objects.at(TaskRef(flow.pk, 2)).get()
         if done is not None and done.claimed is not None and verb != "cancel":
             assert isinstance(answer, StateConflictError) or verb == "suspend"
             assert (second.status, second.attempt, second.queue, second.task_priority) == (Status.RUNNING, 1, "", 0)
         elif done is not None and verb in ("queue", "priority"):
             assert [message.head.seq for message in done.released] == [2]
             assert (second.queue, second.task_priority) == (("other", 0) if verb == "queue" else ("", 9))
-        engine.settle(flow.pk)
+        propagation.settle(flow.pk)
         check(flow)
 
 
@@ -170,7 +174,7 @@ def test_resume_against_finish_leaves_nothing_unsent(runner: InlineRunner) -> No
         engine.suspend(flow.pk)
         runner.waiting.clear()
         outcome, _resumed = together(
-            lambda first=first: engine.finished(first, "{}"),  # type: ignore[misc]
+            lambda first=first: succeed(first, "{}"),  # type: ignore[misc]
             lambda flow=flow: engine.resume(flow.pk),  # type: ignore[misc]
         )
         sent = [message.head.seq for message in [*outcome.released, *runner.waiting]]
@@ -191,7 +195,7 @@ def test_operators_among_themselves_do_not_deadlock(runner: InlineRunner) -> Non
             lambda flow=flow: engine.skip(flow.pk, 20),  # type: ignore[misc]
             lambda flow=flow: engine.change(flow.pk, 10, priority=3),  # type: ignore[misc]
             lambda flow=flow: engine.cancel(flow.pk),  # type: ignore[misc]
-            *(lambda each=each: engine.finished(each, "{}") for each in claims),  # type: ignore[misc]
+            *(lambda taken=taken: succeed(taken, "{}") for taken in claims),
         )
         check(flow)
 
@@ -200,7 +204,7 @@ def test_the_watcher_and_an_operator_do_not_deadlock(runner: InlineRunner) -> No
     flow = engine.register(define({seq: [] for seq in range(1, 201)}))
     tasks = Task.objects.filter(task_flow=flow)
     for seq in range(200, 0, -1):  # the rows lie in another order than their seqs
-        tasks.one(flow.pk, seq).update(sent_ts=Now())
+        tasks.at(TaskRef(flow.pk, seq)).update(sent_ts=Now())
 
     def operate() -> None:
         for _ in range(ROUNDS):
@@ -214,7 +218,7 @@ def test_the_watcher_and_an_operator_do_not_deadlock(runner: InlineRunner) -> No
 def test_four_who_send_take_each_task_once(runner: InlineRunner) -> None:
     engine.register(define({seq: [] for seq in range(1, 201)}))
     for _ in range(ROUNDS):
-        Task.objects.update(sent_ts=None, left_over=False)
+        Task.objects.update(sent_ts=None, deferred=False)
 
         def take() -> list[int]:
             taken: list[int] = []
@@ -222,30 +226,30 @@ def test_four_who_send_take_each_task_once(runner: InlineRunner) -> None:
                 taken += [message.head.seq for message in messages]
             return taken
 
-        taken = [seq for each in together(*[take] * 4) for seq in each]
-        left = [message.head.seq for message in Task.objects.all().take_unsent(200)]  # passed by, as another had them
+        taken = [seq for batch in together(*[take] * 4) for seq in batch]
+        left = [message.head.seq for message in Task.objects.all().take_unsent(200)]  # locked by another, so not taken
         assert sorted(taken + left) == list(range(1, 201))
 
 
-def test_four_who_finish_take_what_was_left_over_once(runner: InlineRunner) -> None:
-    """Each goes on with the next, while a watcher takes some for idle processes."""
+def test_four_processes_that_finish_take_each_deferred_task_once(runner: InlineRunner) -> None:
+    """Each continues with the next, while a watcher takes some for idle processes."""
     for _ in range(ROUNDS):
         flow = engine.register(define({seq: [] for seq in range(1, 201)}, "Noop"))
         first = [message.head.seq for message in runner.waiting]
         runner.waiting.clear()
 
-        def go_on(*seqs: int, flow: Flow = flow) -> list[int]:
+        def run_on(*seqs: int, flow: Flow = flow) -> list[int]:
             done, waiting = [], list(seqs)
             while waiting:
                 done.append(seq := waiting.pop())
-                waiting += [message.head.seq for message in engine.run(flow.pk, seq, "w").released]
+                waiting += [message.head.seq for message in attempts.run(TaskRef(flow.pk, seq), "w").released]
             return done
 
-        def top_up(flow: Flow = flow) -> list[int]:
-            return go_on(*[message.head.seq for _ in range(9) for message in Task.objects.all().take_left_over(3)])
+        def take_up_deferred(flow: Flow = flow) -> list[int]:
+            return run_on(*[message.head.seq for _ in range(9) for message in Task.objects.all().take_deferred(3)])
 
-        runs = [lambda seqs=first[part::4]: go_on(*seqs) for part in range(4)]
-        done = [seq for each in together(*runs, top_up) for seq in each]
+        runs = [lambda seqs=first[part::4]: run_on(*seqs) for part in range(4)]
+        done = [seq for batch in together(*runs, take_up_deferred) for seq in batch]
         assert not Task.objects.filter(task_flow=flow).exclude(attempt=1).exists()
         assert sorted(done) == list(range(1, 201))
         assert engine.get_flow(flow.pk).status is Status.FINISH
@@ -278,13 +282,13 @@ def families(runner: InlineRunner, at_once: int, number: int = 8) -> Iterator[tu
         yield flow, [claim(flow, seq) for seq in range(3, 3 + at_once)]
 
 
-def ending(each: Claim) -> Callable[[], Any]:
-    return lambda: engine.finished(each, "{}")
+def success_of(taken: Claim) -> Callable[[], Any]:
+    return lambda: succeed(taken, "{}")
 
 
 def test_children_that_end_together_give_each_turn_once(runner: InlineRunner) -> None:
     for flow, claims in families(runner, 4):
-        outcomes = together(*map(ending, claims))
+        outcomes = together(*map(success_of, claims))
         released = sorted(message.head.seq for outcome in outcomes for message in outcome.released)
         assert released == [7, 8, 9, 10]
         check(flow)
@@ -292,7 +296,7 @@ def test_children_that_end_together_give_each_turn_once(runner: InlineRunner) ->
 
 def test_the_last_children_finish_their_parent_once(runner: InlineRunner) -> None:
     for flow, claims in families(runner, 8):
-        outcomes = together(*map(ending, claims))
+        outcomes = together(*map(success_of, claims))
         assert [message.head.seq for outcome in outcomes for message in outcome.released] == [2]
         assert status(flow, 1) is Status.FINISH
         check(flow)
@@ -307,11 +311,11 @@ def test_children_end_against_another_verb(runner: InlineRunner, verb: str) -> N
             "skip parent": lambda flow=flow: engine.skip(flow.pk, 1),  # type: ignore[misc]
             "rerun child": lambda flow=flow: engine.rerun(flow.pk, from_seq=3),  # type: ignore[misc]
             "rerun all": lambda flow=flow: engine.rerun(flow.pk, all_tasks=True),  # type: ignore[misc]
-            "fail": lambda claims=claims: engine.failed(claims[3], ValueError("no")),  # type: ignore[misc]
-            "gather": lambda flow=flow: engine.gather_all(flow.pk),  # type: ignore[misc]
+            "fail": lambda claims=claims: fail(claims[3], ValueError("no")),  # type: ignore[misc]
+            "gather": lambda flow=flow: propagation.complete_parents(flow.pk),  # type: ignore[misc]
         }
-        together(*map(ending, claims[:3]), others[verb])
-        engine.settle(flow.pk)
+        together(*map(success_of, claims[:3]), others[verb])
+        propagation.settle(flow.pk)
         check(flow)
         if verb == "fail":
             assert status(flow) is Status.SUSPEND
@@ -321,10 +325,10 @@ def test_children_end_against_another_verb(runner: InlineRunner, verb: str) -> N
 
 def test_children_that_fail_together_fail_their_parent_once(runner: InlineRunner) -> None:
     for flow, claims in families(runner, 4):
-        together(*[lambda each=each: engine.failed(each, ValueError("no")) for each in claims])  # type: ignore[misc]
+        together(*[lambda taken=taken: fail(taken, ValueError("no")) for taken in claims])
         assert list(statuses(flow).values()).count(Status.SUSPEND) == 2
         check(flow)
-        assert Event.objects.filter(task_flow=flow, verb="fail").count() == 2
+        assert HistoryEntry.objects.filter(task_flow=flow, verb="fail").count() == 2
 
 
 @pytest.mark.parametrize("verb", ["change", "skip", "rerun"])
@@ -339,14 +343,14 @@ def test_children_are_added_against_another_verb(runner: InlineRunner, verb: str
         flow = engine.register(name)
         parent = claim(flow, 1)
         if verb == "rerun":
-            engine.finished(claim(flow, 3), "{}")
+            succeed(claim(flow, 3), "{}")
         verbs: dict[str, Callable[[], Any]] = {
             "change": lambda flow=flow: engine.change(flow.pk, 4, priority=3),  # type: ignore[misc]
             "skip": lambda flow=flow: engine.skip(flow.pk, 4),  # type: ignore[misc]
             "rerun": lambda flow=flow: engine.rerun(flow.pk, from_seq=3),  # type: ignore[misc]
         }
-        together(lambda parent=parent: engine.perform(parent), verbs[verb])  # type: ignore[misc]
-        engine.settle(flow.pk)
+        together(lambda parent=parent: attempts.perform(parent), verbs[verb])  # type: ignore[misc]
+        propagation.settle(flow.pk)
         check(flow)
         assert status(flow, 1) is Status.WAIT
         assert flow.tasks.filter(parent_seq=1).count() == 300
@@ -356,11 +360,11 @@ def test_children_that_are_lost_for_good_together(runner: InlineRunner) -> None:
     for flow, claims in families(runner, 4):
         Task.objects.filter(task_flow=flow, parent_seq=1).update(rescues=3)
         calls = [
-            lambda seq=each.seq, flow=flow: engine.lost(flow.pk, seq, "gone", worker="w")  # type: ignore[misc]
-            for each in reversed(claims)
+            lambda seq=taken.seq, flow=flow: recovery.record_lost(TaskRef(flow.pk, seq), "gone", Process("w", None))
+            for taken in reversed(claims)
         ]
         together(*calls)
-        engine.settle(flow.pk)
+        propagation.settle(flow.pk)
         check(flow)
         assert status(flow, 1) is Status.SUSPEND
     with connection.cursor() as cursor:

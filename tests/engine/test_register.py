@@ -8,7 +8,10 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 
 from flowerapp import engine
-from flowerapp.context import input_of
+from flowerapp.core import executor
+from flowerapp.core.executor import NoExecutor
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine.context import input_of
 from flowerapp.exceptions import (
     FlowerError,
     IdempotencyConflictError,
@@ -72,7 +75,7 @@ def test_the_entrance_and_what_follows_it_is_run(runner: InlineRunner) -> None:
     flow = engine.register(define({1: [], 2: [1], 3: [2], 4: [1], 5: [3]}), entrance=2, input={"in": 1})
     assert statuses(flow) == {1: Status.IGNORE, 2: Status.WAIT, 3: Status.WAIT, 4: Status.IGNORE, 5: Status.WAIT}
     check(flow)
-    assert input_of(flow.pk, 2) == {"in": 1}
+    assert input_of(TaskRef(flow.pk, 2)) == {"in": 1}
     runner.run()
     assert status(flow) is Status.FINISH
 
@@ -119,7 +122,7 @@ def test_bad_input_names_the_place_and_writes_nothing(runner: InlineRunner, case
     name = define(steps, **columns)
     with pytest.raises(InvalidPlanError) as caught:
         engine.register(name, **request)
-    assert place in [(each.seq, each.field) for each in caught.value.problems]
+    assert place in [(problem.seq, problem.field) for problem in caught.value.problems]
     assert not Flow.objects.exists()
     assert not Task.objects.exists()
     assert not runner.sent
@@ -153,42 +156,47 @@ def test_the_same_key_returns_the_same_flow(runner: InlineRunner) -> None:
     assert again.pk == first.pk
     assert engine.register(name, idempotency_key="k", actor="bob").pk != first.pk
     assert engine.register(define(CHAIN), idempotency_key="k", actor="ann").pk != first.pk
-    for other in ({"input": {"a": 2}}, {"priority": 1}, {"entrance": 2}, {"parameters": {1: {}}}):
+    others: list[dict[str, Any]] = [
+        {"input": {"a": 2}},
+        {"priority": 1},
+        {"entrance": 2},
+        {"parameters": {1: {}}},
+    ]
+    for other in others:
         with pytest.raises(IdempotencyConflictError, match="'k' was used"):
-            engine.register(name, **{"input": {"a": 1, "b": 2}, "idempotency_key": "k", "actor": "ann", **other})  # type: ignore[arg-type]
+            engine.register(name, **{"input": {"a": 1, "b": 2}, "idempotency_key": "k", "actor": "ann", **other})
     assert Flow.objects.count() == 3
     assert len(runner.sent) == 3
 
 
 def test_without_a_carrier_the_ready_rows_are_left_to_the_watcher() -> None:
-    from flowerapp import dispatch
 
-    previous = dispatch.use(None)
+    previous = executor.use(NoExecutor())
     try:
         flow = engine.register(define(DIAMOND))
     finally:
-        dispatch.use(previous)
-    assert [each.task_exec_seq for each in Task.objects.filter(task_flow=flow).handed_over()] == [1]
+        executor.use(previous)
+    assert [row.task_exec_seq for row in Task.objects.filter(task_flow=flow).unsent()] == [1]
 
 
-def test_a_broker_that_is_away_leaves_them_to_the_watcher_too(
+def test_the_watcher_sends_them_too_where_the_broker_is_unreachable(
     runner: InlineRunner, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def away(_: object) -> None:
         raise OSError("no broker")
 
-    monkeypatch.setattr("flowerapp.dispatch.send", away)
+    monkeypatch.setattr(runner, "send", away)
     flow = engine.register(define(DIAMOND))
-    assert [each.task_exec_seq for each in Task.objects.filter(task_flow=flow).handed_over()] == [1]
+    assert [row.task_exec_seq for row in Task.objects.filter(task_flow=flow).unsent()] == [1]
 
 
 def test_errors_have_messages() -> None:
     def classes(base: type[FlowerError]) -> list[type[FlowerError]]:
-        return [base, *(each for child in base.__subclasses__() for each in classes(child))]
+        return [base, *(error for child in base.__subclasses__() for error in classes(child))]
 
-    for each in classes(FlowerError):
-        if each is not InvalidPlanError:
-            assert str(each())
+    for error in classes(FlowerError):
+        if error is not InvalidPlanError:
+            assert str(error())
 
 
 def test_a_thousand_rows_of_one_definition_table(runner: InlineRunner) -> None:
@@ -224,7 +232,7 @@ def test_what_is_too_large_for_one_statement_is_written_all_the_same(
 ) -> None:
     name = define(DIAMOND)
     usual = engine.register(name)
-    monkeypatch.setattr("flowerapp.querysets.inserting.LARGEST", 10)
+    monkeypatch.setattr("flowerapp.querysets.insert.LARGEST", 10)
     large = engine.register(name)
     own = {"id", "task_flow_id", "registered_ts", "sent_ts"}
     usual_rows, large_rows = (

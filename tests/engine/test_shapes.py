@@ -8,17 +8,20 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from flowerapp import engine, values
-from flowerapp.context import input_of
+from flowerapp import engine
+from flowerapp.core import values
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import attempts
+from flowerapp.engine.context import input_of
 from flowerapp.models import Flow
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
-from tests.engine.support import check, define, status, verbs
+from tests.engine.support import Dependencies, check, define, status, verbs
 from tests.probe.models import Start
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-SHAPES = {
+SHAPES: dict[str, Dependencies] = {
     "one": {1: []},
     "chain": dict.fromkeys(range(1, 46)),
     "fan": {1: [], **{seq: [1] for seq in range(2, 52)}, 52: list(range(2, 52))},
@@ -37,9 +40,9 @@ def test_every_shape_finishes_in_order_and_starts_each_task_once(runner: InlineR
         check(flow)
     assert status(flow) is Status.FINISH
     seqs = list(Start.objects.filter(flow_id=flow.pk).order_by("id").values_list("seq", flat=True))
-    assert sorted(seqs) == [each.task_exec_seq for each in flow.tasks.all()]
+    assert sorted(seqs) == [row.task_exec_seq for row in flow.tasks.all()]
     place = {seq: number for number, seq in enumerate(seqs)}
-    assert all(place[before] < place[each.task_exec_seq] for each in flow.tasks.all() for before in each.depends_on)
+    assert all(place[before] < place[row.task_exec_seq] for row in flow.tasks.all() for before in row.depends_on)
     assert verbs(flow) == []
 
 
@@ -58,25 +61,27 @@ def test_input_of_every_task_of_a_random_graph(
 ) -> None:
     returned = {seq: data.draw(outputs) for seq in range(1, len(dag) + 1)}
     name = define({seq: sorted(depends) for seq, depends in enumerate(dag, 1)}, "Return")
-    flow = engine.register(name, input={"flow": 1}, parameters={seq: {"value": each} for seq, each in returned.items()})
-    given_out = {seq: {} if each is None else each for seq, each in returned.items()}
-    waiting = {each.task_exec_seq: each for each in flow.tasks.all()}
+    flow = engine.register(
+        name, input={"flow": 1}, parameters={seq: {"value": value} for seq, value in returned.items()}
+    )
+    given_out = {seq: {} if value is None else value for seq, value in returned.items()}
+    waiting = {row.task_exec_seq: row for row in flow.tasks.all()}
     while runner.step():
         check(flow)
     assert status(flow) is Status.FINISH
-    for seq, each in waiting.items():
+    for seq, row in waiting.items():
         assert engine.get_task(flow.pk, seq).output == given_out[seq]
         expected: Any = (
-            {"flow": 1} if not each.depends_on else model_input([given_out[before] for before in each.depends_on])
+            {"flow": 1} if not row.depends_on else model_input([given_out[before] for before in row.depends_on])
         )
-        assert input_of(flow.pk, seq) == expected
+        assert input_of(TaskRef(flow.pk, seq)) == expected
 
 
 def model_input(outputs: list[Any]) -> Any:
     """The input rule of the design, written again."""
     if len(outputs) == 1:
         return outputs[0]
-    kept = [each for each in outputs if not (isinstance(each, dict) and not each)]
+    kept = [value for value in outputs if not (isinstance(value, dict) and not value)]
     return {} if not kept else kept[0] if len(kept) == 1 else kept
 
 
@@ -107,7 +112,7 @@ def test_a_duplicated_message_runs_nothing_twice(runner: InlineRunner) -> None:
         message = runner.waiting[0]
         runner.step()
         for _ in range(2):
-            assert not engine.run(message.flow_id, message.head.seq, "another").released
+            assert not attempts.run(TaskRef(message.flow_id, message.head.seq), "another").released
     assert status(flow) is Status.FINISH
     assert Start.objects.count() == len(SHAPES["nested forks"])
 

@@ -17,12 +17,17 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flowerapp import engine, watcher
+from flowerapp import engine
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import attempts, propagation, recovery
 from flowerapp.exceptions import StateConflictError
 from flowerapp.models import Flow, Task
 from flowerapp.querysets import Claim
 from flowerapp.states import OPEN, SATISFIED, Status
 from flowerapp.testing import InlineRunner, inline
+from flowerapp.watcher.duties.send import send_unsent
+from tests.attempts import fail, succeed
 from tests.engine.support import check, define, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -59,11 +64,11 @@ class Operators(RuleBasedStateMachine):
         message = data.draw(st.sampled_from(list(self.runner.waiting)))
         self.runner.waiting.remove(message)
         for _ in range(copies):
-            claim = Task.objects.claim(message.flow_id, message.head.seq, WORKER, 1)
+            claim = Task.objects.claim(TaskRef(message.flow_id, message.head.seq), Process(WORKER, 1))
             if claim:
                 self.claims.append(claim)
             else:
-                self.runner(engine.look_again(message.flow_id, message.head.seq).released)
+                self.runner.send(attempts.look_again(TaskRef(message.flow_id, message.head.seq)).released)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), good=st.sampled_from([True, True, True, False]))
@@ -74,11 +79,11 @@ class Operators(RuleBasedStateMachine):
         row = engine.get_task(self.flow.pk, claim.seq)
         current = row.status is Status.RUNNING and row.attempt == claim.attempt
         if good:
-            outcome = engine.finished(claim, "{}")
+            outcome = succeed(claim, "{}")
             assert outcome.finished is current
-            self.runner(outcome.released)
+            self.runner.send(outcome.released)
         else:
-            engine.failed(claim, ValueError("no"))
+            fail(claim, ValueError("no"))
         wanted = {True: Status.FINISH, False: Status.SUSPEND}[good] if current else row.status
         assert engine.get_task(self.flow.pk, claim.seq).status is wanted
 
@@ -86,7 +91,7 @@ class Operators(RuleBasedStateMachine):
     @rule(data=st.data())
     def lose_worker(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(self.claims))
-        self.runner(engine.lost(self.flow.pk, claim.seq, "gone", worker=WORKER).released)
+        self.runner.send(recovery.record_lost(TaskRef(self.flow.pk, claim.seq), "gone", Process(WORKER, None)).released)
 
     @precondition(lambda self: self.runner.waiting)
     @rule()
@@ -111,7 +116,7 @@ class Operators(RuleBasedStateMachine):
     def rerun_from(self, seq: int, everything: bool) -> None:
         before = statuses(self.flow)
         affected = set(before) if everything else self._after(seq)
-        allowed = all(before[each] is not Status.RUNNING for each in affected)
+        allowed = all(before[other] is not Status.RUNNING for other in affected)
         self._verb(allowed, engine.rerun, **({"all_tasks": True} if everything else {"from_seq": seq}))
         assert statuses(self.flow) == (before | dict.fromkeys(affected, Status.WAIT) if allowed else before)
 
@@ -142,12 +147,12 @@ class Operators(RuleBasedStateMachine):
             assert engine.get_task(self.flow.pk, seq).task_priority == priority
 
     @rule()
-    def hand_over(self) -> None:
-        watcher.hand_over()
+    def send_unsent(self) -> None:
+        send_unsent()
 
     @invariant()
     def always(self) -> None:
-        engine.settle(self.flow.pk)
+        propagation.settle(self.flow.pk)
         check(self.flow)
 
     @invariant()
@@ -165,9 +170,9 @@ class Operators(RuleBasedStateMachine):
 
     def _after(self, seq: int) -> set[int]:
         affected = {seq}
-        for each in self.flow.tasks.order_by("task_exec_seq"):
-            if affected & set(each.depends_on):
-                affected.add(each.task_exec_seq)
+        for row in self.flow.tasks.order_by("task_exec_seq"):
+            if affected & set(row.depends_on):
+                affected.add(row.task_exec_seq)
         return affected
 
 

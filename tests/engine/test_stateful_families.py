@@ -16,12 +16,18 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from flowerapp import engine, watcher
+from flowerapp import engine
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import attempts, propagation, recovery
 from flowerapp.exceptions import FlowerError, StateConflictError
 from flowerapp.models import Task, TaskDefinition, Workflow
 from flowerapp.querysets import Claim
+from flowerapp.selectors.pools import PoolUse, get_pool
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
+from flowerapp.watcher.duties.send import send_unsent
+from tests.attempts import fail
 from tests.engine.support import check, define
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -32,7 +38,7 @@ MOST_SEQ = 16
 
 
 class Families(RuleBasedStateMachine):
-    """Two flows of one workflow, of which one goes on at a time; a step of each has children, and all are in a pool."""
+    """Two flows of one workflow, of which one runs at a time; a step of each has children, and all are in a pool."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -62,10 +68,10 @@ class Families(RuleBasedStateMachine):
         message = data.draw(st.sampled_from(list(self.runner.waiting)))
         self.runner.waiting.remove(message)
         for _ in range(copies):
-            if claim := Task.objects.claim(message.flow_id, message.head.seq, WORKER, 1):
+            if claim := Task.objects.claim(TaskRef(message.flow_id, message.head.seq), Process(WORKER, 1)):
                 self.claims.append(claim)
             else:
-                self.runner(engine.look_again(message.flow_id, message.head.seq).released)
+                self.runner.send(attempts.look_again(TaskRef(message.flow_id, message.head.seq)).released)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), good=st.sampled_from([True, True, True, False]))
@@ -73,14 +79,16 @@ class Families(RuleBasedStateMachine):
         """An attempt ends, well or with an error."""
         claim = data.draw(st.sampled_from(self.claims))
         self.claims.remove(claim)
-        outcome = engine.perform(claim) if good else engine.failed(claim, ValueError("no"))
-        self.runner(outcome.released)
+        outcome = attempts.perform(claim) if good else fail(claim, ValueError("no"))
+        self.runner.send(outcome.released)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
     def lose_worker(self, data: st.DataObject) -> None:
         claim = data.draw(st.sampled_from(self.claims))
-        self.runner(engine.lost(claim.flow_id, claim.seq, "gone", worker=WORKER).released)
+        self.runner.send(
+            recovery.record_lost(TaskRef(claim.flow_id, claim.seq), "gone", Process(WORKER, None)).released
+        )
 
     @rule(which=st.integers(0, 1), seq=st.integers(1, MOST_SEQ))
     def skip(self, which: int, seq: int) -> None:
@@ -110,36 +118,36 @@ class Families(RuleBasedStateMachine):
     @invariant()
     def always(self) -> None:
         for flow in self.flows:
-            engine.settle(flow.pk)
+            propagation.settle(flow.pk)
             check(flow)
 
     @invariant()
     def nothing_ready_is_forgotten(self) -> None:
-        """Whatever may be claimed was sent, and whoever can be let in has been."""
+        """Whatever may be claimed was sent, and what can be admitted was."""
         assert not Task.objects.filter(sent_ts__isnull=True).startable().exists()
-        assert not Task.objects.gatherable().exists()
-        use = engine.PoolUse(engine.get_pool("shared"))
+        assert not Task.objects.completable().exists()
+        use = PoolUse(get_pool("shared"))
         assert not use.waiting or use.held >= use.pool.slots
 
     def teardown(self) -> None:
-        """With nobody failing any more, everything ends."""
+        """With no task failing any more, everything ends."""
         try:
             if hasattr(self, "flows"):
-                self._go_on()
+                self._run_all()
         finally:
             self.context.__exit__(None, None, None)
             Workflow.objects.all().delete()
 
-    def _go_on(self) -> None:
+    def _run_all(self) -> None:
         engine.set_pool("shared", SLOTS)
         for claim in self.claims:
-            engine.lost(claim.flow_id, claim.seq, "gone", worker=WORKER, counted=False)
+            recovery.record_lost(TaskRef(claim.flow_id, claim.seq), "gone", Process(WORKER, None), counted=False)
         for flow in self.flows:
             for verb in (engine.resume, engine.rerun):
                 with contextlib.suppress(StateConflictError):
                     verb(flow.pk)
         Task.objects.filter(exec_status=Status.WAIT).update(sent_ts=None)
-        watcher.hand_over()
+        send_unsent()
         self.runner.run()
         for flow in self.flows:
             check(flow)

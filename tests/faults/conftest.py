@@ -24,7 +24,7 @@ if not os.environ.get("FLOWER_TEST_FAULTS"):
         "test_processes.py",
         "test_random.py",
         "test_redis.py",
-        "test_slices.py",
+        "test_continuation.py",
         "test_steps.py",
     ]
 """The long tests, about eight minutes on two cores, run where FLOWER_TEST_FAULTS is set."""

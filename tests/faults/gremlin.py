@@ -18,7 +18,7 @@ from django.db import connection
 from flowerapp import conf
 from flowerapp.models import Lease, Task, Worker
 from flowerapp.states import Status
-from flowerapp.watcher import DUTY
+from flowerapp.watcher.leader import LEASE
 from tests.faults.servers import PostgresServer, RedisServer
 from tests.faults.support import kill_worker, signal_group
 from tests.services import Site, WorkerProcess, until
@@ -49,12 +49,12 @@ class Gremlin(threading.Thread):
 
     @property
     def faults(self) -> dict[str, Callable[[], bool]]:
-        """Each fault by its name; a call tells whether it could be made."""
+        """Each fault by its name; a call returns whether it could be made."""
         return {
             "a pool process is killed": self.kill_child,
             "a worker is killed": self.kill_worker,
             "the leader is killed": self.kill_leader,
-            "a worker is told to end": self.end_worker,
+            "a worker is asked to end": self.end_worker,
             "a worker is stopped for longer than its lease": self.stop_worker,
             "Redis is restarted empty": self.restart_redis,
             "Redis is flushed": self.flush_redis,
@@ -78,7 +78,7 @@ class Gremlin(threading.Thread):
                 self._play(deque(self.random.sample(list(self.faults), len(self.faults))))
             while self._asleep is not None:
                 self._pause(0.2)
-        except BaseException as error:  # the test tells
+        except BaseException as error:  # the test reports it
             self.error = error
         finally:
             self._wake()
@@ -121,7 +121,7 @@ class Gremlin(threading.Thread):
         return "\n".join(f"{seconds:6.1f} s  {name}" for seconds, name in self.made)
 
     def finish(self) -> None:
-        """Wait until it has made all its faults and mended what it broke."""
+        """Wait until it has made all its faults and repaired what it broke."""
         until(lambda: not self.is_alive(), 60, what=lambda: self.report)
         if self.error is not None:
             raise self.error
@@ -133,8 +133,8 @@ class Gremlin(threading.Thread):
             self.join(60)
 
     def died(self) -> list[WorkerProcess]:
-        """Workers that had been ready and ended although nobody ended them."""
-        return [each for each in self.site.workers if self._gone(each) and " ready." in each.text]
+        """Workers that had been ready and ended by themselves."""
+        return [worker for worker in self.site.workers if self._gone(worker) and " ready." in worker.text]
 
     def _gone(self, worker: WorkerProcess) -> bool:
         return worker.process.poll() is not None and worker not in self._told
@@ -146,9 +146,9 @@ class Gremlin(threading.Thread):
         """Workers that are at work."""
         asleep = self._asleep and self._asleep[1]
         return [
-            each
-            for each in self.site.workers
-            if each.process.poll() is None and each not in self._told and each is not asleep
+            worker
+            for worker in self.site.workers
+            if worker.process.poll() is None and worker not in self._told and worker is not asleep
         ]
 
     def _keep_workers(self) -> None:
@@ -157,11 +157,11 @@ class Gremlin(threading.Thread):
 
     def _ready(self) -> list[WorkerProcess]:
         """Those at work that consume."""
-        return [each for each in self._victims if " ready." in each.text]
+        return [worker for worker in self._victims if " ready." in worker.text]
 
     def kill_child(self) -> bool:
         """Kill a pool process that runs a task."""
-        parents = {each.process.pid for each in self._victims}
+        parents = {worker.process.pid for worker in self._victims}
         running = Task.objects.filter(exec_status=Status.RUNNING).values_list("pid", flat=True)
         ours = [pid for pid in running if pid and pid not in parents and _group(pid) in parents]
         if ours:
@@ -170,14 +170,14 @@ class Gremlin(threading.Thread):
 
     def kill_worker(self) -> bool:
         """Kill a worker with all its processes."""
-        found = self._ready()
-        return bool(found) and self._kill(self.random.choice(found))
+        workers = self._ready()
+        return bool(workers) and self._kill(self.random.choice(workers))
 
     def kill_leader(self) -> bool:
         """Kill the worker whose watcher leads."""
-        held = Lease.objects.filter(pk=DUTY).values_list("holder", flat=True)
+        held = Lease.objects.filter(pk=LEASE).values_list("holder", flat=True)
         name = Worker.objects.filter(pk__in=held).values_list("name", flat=True).first() or ""
-        leads = [each for each in self._ready() if name.startswith(f"{each.name}@")]
+        leads = [worker for worker in self._ready() if name.startswith(f"{worker.name}@")]
         return bool(leads) and self._kill(leads[0])
 
     def _kill(self, worker: WorkerProcess) -> bool:
@@ -187,18 +187,18 @@ class Gremlin(threading.Thread):
 
     def end_worker(self) -> bool:
         """Tell a worker to end."""
-        found = self._ready()
-        if found:
-            worker = self.random.choice(found)
+        workers = self._ready()
+        if workers:
+            worker = self.random.choice(workers)
             self._told.add(worker)
             worker.process.send_signal(signal.SIGTERM)
-        return bool(found)
+        return bool(workers)
 
     def stop_worker(self) -> bool:
-        """Stop a worker with its processes; they go on when others have taken them for dead."""
-        found = self._ready()
-        if found and self._asleep is None:
-            worker = self.random.choice(found)
+        """Stop a worker with its processes; they continue when others have taken them for dead."""
+        workers = self._ready()
+        if workers and self._asleep is None:
+            worker = self.random.choice(workers)
             signal_group(worker, signal.SIGSTOP)
             self._asleep = time.monotonic() + conf.get().LEASE_SECONDS + 3, worker
             return True
@@ -224,7 +224,7 @@ class Gremlin(threading.Thread):
             return bool(client.flushall())
 
     def hang_redis(self) -> bool:
-        """It answers nobody for a while."""
+        """It answers no client for a while."""
         process = self.redis.process
         assert process is not None
         process.send_signal(signal.SIGSTOP)
@@ -244,7 +244,7 @@ class Gremlin(threading.Thread):
 
     def double_messages(self) -> bool:
         """Each message that waits comes twice."""
-        return self._rewrite(lambda messages: [each for each in messages for _ in range(2)])
+        return self._rewrite(lambda messages: [message for message in messages for _ in range(2)])
 
     def delete_messages(self) -> bool:
         """Of the messages that wait, each second is lost."""
@@ -258,8 +258,8 @@ class Gremlin(threading.Thread):
                 messages = client.lrange(key, 0, -1)
                 count += len(messages)
                 with client.pipeline() as pipeline:
-                    for each in messages:
-                        pipeline.lrem(key, 1, each)
+                    for message in messages:
+                        pipeline.lrem(key, 1, message)
                     pipeline.rpush(key, *wanted(messages))
                     pipeline.execute()
         return count > 1

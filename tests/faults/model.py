@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Any
 
-from flowerapp import graph
+from flowerapp.core import graph
 from flowerapp.states import OPEN, SATISFIED, Status
 
 
@@ -29,9 +29,9 @@ class Act(StrEnum):
 
 
 Plan = Sequence[Sequence[str]]
-"""What the starts of a task do, as JSON: for each run, its first start and those after each retry; the last goes on."""
+"""What the starts of a task do, as JSON: for each run, its first start and those after retries; the last repeats."""
 
-MENDED: Plan = [[Act.DONE.value]]
+REPAIRED: Plan = [[Act.DONE.value]]
 
 
 def act_of(plan: Plan, run: int, retries: int) -> Act:
@@ -41,7 +41,7 @@ def act_of(plan: Plan, run: int, retries: int) -> Act:
 
 
 class Kind(StrEnum):
-    """A verb that lets a quiet flow go on, or ends it."""
+    """A verb that lets a quiet flow continue, or ends it."""
 
     SKIP = "skip"
     RERUN_FAILED = "rerun --failed"
@@ -65,7 +65,7 @@ class Round:
     changes: tuple[tuple[int, Plan], ...] = ()
     verbs: tuple[Verb, ...] = ()
     cut: bool = False
-    """Cancel it as soon as it goes on."""
+    """Cancel it as soon as it continues."""
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ class Step:
     """A task as it is defined."""
 
     needs: tuple[int, ...] = ()
-    plan: Plan = field(default_factory=lambda: MENDED)
+    plan: Plan = field(default_factory=lambda: REPAIRED)
     max_retries: int = 2
 
 
@@ -86,7 +86,7 @@ class Scenario:
     paused: bool = False
     """Suspend it as soon as it is registered, and resume it."""
     skips: bool = False
-    """In the end, skip what failed instead of mending it."""
+    """In the end, skip what failed instead of repairing it."""
 
 
 @dataclass(frozen=True)
@@ -126,8 +126,8 @@ class Modelled:
 
     # What the engine does
 
-    def settle(self, lost: Collection[int] = ()) -> None:
-        """Run until nothing can go on; ``lost`` are tasks that were given up, their worker was lost too often."""
+    def run_all(self, lost: Collection[int] = ()) -> None:
+        """Run until nothing can run; ``lost`` are tasks that were given up, their worker was lost too often."""
         for seq in graph.order(self.edges):
             ready = all(self.states[need] in SATISFIED for need in self.edges[seq])
             if ready and self.states[seq] is Status.WAIT:
@@ -140,10 +140,10 @@ class Modelled:
                 return Status.SUSPEND if act is Act.FAIL else Status.FINISH
         return Status.SUSPEND
 
-    def cut_off(self, found: Mapping[int, tuple[Status, int]]) -> None:
-        """It was cancelled while it went on: what had not finished was ignored, and which that was only time knows."""
+    def cut_off(self, outcome: Mapping[int, tuple[Status, int]]) -> None:
+        """It was cancelled while it ran: what had not finished was ignored, and which that was only time knows."""
         self.cancelled = True
-        self.states = {seq: state for seq, (state, _) in found.items()}
+        self.states = {seq: state for seq, (state, _) in outcome.items()}
 
     # What operators do
 
@@ -153,7 +153,7 @@ class Modelled:
             current = self.rounds.pop(0)
             if calls := list(self._round(current)):
                 return calls, current.cut and not self.ended
-        return list(self._mend()), False
+        return list(self._repair()), False
 
     def _round(self, current: Round) -> Iterator[Call]:
         held = len(current.verbs) > 1 and not self.ended
@@ -205,15 +205,15 @@ class Modelled:
             self.runs[seq] += self.states[seq] is not Status.WAIT
             self.states[seq] = Status.WAIT
 
-    def _mend(self) -> Iterator[Call]:
+    def _repair(self) -> Iterator[Call]:
         """Skip what failed, or give it a plan that succeeds and rerun it; nothing where nothing failed."""
         failed = self._in(Status.SUSPEND)
         if failed and self.skips:
             yield from self._skip_all(failed)
         elif failed:
-            self.plans |= dict.fromkeys(failed, MENDED)
+            self.plans |= dict.fromkeys(failed, REPAIRED)
             self._rerun(failed)
-            yield Call("rerun", options={"parameters": {seq: {"plan": MENDED} for seq in failed}})
+            yield Call("rerun", options={"parameters": {seq: {"plan": REPAIRED} for seq in failed}})
 
     def _skip_all(self, seqs: Sequence[int]) -> Iterator[Call]:
         yield Call("suspend")

@@ -17,8 +17,8 @@ __all__ = ["app"]
 
 SLOW_SECONDS = 0.4
 PARK_SECONDS = 0.5
-PATIENCE = 30.0
-"""Seconds that the program waits for a database that is away."""
+DB_RETRY_SECONDS = 30.0
+"""Seconds that the program waits for an unreachable database."""
 
 PARKED = ":parked"
 """Ends the key under which a task remembers that it was parked."""
@@ -37,18 +37,19 @@ def once(ctx: Context, key: str) -> bool:
 @program("Planned", autoretry_for=(ListedError,))
 def planned(ctx: Context, plan: list[list[str]]) -> dict[str, Any]:
     """Leave a row, then do what the plan says; a success has its effect once, by the idempotency key."""
-    from flowerapp.querysets.steady import steady  # wants a configured Django
+    from flowerapp.querysets.db import retry_on_disconnect  # wants a configured Django
 
-    steady(lambda: record(ctx), PATIENCE)
+    patiently = retry_on_disconnect(DB_RETRY_SECONDS)
+    patiently(record)(ctx)
     run = int(ctx.idempotency_key.rpartition(":")[2])
     act = act_of(plan, run, ctx.retries)
     if act is Act.FAIL:
         raise ValueError("it fails by plan")
     if act is Act.RETRY:
         raise ListedError("it fails by plan, and may be retried")
-    if act is Act.PARK and steady(lambda: once(ctx, ctx.idempotency_key + PARKED), PATIENCE):
+    if act is Act.PARK and patiently(once)(ctx, ctx.idempotency_key + PARKED):
         raise ParkTask("by plan", seconds=PARK_SECONDS)
     if act is Act.SLOW:
         time.sleep(SLOW_SECONDS)
-    steady(lambda: once(ctx, ctx.idempotency_key), PATIENCE)
+    patiently(once)(ctx, ctx.idempotency_key)
     return {"attempt": ctx.attempt}

@@ -1,11 +1,17 @@
-"""The ledger as tables: a short one for the terminal, and the page ``docs/reliability.md``."""
+"""The ledger as tables: a short one for the terminal, and the page ``docs/reliability.md``.
+
+``python -m tests.faults.report LEDGER…`` adds up the ledgers that several runs of pytest saved and prints the short
+table; with ``--page FILE`` it writes the page too. It fails if a flow was lost or a success recorded twice.
+"""
 
 from __future__ import annotations
 
+import argparse
 import os
 import platform
 import shutil
 import subprocess
+import sys
 from collections.abc import Iterable, Sequence
 from contextlib import closing, suppress
 from datetime import UTC, datetime
@@ -46,11 +52,8 @@ def _broken(ledger: Ledger) -> list[Account]:
 def _total(accounts: Iterable[Account]) -> Account:
     total = Account("all faults")
     for account in accounts:
-        total.runs += account.made.total() or account.runs
-        total.tasks += account.tasks
-        total.lost += account.lost
-        total.doubled += account.doubled
-        total.interventions += account.interventions
+        total.count(account)
+        total.runs += (account.made.total() or account.runs) - account.runs
     return total
 
 
@@ -121,8 +124,8 @@ def machine() -> str:
 
 
 def _servers() -> list[str]:
-    found = {"PostgreSQL": _postgres_version(), "Redis": _redis_version(), "RabbitMQ": _rabbitmq_version()}
-    return [f"{name} {number}" for name, number in found.items() if number]
+    versions = {"PostgreSQL": _postgres_version(), "Redis": _redis_version(), "RabbitMQ": _rabbitmq_version()}
+    return [f"{name} {number}" for name, number in versions.items() if number]
 
 
 def _postgres_version() -> str:
@@ -155,3 +158,22 @@ def _rabbitmq_version() -> str:
         done = subprocess.run([command, "version"], capture_output=True, text=True, timeout=60, check=True)
         return done.stdout.strip().splitlines()[-1]
     return ""
+
+
+def main(arguments: Sequence[str]) -> int:
+    """The command's body; its exit code."""
+    parser = argparse.ArgumentParser(prog="python -m tests.faults.report", description="Add up ledgers.")
+    parser.add_argument("ledgers", nargs="+", type=Path, metavar="LEDGER")
+    parser.add_argument("--page", type=Path, metavar="FILE")
+    options = parser.parse_args(arguments)
+    ledger = Ledger()
+    for path in options.ledgers:
+        ledger.load(path)
+    sys.stdout.write("\n".join(short(ledger)) + "\n")
+    if options.page:
+        options.page.write_text(page(ledger), encoding="utf-8")
+    return int(any(account.lost or account.doubled for account in ledger.used))
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

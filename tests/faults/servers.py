@@ -24,14 +24,14 @@ class MissingProgramError(Exception):
 
 
 def free_port() -> int:
-    """A port of loopback that nobody listens on."""
+    """A free port of loopback."""
     with closing(socket.socket()) as listening:
         listening.bind((LOOPBACK, 0))
         return int(listening.getsockname()[1])
 
 
 class Breakable:
-    """How a server of a test's own may be away for a while."""
+    """How a server of a test's own becomes unreachable for a while."""
 
     def start(self) -> None:
         """Start it, and wait until it answers."""
@@ -46,17 +46,17 @@ class Breakable:
         raise NotImplementedError
 
     def hang(self) -> None:
-        """Stop all its processes where they are: whoever asks, or connects, waits for an answer."""
+        """Stop all its processes where they are: a client that asks, or connects, waits for an answer."""
         for pid in self.processes():
             _signal(pid, signal.SIGSTOP)
 
     def resume(self) -> None:
-        """Let its processes go on."""
+        """Let its processes continue."""
         for pid in tuple(self.processes()):
             _signal(pid, signal.SIGCONT)
 
     @contextmanager
-    def away(self, how: str) -> Iterator[None]:
+    def unreachable(self, how: str) -> Iterator[None]:
         """Within the block it refuses connections (``how`` is "refusing"), or hangs ("hanging")."""
         refusing = how == "refusing"
         (self.stop if refusing else self.hang)()
@@ -186,8 +186,8 @@ class PostgresServer(Breakable):
 
 def _postgres_programs() -> Path:
     """Where ``initdb`` is: on the path, or where Debian keeps it."""
-    found = shutil.which("initdb")
-    places = [Path(found).parent] if found else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
+    program = shutil.which("initdb")
+    places = [Path(program).parent] if program else sorted(Path("/usr/lib/postgresql").glob("*/bin"))
     if not places or not (places[-1] / "initdb").exists():
         raise MissingProgramError("PostgreSQL's initdb is not installed")
     return places[-1]

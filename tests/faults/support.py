@@ -14,9 +14,9 @@ from typing import Any, cast
 from django.db import InterfaceError, OperationalError, connection
 
 from flowerapp import conf, engine
-from flowerapp.models import Event, Flow, Lease, Task, Worker
+from flowerapp.models import Flow, HistoryEntry, Lease, Task, Worker
 from flowerapp.states import SATISFIED, Status
-from flowerapp.watcher import DUTY
+from flowerapp.watcher.leader import LEASE
 from tests.acceptance.live import Live, define, describe, starts, task
 from tests.engine.support import check
 from tests.ledger import LEDGER
@@ -32,7 +32,7 @@ WORKER_SECONDS = 30.0
 LEADER_SECONDS = 15.0
 """A killed leader: another leads within this."""
 BROKER_SECONDS = 30.0
-"""A broker that is back: every flow goes on within this."""
+"""A broker that is back: every flow continues within this."""
 
 INTERVENTIONS = ("resend", "rescue")
 """Verbs of the history that say that the watcher had to step in."""
@@ -77,7 +77,7 @@ def assert_sound(*flows: Flow, ended: Status = Status.FINISH) -> None:
         tasks=Task.objects.filter(task_flow_id__in=keys).count(),
         lost=len(stuck),
         doubled=sum(map(len, twice.values())),
-        interventions=Event.objects.filter(task_flow_id__in=keys, verb__in=INTERVENTIONS).count(),
+        interventions=HistoryEntry.objects.filter(task_flow_id__in=keys, verb__in=INTERVENTIONS).count(),
     )
     assert not stuck, "\n".join(describe(flow) for flow in stuck)
     assert not twice, f"accepted twice: {twice}"
@@ -85,9 +85,9 @@ def assert_sound(*flows: Flow, ended: Status = Status.FINISH) -> None:
         check(flow)
         _assert_accepted(flow)
         _assert_order(flow)
-    living = Worker.objects.living(conf.get().LEASE_SECONDS)
-    forsaken = Task.objects.filter(exec_status=Status.RUNNING).exclude(worker__in=living.values("pk"))
-    assert not forsaken.exists(), f"Running without a living worker: {list(forsaken)}"
+    alive = Worker.objects.alive(conf.get().LEASE_SECONDS)
+    forsaken = Task.objects.filter(exec_status=Status.RUNNING).exclude(worker__in=alive.values("pk"))
+    assert not forsaken.exists(), f"Running without a alive worker: {list(forsaken)}"
 
 
 def _accepted_twice(flow: Flow) -> list[tuple[int, int]]:
@@ -103,17 +103,18 @@ def _assert_accepted(flow: Flow) -> None:
     assert finished <= accepted, f"finished and never accepted: {finished - accepted}"
     runs = dict(flow.tasks.values_list("task_exec_seq", "run"))
     keys = {f"{flow.pk}:{seq}:{run}" for seq, last in runs.items() for run in range(1, last + 1)}
-    assert not (odd := {each.key for each in starts(flow)} - keys), f"idempotency keys of no run: {odd}"
+    assert not (odd := {start.key for start in starts(flow)} - keys), f"idempotency keys of no run: {odd}"
 
 
 def _assert_order(flow: Flow) -> None:
     """No start before the success of each task it depends on."""
     satisfied = {seq: ts for seq, _, ts in reversed(successes(flow))}
-    tasks = {each.task_exec_seq: each for each in flow.tasks.all()}
+    tasks = {row.task_exec_seq: row for row in flow.tasks.all()}
     for start in starts(flow):
         for before in tasks[start.seq].depends_on:
             assert tasks[before].status in SATISFIED, f"task {start.seq} was started before {before} was satisfied"
             when = satisfied.get(before, tasks[before].finished_ts)
+            assert when is not None
             assert when <= start.ts, f"task {start.seq} was started before {before} was satisfied"
 
 
@@ -123,8 +124,8 @@ def gated(path: Path, edges: Mapping[int, Iterable[int]], *gates: int) -> Flow:
     return engine.register(define(edges, steps))
 
 
-def steady(ask: Callable[[], Any]) -> Callable[[], Any]:
-    """``ask``, or None while the database is away."""
+def when_connected(ask: Callable[[], Any]) -> Callable[[], Any]:
+    """``ask``, or None while the database is unreachable."""
 
     def asked() -> Any:
         try:
@@ -151,10 +152,10 @@ def wait_starts(flow: Flow, seq: int, number: int, seconds: float) -> float:
 
 
 def wait_finished(live: Live, *flows: Flow, seconds: float) -> float:
-    """Wait until all these flows have finished, though the database may be away; the seconds that it took."""
+    """Wait until all these flows have finished, though the database may be unreachable; the seconds that it took."""
     begun = time.monotonic()
     keys = [flow.pk for flow in flows]
-    left = steady(lambda: Flow.objects.filter(pk__in=keys).exclude(exec_status=Status.FINISH).count() == 0)
+    left = when_connected(lambda: Flow.objects.filter(pk__in=keys).exclude(exec_status=Status.FINISH).count() == 0)
 
     def what() -> str:
         open_flows = Flow.objects.filter(pk__in=keys).exclude(exec_status=Status.FINISH)[:3]
@@ -169,7 +170,8 @@ def wait_finished(live: Live, *flows: Flow, seconds: float) -> float:
 
 def row_of(worker: WorkerProcess) -> Worker:
     """The row of a worker process."""
-    return Worker.objects.filter(name__startswith=f"{worker.name}@").get()
+    row: Worker = Worker.objects.filter(name__startswith=f"{worker.name}@").get()
+    return row
 
 
 def runner_of(site: Site, flow: Flow, seq: int) -> WorkerProcess:
@@ -180,7 +182,7 @@ def runner_of(site: Site, flow: Flow, seq: int) -> WorkerProcess:
 
 def leader(site: Site) -> WorkerProcess | None:
     """The worker process that leads."""
-    held = Lease.objects.filter(pk=DUTY).first()
+    held = Lease.objects.filter(pk=LEASE).first()
     return next((worker for worker in site.workers if held and row_of(worker).pk == held.holder), None)
 
 
@@ -202,7 +204,7 @@ def alive(site: Site) -> bool:
 
 def rescues(flow: Flow) -> int:
     """How often the flow's history says that a task was rescued."""
-    return Event.objects.filter(task_flow_id=flow.pk, verb="rescue").count()
+    return HistoryEntry.objects.filter(task_flow_id=flow.pk, verb="rescue").count()
 
 
 # Recoveries and effects
@@ -247,16 +249,16 @@ def wait_going(live: Live, *flows: Flow, seconds: float = BROKER_SECONDS) -> flo
         ready = Task.objects.filter(task_flow_id__in=keys).startable().values_list("pk", flat=True)
         left = Flow.objects.filter(pk__in=keys).open().values_list("pk", flat=True)
         counts = finished_counts(*left)
-        return list(ready), {each: counts[each] for each in left}
+        return list(ready), {key: counts[key] for key in left}
 
-    ready, before = until(steady(look))
+    ready, before = until(when_connected(look))
 
     def going() -> bool:
         after = finished_counts(*before)
-        got_on = all(after[each] > count for each, count in before.items())
+        got_on = all(after[key] > count for key, count in before.items())
         return got_on and not Task.objects.filter(pk__in=ready).startable().exists()
 
-    until(steady(going), 2 * seconds, what=lambda: "\n".join(map(describe, flows[:3])) + live.news[-6000:])
+    until(when_connected(going), 2 * seconds, what=lambda: "\n".join(map(describe, flows[:3])) + live.news[-6000:])
     took = time.monotonic() - begun
     LEDGER.recovered(took)
     return took

@@ -9,8 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from flowerapp import conf, dispatch, engine
-from flowerapp.models import Event, Flow, Task
+from flowerapp import conf, engine
+from flowerapp.core.messages import FIRST_SENT
+from flowerapp.models import Flow, HistoryEntry, Task
 from tests.acceptance.live import Live, define, wait_started
 from tests.faults.support import (
     INTERVENTIONS,
@@ -26,7 +27,7 @@ from tests.faults.test_messages import Queues
 from tests.services import until
 
 BACKLOG = 100_000 if LONG else 10_000
-"""Ready tasks that nobody takes."""
+"""Ready tasks that no worker takes."""
 STALL_SECONDS = 300 if LONG else 60
 """How long they wait; the watcher looks for lost messages every 2 s, and after 10 s."""
 WIDTH = 100_000 if LONG else 20_000
@@ -53,8 +54,8 @@ def start_leader(live: Live) -> None:
 
 
 def interventions() -> int:
-    """What the watcher had to mend, in all flows."""
-    return Event.objects.filter(verb__in=INTERVENTIONS).count()
+    """What the watcher had to repair, in all flows."""
+    return HistoryEntry.objects.filter(verb__in=INTERVENTIONS).count()
 
 
 def messages(queues: Queues) -> int:
@@ -63,7 +64,7 @@ def messages(queues: Queues) -> int:
 
 
 def assert_steady(queues: Queues, number: int, seconds: float) -> None:
-    """Assert that there are soon this many messages, then for so many seconds no others, and that nothing is mended."""
+    """Assert that soon there are this many messages, for so many seconds no others, and that nothing is repaired."""
     until(lambda: messages(queues) >= number, what=lambda: f"{messages(queues)} messages")
     end = time.monotonic() + seconds
 
@@ -88,7 +89,7 @@ def test_a_backlog_is_not_sent_again(live: Live, queues: Queues, gate: Path) -> 
     waiting = {"program": "Gate", "parameters": {"path": str(gate), "seconds": 10 * STALL_SECONDS}}
     busy = engine.register(define({1: [], 2: []}, {1: waiting, 2: waiting}))
     wait_started(busy, 1, 2)
-    width = len(QUEUES) * dispatch.FIRST
+    width = len(QUEUES) * FIRST_SENT
     steps = {
         seq: {"queue": ("", "east", "west")[seq % 3], "task_priority": (-10, 0, 5, 10)[seq % 4]}
         for seq in range(1, width + 1)
@@ -104,11 +105,11 @@ def test_a_backlog_is_not_sent_again(live: Live, queues: Queues, gate: Path) -> 
 
 
 @pytest.mark.fault("a wide flow waits for a worker")
-def test_what_was_left_over_waits_without_messages(live: Live, queues: Queues) -> None:
+def test_deferred_tasks_wait_without_messages(live: Live, queues: Queues) -> None:
     """The first few are sent, not again, and the others follow them once there is a worker."""
     start_leader(live)
     flow = engine.register(define({seq: [] for seq in range(1, WIDTH + 1)}, program="Noop"))
-    assert_steady(queues, dispatch.FIRST, conf.get().RESEND_AFTER + 5)
+    assert_steady(queues, FIRST_SENT, conf.get().RESEND_AFTER + 5)
     live.site.start_all(2)
     wait_finished(live, flow, seconds=30 + WIDTH / SLOWEST)
     assert_sound(flow)

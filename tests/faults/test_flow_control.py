@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from flowerapp import engine, registry, signals
+from flowerapp import engine, signals
+from flowerapp.core import programs
 from flowerapp.models import Flow, Hook, Task
 from flowerapp.states import Status
 from flowerapp.workflows import classes
@@ -25,24 +26,24 @@ IDLE_SECONDS = 0.5
 HOOK_SECONDS = 30.0
 
 
-@pytest.mark.fault("a process is killed while it tells of a transition", within=HOOK_SECONDS)
-def test_what_a_killed_process_was_telling_is_told(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Each event kills the process that first tells it: of eleven, eight do."""
-    monkeypatch.setattr(registry, "_programs", dict(registry._programs))
+@pytest.mark.fault("a process is killed while it delivers an event", within=HOOK_SECONDS)
+def test_events_of_a_killed_process_are_delivered(live: Live, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each event kills the process that first delivers it: of eleven, eight do."""
+    monkeypatch.setattr(programs, "_programs", dict(programs._programs))
     monkeypatch.setattr(signals, "_methods", {})
     monkeypatch.setattr(classes, "_classes", {})
     live.site.environment[VARIABLE] = "1"
     live.site.start_all(2)
     flow = deadly().register()
     begun = time.monotonic()
-    until(lambda: "all_over" in heard(flow), 4 * HOOK_SECONDS, what=lambda: str(heard(flow)) + live.news[-3000:])
+    until(lambda: "all_over" in noted(flow), 4 * HOOK_SECONDS, what=lambda: str(noted(flow)) + live.news[-3000:])
     live.finish(flow)
     deaths = len(list(live.site.state.glob("died *")))
     LEDGER.recovered((time.monotonic() - begun) / deaths)
     assert deaths == 7
-    told = heard(flow)
-    assert told[0] == "start_flow"
-    assert {name: told.count(name) for name in ("task_over", "task_all_over", "all_over")} == {
+    names = noted(flow)
+    assert names[0] == "start_flow"
+    assert {name: names.count(name) for name in ("task_over", "task_all_over", "all_over")} == {
         "task_over": 3,
         "task_all_over": 2,
         "all_over": 1,
@@ -51,7 +52,7 @@ def test_what_a_killed_process_was_telling_is_told(live: Live, monkeypatch: pyte
     assert_sound(flow)
 
 
-def heard(flow: Flow) -> list[str]:
+def noted(flow: Flow) -> list[str]:
     """What the hooks have noted, each event once, in the order in which it happened."""
     notes = engine.get_state(flow.pk).get("heard", [])
     return [name for _, name in sorted({note[0]: note[1] for note in notes}.items())]
@@ -74,7 +75,9 @@ def test_a_worker_is_killed_among_thousands_of_children(live: Live) -> None:
     wait_finished(live, flow, seconds=300)
     assert at < CHILDREN
     assert_sound(flow)
-    assert len(engine.get_task(flow.pk, 1).output) == CHILDREN
+    outputs = engine.get_task(flow.pk, 1).output
+    assert outputs is not None
+    assert len(outputs) == CHILDREN
     assert occupancy.most(occupancy.of_children(flow.pk)) <= 10
 
 
@@ -90,7 +93,7 @@ def test_workers_are_killed_under_a_pool(live: Live) -> None:
     flows = [engine.register(names[number % 4]) for number in range(FLOWS)]
     pooled = Task.objects.filter(pool="shared", exec_status=Status.FINISH)
     for part in (1, 2):
-        until(lambda part=part: pooled.count() >= part * FLOWS // 4 + chance.randrange(10), 120)
+        until(lambda part=part: pooled.count() >= part * FLOWS // 4 + chance.randrange(10), 120)  # type: ignore[misc]
         victim = chance.choice(live.site.workers)
         kill_worker(victim)
         live.site.stop(victim)

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from flowerapp import engine, registry
+from flowerapp.core import programs
 from flowerapp.states import Status
 from tests.acceptance.live import Live, define, interventions, start_counts, starts, states, task
 from tests.faults.support import assert_sound
@@ -20,7 +21,7 @@ CHAIN = {1: [], 2: [1]}
 def elsewhere(monkeypatch: pytest.MonkeyPatch) -> str:
     """A program that this process knows and no worker does."""
     name = "Elsewhere"
-    monkeypatch.setitem(registry._programs, name, registry.Program(name=name, function=lambda: None))
+    monkeypatch.setitem(programs._programs, name, registry.Program(name=name, function=lambda: None))
     return name
 
 

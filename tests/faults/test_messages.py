@@ -14,8 +14,9 @@ from typing import Any
 import pytest
 
 from flowerapp import engine
-from flowerapp.canvas import place_of
-from flowerapp.models import Event, Flow, Task
+from flowerapp.core.messages import TaskRef
+from flowerapp.executors.celery.routes import ref_of
+from flowerapp.models import Flow, HistoryEntry, Task
 from tests.acceptance.live import Live, define, start_counts
 from tests.faults.support import (
     BROKER_SECONDS,
@@ -34,13 +35,14 @@ REGISTER_AND_DIE = """
 import os, signal, sys
 import django
 django.setup()
-from flowerapp import dispatch, engine
-class Killed:
-    def __call__(self, messages):
+from flowerapp import engine
+from flowerapp.core import executor
+class Killed(executor.NoExecutor):
+    def send(self, messages):
         os.kill(os.getpid(), signal.SIGKILL)
     def connected(self):
         return True
-dispatch.use(Killed())
+executor.use(Killed())
 engine.register(sys.argv[1])
 """
 
@@ -55,8 +57,8 @@ class Queues:
 
     def keys(self, queue: str = "default") -> list[bytes]:
         """The lists of a queue, one for each priority in use."""
-        found = self.client.keys(f"{queue}*")
-        return [key for key in found if self.client.type(key) == b"list"]
+        keys = self.client.keys(f"{queue}*")
+        return [key for key in keys if self.client.type(key) == b"list"]
 
     def messages(self, queue: str = "default") -> list[bytes]:
         """All messages of a queue."""
@@ -66,13 +68,13 @@ class Queues:
         """Number of messages of a queue."""
         return sum(self.client.llen(key) for key in self.keys(queue))
 
-    def place(self, message: bytes) -> tuple[str, int]:
+    def place(self, message: bytes) -> TaskRef:
         """The task that a message is about."""
-        found = place_of(json.loads(message)["headers"]["id"])
-        assert found is not None
-        return found
+        ref = ref_of(json.loads(message)["headers"]["id"])
+        assert ref is not None
+        return ref
 
-    def places(self, queue: str = "default") -> list[tuple[str, int]]:
+    def places(self, queue: str = "default") -> list[TaskRef]:
         """The tasks that the messages of a queue are about."""
         return [self.place(message) for message in self.messages(queue)]
 
@@ -151,7 +153,7 @@ def test_every_message_comes_twice_and_those_that_wait_in_reverse(live: Live, qu
 def test_each_message_of_a_chord_and_a_chains_next_are_lost_one_by_one(live: Live, queues: Queues) -> None:
     """Each in a flow of its own: those of the header, the body's, and the second and a later one of a chain.
 
-    What is to be lost waits in a queue that nobody serves until it is gone.
+    What is to be lost waits in a queue without workers until it is gone.
     """
     width = 4
     fork_join = forks(1, width) | {width + 3: [width + 2]}
@@ -187,5 +189,5 @@ def test_a_few_messages_are_lost_from_a_queue_that_is_never_empty(live: Live, qu
     assert min(lengths) > few
     wait_finished(live, *flows, seconds=BROKER_SECONDS)
     assert_sound(*flows)
-    resent = {event.task_flow_id for event in Event.objects.filter(verb="resend")}
+    resent = {event.task_flow_id for event in HistoryEntry.objects.filter(verb="resend")}
     assert resent == {flow.pk for flow in flows[short : short + few]}

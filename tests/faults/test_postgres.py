@@ -1,4 +1,4 @@
-"""A PostgreSQL server that crashes, goes away, or hangs."""
+"""A PostgreSQL server that crashes, becomes unreachable, or hangs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from django.db.models.functions import Now
 
 from flowerapp import engine
 from flowerapp.models import Flow, Lease, Task, Worker
-from flowerapp.watcher import REVIVAL
+from flowerapp.watcher.leader import REVIVAL
 from tests.acceptance.live import Live, define, start_counts, wait_started
 from tests.faults.servers import PostgresServer
 from tests.faults.support import (
@@ -22,9 +22,9 @@ from tests.faults.support import (
     gated,
     leader,
     row_of,
-    steady,
     wait_finished,
     wait_going,
+    when_connected,
 )
 from tests.faults.test_redis import chain, forks
 from tests.services import until
@@ -67,8 +67,10 @@ def test_it_crashes_again_and_again(on_postgres: Live, postgres_server: Postgres
         pytest.param("hanging", marks=pytest.mark.fault("PostgreSQL hangs for longer than a lease")),
     ],
 )
-def test_it_is_away(on_postgres: Live, postgres_server: PostgresServer, gate: Path, how: str, seconds: float) -> None:
-    """No outcome is lost, and nobody is taken for dead because nobody could give a sign of life.
+def test_it_is_unreachable(
+    on_postgres: Live, postgres_server: PostgresServer, gate: Path, how: str, seconds: float
+) -> None:
+    """No outcome is lost, and no worker is taken for dead because none could send a heartbeat.
 
     The leader is the first to come round again, if it can be. Each of two workers runs a task all the while, and one
     has a process left for tasks that do not touch the database. None is started again, but where a crash has cut off
@@ -80,13 +82,13 @@ def test_it_is_away(on_postgres: Live, postgres_server: PostgresServer, gate: Pa
     wait_started(running, 1, 2, 3)
     flows = [engine.register(define(edges, dict.fromkeys(edges, SLEEPING))) for edges in (chain(30), forks(2, 30))]
     wait_more_finished(live, 20, *flows)
-    wait_vouched(live)
-    with postgres_server.away(how):
+    wait_heartbeat(live)
+    with postgres_server.unreachable(how):
         back = time.monotonic() + seconds
         until(lambda: time.monotonic() > back)
     wait_going(live, *flows)
-    until(steady(lambda: Worker.objects.living(3).count() == 2))
-    until(steady(lambda: Lease.objects.filter(expires_ts__gt=Now()).exists()))
+    until(when_connected(lambda: Worker.objects.alive(3).count() == 2))
+    until(when_connected(lambda: Lease.objects.filter(expires_ts__gt=Now()).exists()))
     later = time.monotonic() + 1.5 * REVIVAL
     until(lambda: time.monotonic() > later)
     gate.touch()
@@ -100,13 +102,13 @@ def test_it_is_away(on_postgres: Live, postgres_server: PostgresServer, gate: Pa
 
 
 def register_steadily(name: str, key: str) -> Flow:
-    """Register, again and again while the database is away; the key makes it one flow."""
-    flow: Flow = until(steady(lambda: engine.register(name, idempotency_key=key)))
+    """Register, again and again while the database is unreachable; the key makes it one flow."""
+    flow: Flow = until(when_connected(lambda: engine.register(name, idempotency_key=key)))
     return flow
 
 
-def wait_vouched(live: Live) -> None:
-    """Wait until a worker that does not lead has just given a sign of life: its next comes in two seconds."""
+def wait_heartbeat(live: Live) -> None:
+    """Wait until a worker that does not lead has just sent a heartbeat: its next comes in two seconds."""
     leading = until(lambda: leader(live.site))
     other = next(worker for worker in live.site.workers if worker is not leading)
     before = row_of(other).seen_ts
@@ -115,8 +117,8 @@ def wait_vouched(live: Live) -> None:
 
 def wait_more_finished(live: Live, number: int, *flows: Flow) -> None:
     """Wait until so many more tasks of these flows have finished."""
-    reached = until(steady(lambda: (total_finished(*flows),)))[0] + number
-    until(steady(lambda: total_finished(*flows) >= reached), 60, what=lambda: live.news[-5000:])
+    reached = until(when_connected(lambda: (total_finished(*flows),)))[0] + number
+    until(when_connected(lambda: total_finished(*flows) >= reached), 60, what=lambda: live.news[-5000:])
 
 
 def total_finished(*flows: Flow) -> int:

@@ -1,4 +1,4 @@
-"""Processes that are killed, stopped or told to end while they run a task."""
+"""Processes that are killed, stopped or asked to stop while they run a task."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 from flowerapp import conf, engine
 from flowerapp.models import Flow, Lease, Task
 from flowerapp.states import Status
-from flowerapp.watcher import DUTY
+from flowerapp.watcher.leader import LEASE
 from tests.acceptance.live import Live, define, start_counts, starts, states, task, wait_started
 from tests.faults.support import (
     CHILD_SECONDS,
@@ -61,7 +61,7 @@ class Gates:
         return self.directory / str(seq)
 
     def open(self, *seqs: int) -> None:
-        """Let these tasks go on."""
+        """Let these tasks continue."""
         for seq in seqs:
             self.path(seq).touch()
 
@@ -126,7 +126,7 @@ def test_the_leader_is_killed(live: Live, tmp_path: Path) -> None:
         until(Task.objects.filter(worker=identity, exec_status=Status.RUNNING).exists)
         kill_worker(victim)
         replacement = live.site.start("-c", "1")
-        others = Lease.objects.filter(pk=DUTY).exclude(holder=identity)
+        others = Lease.objects.filter(pk=LEASE).exclude(holder=identity)
         LEDGER.recovered(timed(others.exists, 2 * LEADER_SECONDS, gates.flow))
         replacement.wait_ready()
     gates.open(*roots)
@@ -161,15 +161,17 @@ def test_a_program_holds_the_interpreter_lock(live: Live, on_redis: Live) -> Non
             assert bool(meanwhile) is (pool == "prefork"), (
                 "a pool process is held alone, a worker of threads as a whole"
             )
-            assert "late outcome" not in site.news
+            assert "late result" not in site.news
 
 
 @pytest.mark.fault("a task ends its process each time")
 def test_a_task_that_ends_its_process_each_time_is_suspended(live: Live) -> None:
     live.site.start_all(2)
     flows = [
-        engine.register(define({1: [], 2: [1], 3: [2]}, {2: {"program": "KillItself", "parameters": {"number": each}}}))
-        for each in (int(signal.SIGKILL), int(signal.SIGTERM))
+        engine.register(
+            define({1: [], 2: [1], 3: [2]}, {2: {"program": "KillItself", "parameters": {"number": number}}})
+        )
+        for number in (int(signal.SIGKILL), int(signal.SIGTERM))
     ]
     cap = conf.get().MAX_RESCUES
     for flow in flows:
@@ -180,9 +182,9 @@ def test_a_task_that_ends_its_process_each_time_is_suspended(live: Live) -> None
     assert_sound(*flows, ended=Status.SUSPEND)
 
 
-@pytest.mark.fault("a worker is told to end")
+@pytest.mark.fault("a worker is asked to end")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_worker_is_told_to_end(live: Live, gate: Path, number: signal.Signals) -> None:
+def test_a_worker_is_asked_to_end(live: Live, gate: Path, number: signal.Signals) -> None:
     live.site.start_all(2)
     flow = gated(gate, EDGES, 1, 2, 3)
     wait_started(flow, 1)
@@ -199,8 +201,8 @@ def test_a_worker_is_told_to_end(live: Live, gate: Path, number: signal.Signals)
     assert rescues(flow) == 0
 
 
-@pytest.mark.fault("a worker is told to end at once", within=WORKER_SECONDS)
-def test_a_worker_is_told_to_end_at_once(live: Live, gate: Path) -> None:
+@pytest.mark.fault("a worker is asked to end at once", within=WORKER_SECONDS)
+def test_a_worker_is_asked_to_end_at_once(live: Live, gate: Path) -> None:
     worker = live.site.start("-c", "2", "--", "worker.soft_shutdown_timeout=2")
     worker.wait_ready()
     flow = gated(gate, EDGES, 2, 3)
@@ -233,7 +235,7 @@ def test_a_worker_is_stopped_for_longer_than_its_lease(live: Live, gate: Path) -
     assert runner_of(live.site, flow, 1) is other
     until(lambda: time.monotonic() >= begun + STOPPED, 2 * STOPPED)
     signal_group(stopped, signal.SIGCONT)
-    until(lambda: "late outcome" in stopped.text, what=lambda: stopped.text[-3000:])
+    until(lambda: "late result" in stopped.text, what=lambda: stopped.text[-3000:])
     live.site.stop(other)
     later = live.run({1: [], 2: [1]})
     assert runner_of(live.site, later, 2) is stopped

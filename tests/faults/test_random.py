@@ -23,22 +23,22 @@ from flowerapp import conf, engine
 from flowerapp.exceptions import StateConflictError
 from flowerapp.models import Flow, Task
 from flowerapp.states import SATISFIED, Status, allows
-from flowerapp.testing import InlineRunner, inline
-from flowerapp.watcher import hand_over
+from flowerapp.testing import InlineRunner
+from flowerapp.watcher.duties.send import send_unsent
 from tests.acceptance.live import Live, define, describe, starts
 from tests.faults import planned
 from tests.faults.conftest import live_site
 from tests.faults.gremlin import Gremlin
 from tests.faults.model import Act, Kind, Modelled, Round, Scenario, Step, Verb
 from tests.faults.servers import PostgresServer, RedisServer
-from tests.faults.support import LONG, assert_sound, steady
+from tests.faults.support import LONG, assert_sound, when_connected
 from tests.ledger import LEDGER
 from tests.probe.models import Effect
 from tests.services import fresh_database, until
 
 BATCHES = 5 if LONG else 1
 TASKS = 2000
-"""Tasks that a batch has at least; it goes on while there are faults to come."""
+"""Tasks that a batch has at least; it continues while there are faults to come."""
 OPEN_AT_ONCE = 60
 """Flows that are open at the same time."""
 DECKS = 2
@@ -136,16 +136,16 @@ def drawn(seed: int) -> Iterator[Scenario]:
 
 
 def _handful(seed: int) -> list[Scenario]:
-    found: list[Scenario] = []
+    handful: list[Scenario] = []
 
     @hypothesis.seed(seed)
     @settings(quietly, max_examples=25)
     @hypothesis.given(scenarios)
     def draw(scenario: Scenario) -> None:
-        found.append(scenario)
+        handful.append(scenario)
 
     draw()
-    return found
+    return handful
 
 
 # One flow
@@ -174,17 +174,17 @@ class Course:
             with contextlib.suppress(StateConflictError):  # it was quicker
                 engine.suspend(self.flow.pk)
 
-    def go_on(self, *, held: bool) -> None:
+    def proceed(self, *, held: bool) -> None:
         """The flow is quiet: compare it with the model, and do what comes next. One that is held is resumed."""
         if held:
             engine.resume(self.flow.pk)
             return
-        found = {seq: (Status(state), run) for seq, state, run in self._rows()}
-        self.model.settle(lost := self._lost())
+        actual = {seq: (Status(state), run) for seq, state, run in self._rows()}
+        self.model.run_all(lost := self._lost())
         self.torn |= bool(lost)
         expected = {seq: (state, self.model.runs[seq]) for seq, state in self.model.states.items()}
-        differing = {seq: (found[seq], expected[seq]) for seq in expected if found[seq] != expected[seq]}
-        assert not differing, f"(found, expected) by task: {differing}\n{describe(self.flow)}"
+        differing = {seq: (actual[seq], expected[seq]) for seq in expected if actual[seq] != expected[seq]}
+        assert not differing, f"(actual, expected) by task: {differing}\n{describe(self.flow)}"
         self.flow.refresh_from_db()
         assert self.flow.status is self.model.status, describe(self.flow)
         calls, cut = self.model.next_calls()
@@ -213,7 +213,7 @@ class Course:
 
 
 Change = tuple[int, Status, Status, int, int, int | None]
-"""A task's change of state: seq, from, to, attempt, run, and the attempt that its output tells."""
+"""A task's change of state: seq, from, to, attempt, run, and the attempt that its output names."""
 
 
 def assert_course(course: Course, changes: Sequence[Change], effects: set[str]) -> None:
@@ -222,7 +222,7 @@ def assert_course(course: Course, changes: Sequence[Change], effects: set[str]) 
     attempts = dict.fromkeys(course.model.edges, 0)
     successes: list[str] = []
     claims: set[tuple[int, int]] = set()
-    for seq, was, now, attempt, run, told in changes:
+    for seq, was, now, attempt, run, reported in changes:
         assert states[seq] is was
         states[seq] = now
         if now is Status.RUNNING:
@@ -234,13 +234,13 @@ def assert_course(course: Course, changes: Sequence[Change], effects: set[str]) 
         assert attempt == attempts[seq], f"task {seq}: an outcome of attempt {attempt}, not of {attempts[seq]}"
         if now is Status.FINISH:
             assert was is Status.RUNNING
-            assert told == attempt, f"task {seq}: attempt {told} ended as attempt {attempt}"
+            assert reported == attempt, f"task {seq}: attempt {reported} ended as attempt {attempt}"
             successes.append(f"{course.flow.pk}:{seq}:{run}")
     assert states == {seq: Status(state) for seq, state, _ in course._rows()}
     assert len(successes) == len(set(successes)), f"a second success in one run: {sorted(successes)}"
     begun = starts(course.flow)
-    assert {(each.seq, each.attempt) for each in begun} <= claims
-    assert set(successes) <= {each.key for each in begun}, "a success without a start"
+    assert {(start.seq, start.attempt) for start in begun} <= claims
+    assert set(successes) <= {start.key for start in begun}, "a success without a start"
     assert set(successes) <= effects, f"without effect: {set(successes) - effects}"
     assert course.torn or effects <= set(successes), f"an effect without success: {effects - set(successes)}"
 
@@ -248,7 +248,7 @@ def assert_course(course: Course, changes: Sequence[Change], effects: set[str]) 
 def assert_courses(courses: Sequence[Course]) -> None:
     """Each ended as its model says, and so did what led there."""
     for status in (Status.FINISH, Status.IGNORE):
-        flows = [each.flow for each in courses if each.model.status is status]
+        flows = [course.flow for course in courses if course.model.status is status]
         if flows:
             assert_sound(*flows, ended=status)
     changes: dict[str, list[Change]] = defaultdict(list)
@@ -259,18 +259,11 @@ def assert_courses(courses: Sequence[Course]) -> None:
             changes[flow_id].append((seq, Status(was), Status(now), *others))
     for flow_id, key in Effect.objects.exclude(key__endswith=planned.PARKED).values_list("flow_id", "key"):
         effects[flow_id].add(key)
-    for each in courses:
-        assert_course(each, changes[each.flow.pk], effects[each.flow.pk])
+    for course in courses:
+        assert_course(course, changes[course.flow.pk], effects[course.flow.pk])
 
 
 # The model against the engine alone
-
-
-@pytest.fixture
-def runner(transactional_db: None) -> Iterator[InlineRunner]:
-    """What the engine sends to."""
-    with inline() as made:
-        yield made
 
 
 def test_the_model_says_what_the_engine_does(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -281,9 +274,9 @@ def test_the_model_says_what_the_engine_does(runner: InlineRunner, monkeypatch: 
         course = Course(scenario)
         course.begin()
         while not course.done:
-            while runner.run() or hand_over() or due_soon.exists():
+            while runner.run() or send_unsent() or due_soon.exists():
                 pass
-            course.go_on(held=engine.get_flow(course.flow.pk).held)
+            course.proceed(held=engine.get_flow(course.flow.pk).held)
 
 
 # The whole
@@ -327,7 +320,7 @@ def run_batch(live: Live, gremlin: Gremlin, scenarios: Iterator[Scenario]) -> No
     going: dict[str, Course] = {}
 
     def more() -> bool:
-        few = sum(len(each.model.edges) for each in courses) < TASKS
+        few = sum(len(course.model.edges) for course in courses) < TASKS
         return len(going) < OPEN_AT_ONCE and (few or gremlin.is_alive())
 
     def turn() -> bool:
@@ -338,16 +331,16 @@ def run_batch(live: Live, gremlin: Gremlin, scenarios: Iterator[Scenario]) -> No
                 course.begin()
             courses.append(course)
             going[course.flow.pk] = course
-        for pk, status, held in steady(lambda: _states(going))() or ():
+        for pk, status, held in when_connected(lambda: _states(going))() or ():
             if held or status in QUIET:
                 with gremlin.peace():
-                    going[pk].go_on(held=held)
+                    going[pk].proceed(held=held)
             if going[pk].done:
                 del going[pk]
         return not going and not more()
 
     def what() -> str:
-        return "\n".join(describe(each.flow) for each in list(going.values())[:3]) + live.news[-6000:]
+        return "\n".join(describe(course.flow) for course in list(going.values())[:3]) + live.news[-6000:]
 
     until(turn, SECONDS, poll=0.05, what=what)
     gremlin.finish()

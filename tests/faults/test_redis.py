@@ -1,4 +1,4 @@
-"""A Redis server that loses everything, goes away, or hangs."""
+"""A Redis server that loses everything, becomes unreachable, or hangs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ REGISTER_SECONDS = 5.0
 COMMIT_SECONDS = 3.0
 """While it hangs, a flow that is registered is in the database within this."""
 SOCKET_SECONDS = 30.0
-"""Nobody waits longer for one answer of Redis: ``socket_timeout`` of the reference project."""
+"""No client waits longer for one answer of Redis: ``socket_timeout`` of the reference project."""
 AWAY_SECONDS = 30.0 if LONG else 12.0
 HANGING_SECONDS = SOCKET_SECONDS + 15.0 if LONG else 15.0
 RESTARTS = 10 if LONG else 3
@@ -47,7 +47,7 @@ def forks(number: int, width: int) -> dict[int, list[int]]:
 
 
 def lose_again_and_again(live: Live, gate: Path, lose: Callable[[], None], times: int) -> None:
-    """Lose all messages in the middle of busy flows of a thousand tasks each, and again once these go on.
+    """Lose all messages in the middle of busy flows of a thousand tasks each, and again once these continue.
 
     A task that runs all the while is not started again.
     """
@@ -59,8 +59,8 @@ def lose_again_and_again(live: Live, gate: Path, lose: Callable[[], None], times
     shapes = (chain(share), chain(share), forks(5 * times, 80), forks(50 * times, 6), forks(1, share))
     flows = [engine.register(define(edges)) for edges in shapes]
     total = sum(flow.tasks.count() for flow in flows)
-    for each in range(1, times + 1):
-        until(lambda each=each: Start.objects.count() > total * each // (times + 2))  # type: ignore[misc] # a lambda in a loop
+    for time_number in range(1, times + 1):
+        until(lambda time_number=time_number: Start.objects.count() > total * time_number // (times + 2))  # type: ignore[misc] # a lambda in a loop
         lose()
         wait_going(live, *flows)
     assert Flow.objects.filter(pk__in=[flow.pk for flow in flows]).open().exists()
@@ -86,7 +86,7 @@ def test_it_is_flushed_again_and_again(on_redis: Live, redis_server: RedisServer
 
 
 @pytest.mark.fault("Redis refuses connections while a task runs and flows are registered", within=BROKER_SECONDS)
-def test_it_is_away_while_flows_are_registered(on_redis: Live, redis_server: RedisServer, gate: Path) -> None:
+def test_it_is_unreachable_while_flows_are_registered(on_redis: Live, redis_server: RedisServer, gate: Path) -> None:
     live = on_redis
     live.site.start_all(2)
     running = gated(gate, chain(4), 1)
@@ -94,7 +94,7 @@ def test_it_is_away_while_flows_are_registered(on_redis: Live, redis_server: Red
     wait_started(running, 1)
     names = [define(chain(5)), define(forks(1, 5))]
     flows: list[Flow] = []
-    with redis_server.away("refusing"):
+    with redis_server.unreachable("refusing"):
         back = time.monotonic() + AWAY_SECONDS
         gate.touch()
         while time.monotonic() < back:
@@ -119,7 +119,7 @@ def test_it_hangs_while_flows_are_registered(on_redis: Live, redis_server: Redis
     until(lambda: Start.objects.count() > 100)
     names = [define(chain(5)), define(forks(1, 5))]
     with ThreadPoolExecutor(len(names)) as pool:
-        with redis_server.away("hanging"):
+        with redis_server.unreachable("hanging"):
             back = time.monotonic() + HANGING_SECONDS
             calls = [pool.submit(register_in_thread, name) for name in names]
             committed = Flow.objects.filter(task_id__in=names)

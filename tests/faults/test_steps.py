@@ -38,7 +38,7 @@ ROUNDS = 5 if LONG else 1
 SPARE = 2
 """Pool processes of the worker that is left."""
 RESEND_SECONDS = 30.0
-"""What a finished task released and nobody sent is started within this."""
+"""What a finished task released and no process sent is started within this."""
 PROCESS, WORKER = "a pool process", "a worker"
 BATCHES = ((Step.FINISHED, Step.SENDING, Step.SENT), (Step.CLAIMED,), (Step.PERFORMED,), (Step.DONE,))
 """Pool processes that are killed at once: a few, and first those whose tasks the watcher would send after a while."""
@@ -119,7 +119,10 @@ class Wreck:
         self.live, self.victim = live, victim
         self.gate, self.directory = directory / "gate", directory / "wishes"
         self.directory.mkdir()
-        live.site.environment |= {VARIABLE: str(self.directory), "FLOWER_TEST_TIME_SLICE": "0"}  # each by a message
+        live.site.environment |= {
+            VARIABLE: str(self.directory),
+            "FLOWER_TEST_CONTINUE_SECONDS": "0",  # each by a message
+        }
         self.crashes = [
             self._crash(target, step) for target in TARGETS for step in Step if step not in target.unreached
         ]
@@ -146,7 +149,7 @@ class Wreck:
             wait_started(crash.flow, 1)
 
     def go(self) -> None:
-        """Let the tasks go on, until all have come to where they are stopped."""
+        """Let the tasks continue, until all have come to where they are stopped."""
         self.gate.touch()
         until(lambda: all(wish.pid for wish in self.wishes), 30, what=self._missing)
 
@@ -217,7 +220,7 @@ def wreck(
 
 
 def promise(victim: str, step: Step) -> float:
-    """Seconds to go on in: a task that had finished needs the watcher to send what follows it."""
+    """Seconds to continue in: a task that had finished needs the watcher to send what follows it."""
     if victim == WORKER:
         return WORKER_SECONDS
     return CHILD_SECONDS if step in (Step.CLAIMED, Step.PERFORMED) else RESEND_SECONDS

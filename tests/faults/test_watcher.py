@@ -1,21 +1,23 @@
-"""What the watcher holds back while nobody could give a sign of life."""
+"""What the watcher holds back while no worker could send a heartbeat."""
 
 from __future__ import annotations
 
+import time
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.db import OperationalError
 
-from flowerapp.engine.clock import database_now
 from flowerapp.querysets import LeaseQuerySet
-from flowerapp.watcher import Watcher, loops
+from flowerapp.querysets.db import database_now
+from flowerapp.watcher import leader
+from flowerapp.watcher.leader import Leader
 
 
 @pytest.mark.django_db(transaction=True)
-@pytest.mark.parametrize(("revival", "rescues"), [(loops.REVIVAL, 0), (-100, 1)])
-def test_nobody_is_taken_for_dead_when_the_database_has_just_come_back(
+@pytest.mark.parametrize(("revival", "rescues"), [(leader.REVIVAL, 0), (-100, 1)])
+def test_no_worker_is_taken_for_dead_when_the_database_has_just_come_back(
     monkeypatch: pytest.MonkeyPatch, revival: float, rescues: int
 ) -> None:
     looked: list[str] = []
@@ -24,10 +26,10 @@ def test_nobody_is_taken_for_dead_when_the_database_has_just_come_back(
 
     def take_if_there(*args: Any) -> bool:
         if away:
-            raise OperationalError("the database is away")
+            raise OperationalError("the database is unreachable")
         return take(*args)
 
-    monkeypatch.setattr(loops, "REVIVAL", revival)
+    monkeypatch.setattr(leader, "REVIVAL", revival)
     monkeypatch.setattr(LeaseQuerySet, "take", take_if_there)
     ours = watching(looked)
     ours.look()
@@ -42,7 +44,7 @@ def test_nobody_is_taken_for_dead_when_the_database_has_just_come_back(
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize(("seconds", "rescues"), [(5, 1), (60, 0)])
-def test_nobody_is_taken_for_dead_when_the_machine_was_asleep(seconds: int, rescues: int) -> None:
+def test_no_worker_is_taken_for_dead_when_the_machine_was_asleep(seconds: int, rescues: int) -> None:
     """All workers were as silent as this one."""
     looked: list[str] = []
     ours = watching(looked)
@@ -55,8 +57,8 @@ def test_nobody_is_taken_for_dead_when_the_machine_was_asleep(seconds: int, resc
 
 
 @pytest.mark.django_db(transaction=True)
-def test_nobody_is_taken_for_dead_when_a_duty_hung(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The database stood still while one waited for it, and nobody could give a sign of life."""
+def test_no_worker_is_taken_for_dead_when_a_duty_hung(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database stood still while one waited for it, and no worker could send a heartbeat."""
     looked: list[str] = []
     ours = watching(looked)
     clock = [1000.0]
@@ -65,7 +67,7 @@ def test_nobody_is_taken_for_dead_when_a_duty_hung(monkeypatch: pytest.MonkeyPat
         clock[0] += 20
         return 0
 
-    monkeypatch.setattr(loops.time, "monotonic", lambda: clock[0])
+    monkeypatch.setattr(time, "monotonic", lambda: clock[0])
     ours.duties.insert(0, ("hang", 1000, hang))
     ours.look()
     assert ours.leads
@@ -79,7 +81,7 @@ def test_nobody_is_taken_for_dead_when_a_duty_hung(monkeypatch: pytest.MonkeyPat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_loop_that_fails_goes_on(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_loop_continues_after_an_error(caplog: pytest.LogCaptureFixture) -> None:
     looked: list[str] = []
     ours = watching(looked)
     ours.duties.insert(0, ("broken", 0, lambda: 1 // 0))
@@ -89,13 +91,13 @@ def test_a_loop_that_fails_goes_on(caplog: pytest.LogCaptureFixture) -> None:
     assert caplog.text.count("broken failed") == 3
 
 
-def watching(looked: list[str]) -> Watcher:
+def watching(looked: list[str]) -> Leader:
     """A watcher whose duties write down their names."""
 
     def noted(name: str) -> int:
         looked.append(name)
         return 0
 
-    ours = Watcher()
+    ours = Leader()
     ours.duties = [(name, 60, lambda name=name: noted(name)) for name in ("rescue", "settle")]  # type: ignore[misc]
     return ours

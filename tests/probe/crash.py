@@ -13,8 +13,10 @@ from typing import Any
 
 from celery import signals
 
-from flowerapp.canvas import place_of
-from flowerapp.querysets import TaskQuerySet
+from flowerapp.core.identity import Process
+from flowerapp.core.messages import TaskRef
+from flowerapp.executors.celery.routes import ref_of
+from flowerapp.querysets import Claim, Completion, Success, TaskQuerySet
 
 VARIABLE = "FLOWER_PROBE_CRASH"
 """Environment variable with the directory of the wishes."""
@@ -38,7 +40,7 @@ class Step(Enum):
 
 
 class Wish:
-    """That whoever comes to a step of a task stops there."""
+    """That the process that comes to a step of a task stops there."""
 
     def __init__(self, directory: Path, flow_id: str, seq: int, step: Step) -> None:
         self.file = directory / f"{flow_id}.{seq}.{step.name}"
@@ -58,47 +60,47 @@ class Wish:
     @property
     def pid(self) -> int | None:
         """The process that has stopped there."""
-        found = list(self.file.parent.glob(f"{self.file.name}.*"))
-        return int(found[0].suffix[1:]) if found else None
+        files = list(self.file.parent.glob(f"{self.file.name}.*"))
+        return int(files[0].suffix[1:]) if files else None
 
 
 def install(directory: Path) -> None:
     """From now on, this process and those that it forks heed the wishes in ``directory``."""
     current = threading.local()
 
-    def reach(step: Step, place: tuple[str, int] | None) -> None:
-        if place is not None and Wish(directory, *place, step).take():
+    def reach(step: Step, ref: TaskRef | None) -> None:
+        if ref is not None and Wish(directory, *ref, step).take():
             threading.Event().wait()
 
     claim, finish = TaskQuerySet.claim, TaskQuerySet.finish
 
-    def claim_and_stop(self: Any, flow_id: str, seq: int, *args: Any, **options: Any) -> Any:
-        claimed = claim(self, flow_id, seq, *args, **options)
+    def claim_and_stop(self: TaskQuerySet, ref: TaskRef, process: Process, *, sent: bool = True) -> Claim | None:
+        claimed = claim(self, ref, process, sent=sent)
         if claimed is not None:
-            current.place = flow_id, seq
-            reach(Step.CLAIMED, current.place)
+            current.ref = ref
+            reach(Step.CLAIMED, ref)
         return claimed
 
-    def finish_and_stop(self: Any, flow_id: str, seq: int, *args: Any, **options: Any) -> Any:
-        current.place = flow_id, seq
-        reach(Step.PERFORMED, current.place)
-        done = finish(self, flow_id, seq, *args, **options)
-        reach(Step.FINISHED, current.place)
-        if done is not None and done.claimed is not None:
-            reach(Step.CLAIMED, (flow_id, done.claimed.seq))
-        return done
+    def finish_and_stop(self: TaskQuerySet, success: Success) -> Completion | None:
+        current.ref = success.ref
+        reach(Step.PERFORMED, success.ref)
+        completion = finish(self, success)
+        reach(Step.FINISHED, success.ref)
+        if completion is not None and completion.claimed is not None:
+            reach(Step.CLAIMED, completion.claimed.ref)
+        return completion
 
     def on_publish(**_: Any) -> None:
-        reach(Step.SENDING, getattr(current, "place", None))
+        reach(Step.SENDING, getattr(current, "ref", None))
 
     def on_published(**_: Any) -> None:
-        reach(Step.SENT, getattr(current, "place", None))
+        reach(Step.SENT, getattr(current, "ref", None))
 
     def on_end(task_id: str = "", **_: Any) -> None:
-        reach(Step.DONE, place_of(task_id))
+        reach(Step.DONE, ref_of(task_id))
 
-    TaskQuerySet.claim = claim_and_stop  # type: ignore[method-assign]
-    TaskQuerySet.finish = finish_and_stop  # type: ignore[method-assign]
+    TaskQuerySet.claim = claim_and_stop  # type: ignore[method-assign, assignment]
+    TaskQuerySet.finish = finish_and_stop  # type: ignore[method-assign, assignment]
     signals.before_task_publish.connect(on_publish, weak=False, dispatch_uid="probe.crash.publish")
     signals.after_task_publish.connect(on_published, weak=False, dispatch_uid="probe.crash.published")
     signals.task_postrun.connect(on_end, weak=False, dispatch_uid="probe.crash.end")

@@ -109,7 +109,7 @@ def kill_itself(ctx: Context, number: int = signal.SIGKILL) -> None:
 
 @program("SoftLimited", soft_time_limit=1, time_limit=30)
 def soft_limited(ctx: Context, heed: bool = True) -> dict[str, Any]:
-    """Leave a row, and go on until the soft time limit interrupts it; then return or fail, as told by ``heed``."""
+    """Leave a row, and run until the soft time limit interrupts it; then return or fail, as ``heed`` says."""
     record(ctx)
     try:
         while True:
@@ -122,7 +122,7 @@ def soft_limited(ctx: Context, heed: bool = True) -> dict[str, Any]:
 
 @program("Persist", autoretry_for=(DatabaseError, InterfaceError), max_retries=30, default_retry_delay=1)
 def persist(ctx: Context) -> dict[str, Any]:
-    """Leave a row, however often the database goes away, and read the input."""
+    """Leave a row, however often the database becomes unreachable, and read the input."""
     record(ctx)
     return {"seq": ctx.seq, "had": len(str(ctx.input))}
 
@@ -170,7 +170,7 @@ def hold_lock(ctx: Context, seconds: float) -> dict[str, Any]:
 def split(ctx: Context, items: list[Any], by_id: bool = False, then: str = "") -> dict[str, Any]:
     """Leave a row, add children for ``items`` (pairs with ``by_id``), and raise ``then`` at the first start."""
     record(ctx)
-    ctx.add_children([(each[0], each[1]) for each in items] if by_id else items)
+    ctx.add_children([(pair[0], pair[1]) for pair in items] if by_id else items)
     if then and ctx.attempt == 1:
         raise ListedError(then)
     return {"ignored": True}
@@ -193,7 +193,7 @@ def give_item(ctx: Context) -> Any:
 
 
 @program("Spread")
-def spread(ctx: Context, number: int) -> None:
+def send_deferred(ctx: Context, number: int) -> None:
     """Add so many children."""
     ctx.add_children(range(number))
 

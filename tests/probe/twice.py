@@ -11,9 +11,9 @@ def install() -> None:
     """From now on, each message for a program that this process sends is sent twice."""
     original = Producer.publish
 
-    def publish(self: Any, body: Any, *args: Any, headers: Any = None, **options: Any) -> Any:
-        if str((headers or {}).get("task", "")).startswith("flowerapp."):
-            original(self, body, *args, headers=headers, **options)
-        return original(self, body, *args, headers=headers, **options)
+    def publish(self: Any, *args: Any, **options: Any) -> Any:
+        if str((options.get("headers") or {}).get("task", "")).startswith("flowerapp."):
+            original(self, *args, **options)
+        return original(self, *args, **options)
 
-    Producer.publish = publish
+    Producer.publish = publish  # type: ignore[method-assign]

@@ -68,9 +68,9 @@ class Server:
     @property
     def url(self) -> str:
         """Its address, without a slash at the end."""
-        found = re.search(r"flowerapp serves (http://\S+)/ ", self.text)
-        assert found, self.text
-        return found[1]
+        match = re.search(r"flowerapp serves (http://\S+)/ ", self.text)
+        assert match, self.text
+        return match[1]
 
     def end(self, number: int = signal.SIGTERM) -> int:
         """End it with a signal; its exit code."""

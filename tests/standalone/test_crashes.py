@@ -70,16 +70,16 @@ class Books:
     def tasks(self, *statuses: int) -> list[Place]:
         """The tasks in these states."""
         marks = ", ".join("?" * len(statuses))
-        query = f"SELECT task_flow_id, task_exec_seq FROM kr_task_stat WHERE exec_status IN ({marks})"  # noqa: S608 - marks
+        query = f"SELECT task_flow_id, task_exec_seq FROM kr_task_stat WHERE exec_status IN ({marks})"  # noqa: S608
         return self.server.sql(query, *statuses)
 
-    def finished(self) -> bool:
+    def has_finished(self) -> bool:
         """Whether all flows have finished."""
         return self.server.sql("SELECT DISTINCT exec_status FROM kr_task_flow") == [(3,)]
 
     def await_finished(self, seconds: float) -> None:
         """Wait until all flows have finished."""
-        until(self.finished, seconds, what=lambda: f"open: {self.tasks(0, 1, 2)} {self.server.text}")
+        until(self.has_finished, seconds, what=lambda: f"open: {self.tasks(0, 1, 2)} {self.server.text}")
 
     def recovered(self, flow_id: str, since: str, seconds: float) -> None:
         """Wait until a task of a flow is started after ``since``, and enter in the ledger how long that took."""
@@ -183,7 +183,7 @@ def test_it_is_killed_at_every_step(server: Server, books: Books) -> None:
         until(lambda: wish.pid and set(interrupted) <= set(books.tasks(3)), what=lambda: server.text)  # noqa: B023 - used at once
     since = clock()
     server.end(signal.SIGKILL)
-    assert not books.finished()
+    assert not books.has_finished()
     server.start()
     books.recovered(chain, since, WORKER_SECONDS)
     books.await_finished(LENGTH + WORKER_SECONDS)
@@ -220,17 +220,17 @@ def test_it_stands_still(books: Books, others: Books, tmp_path: Path) -> None:
     stopped.define("flow", 3, "Effect", depends_on="[1, 2]")
     held.define("flow", 1, "HoldLock", "seconds", str(STILL))
     held.define("flow", 2, "Effect")
-    for each, first in ((books, 2), (others, 1)):
-        each.server.define("meanwhile", 1, "Effect")
-        each.server.define("meanwhile", 2, "Effect")
-        each.server.start()
-        each.register("flow")
-        until(lambda: len(each.starts()) == first, what=lambda: each.server.text)  # noqa: B023 - used at once
+    for site, first in ((books, 2), (others, 1)):
+        site.server.define("meanwhile", 1, "Effect")
+        site.server.define("meanwhile", 2, "Effect")
+        site.server.start()
+        site.register("flow")
+        until(lambda: len(site.starts()) == first, what=lambda: site.server.text)  # noqa: B023 - used at once
     assert stopped.process is not None
     stopped.process.send_signal(signal.SIGSTOP)
     begun = time.monotonic()
-    for each in (books, others):
-        each.server.run("meanwhile")
+    for site in (books, others):
+        site.server.run("meanwhile")
     assert len(books.starts()) == 2
     assert len(others.starts()) == 1
     until(lambda: time.monotonic() >= begun + STILL, 2 * STILL)
@@ -238,7 +238,7 @@ def test_it_stands_still(books: Books, others: Books, tmp_path: Path) -> None:
     others.await_finished(WORKER_SECONDS)
     gate.touch()
     books.await_finished(WORKER_SECONDS)
-    for each in (books, others):
-        each.assert_sound()
-        assert set(Counter(place for place, _ in each.starts()).values()) == {1}
-        assert each.server.sql("SELECT DISTINCT rescues FROM kr_task_stat") == [(0,)]
+    for site in (books, others):
+        site.assert_sound()
+        assert set(Counter(place for place, _ in site.starts()).values()) == {1}
+        assert site.server.sql("SELECT DISTINCT rescues FROM kr_task_stat") == [(0,)]

@@ -15,8 +15,8 @@ def test_starts_a_worker_process_and_ends_it(fresh: Server, postgres_url: str, r
         fresh.services = {"DATABASE_URL": database, "CELERY_BROKER_URL": broker}
         fresh.start("--run", "sample")
         until(lambda: "flow ✓ Finish" in fresh.text, 60, what=lambda: fresh.text)
-        found = re.search(r"worker process (\d+)", fresh.text)
-        assert found
+        match = re.search(r"worker process (\d+)", fresh.text)
+        assert match
         assert fresh.end(signal.SIGINT) == 0
-        assert not Path(f"/proc/{found[1]}").exists()
+        assert not Path(f"/proc/{match[1]}").exists()
     assert not (fresh.state / "flower.sqlite3").exists()

@@ -19,8 +19,8 @@ from tests.standalone.conftest import Server
 
 def post(url: str, body: bytes = b"", **headers: str) -> tuple[int, dict[str, Any]]:
     """POST as curl does; status and JSON."""
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    request = urllib.request.Request(url, data=body, headers=named, method="POST")  # noqa: S310 - our own server
+    with_dashes = {name.replace("_", "-"): value for name, value in headers.items()}
+    request = urllib.request.Request(url, data=body, headers=with_dashes, method="POST")  # noqa: S310 - our own server
     try:
         with urllib.request.urlopen(request, timeout=20) as answer:  # noqa: S310
             return answer.status, json.load(answer)
@@ -136,7 +136,7 @@ def test_echo_page(server: Server) -> None:
     assert post(f"{server.url}/echo", b"x" * (1024 * 1024 + 1))[0] == 413
 
 
-def test_goes_on_after_kill_9(server: Server, tmp_path: Path) -> None:
+def test_continues_after_kill_9(server: Server, tmp_path: Path) -> None:
     gate = tmp_path / "gate"
     server.start()
     server.define("gated", 1, "Record")

@@ -31,22 +31,22 @@ def nodes(edges: Edges, status: Status | None = None) -> list[Node]:
     return [Node(seq=seq, label=f"Program{seq}", status=status) for seq in edges]
 
 
-def boxes(picture: str) -> list[ElementTree.Element]:
-    root = ElementTree.fromstring(picture)  # noqa: S314 - our own output
+def boxes(image: str) -> list[ElementTree.Element]:
+    root = ElementTree.fromstring(image)  # noqa: S314 - our own output
     return [group for group in root.iter(f"{SVG}g") if group.find(f"{SVG}rect") is not None]
 
 
 def test_text_of_a_diamond() -> None:
     states = [Status.FINISH, Status.RUNNING, Status.SUSPEND, Status.WAIT]
-    given = [Node(seq=seq, label="P", status=status) for seq, status in zip(DIAMOND, states, strict=True)]
-    assert drawing.ascii(given, DIAMOND).splitlines() == [
-        "✓    1 P  Finish",
+    steps = [Node(seq=seq, label="P", status=status) for seq, status in zip(DIAMOND, states, strict=True)]
+    assert drawing.ascii(steps, DIAMOND).splitlines() == [
+        "✓    1 P  Finished",
         "├─╮",
         "▶ │  2 P  Running",
         "│ │",
-        "│ ✗  3 P  Suspend",
+        "│ ✗  3 P  Failed",
         "├─╯",
-        "○    4 P  Wait",
+        "○    4 P  Waiting",
     ]
 
 
@@ -64,13 +64,13 @@ def test_text_parts_what_does_not_follow() -> None:
 @pytest.mark.parametrize("seed", range(40))
 def test_every_task_of_a_random_graph_is_drawn(seed: int) -> None:
     edges = dag(seed)
-    given = nodes(edges, Status.WAIT)
-    rows = drawing.ascii(given, edges).splitlines()
-    drawn = boxes(drawing.svg(given, edges))
-    hidden = sum(node.more for node in drawing.nodes.collapse(given, edges)[0])
+    steps = nodes(edges, Status.WAIT)
+    rows = drawing.ascii(steps, edges).splitlines()
+    drawn = boxes(drawing.svg(steps, edges))
+    hidden = sum(node.more for node in drawing.nodes.collapse(steps, edges)[0])
     assert sum(" Program" in row for row in rows) == len(edges) - hidden
     assert sum("Program" in (box.findtext(f"{SVG}title") or "") for box in drawn) == len(edges) - hidden
-    assert len(drawing.as_json(given, edges)["nodes"]) == len(edges)
+    assert len(drawing.as_json(steps, edges)["nodes"]) == len(edges)
 
 
 @pytest.mark.parametrize("seed", range(10))
@@ -97,55 +97,55 @@ def test_large_graphs_are_quick_and_small(edges: Edges) -> None:
 
 
 def test_a_wide_level_is_folded_with_the_failed_task_in_front() -> None:
-    given = [Node(seq=seq, label="P", status=Status.SUSPEND if seq == 400 else Status.WAIT) for seq in FAN]
-    text = drawing.ascii(given, FAN)
+    steps = [Node(seq=seq, label="P", status=Status.SUSPEND if seq == 400 else Status.WAIT) for seq in FAN]
+    text = drawing.ascii(steps, FAN)
     assert "… 480 more" in text
-    assert "400 P  Suspend" in text
-    assert "… 480 more" in drawing.svg(given, FAN)
-    assert len(drawing.as_json(given, FAN)["nodes"]) == 502
+    assert "400 P  Failed" in text
+    assert "… 480 more" in drawing.svg(steps, FAN)
+    assert len(drawing.as_json(steps, FAN)["nodes"]) == 502
 
 
 def test_folded_tasks_of_several_states_are_counted() -> None:
-    given = [Node(seq=seq, label="P", status=Status.WAIT if seq % 2 else Status.FINISH) for seq in FAN]
-    assert "… 480 more  240 Wait, 240 Finish" in drawing.ascii(given, FAN)
+    steps = [Node(seq=seq, label="P", status=Status.WAIT if seq % 2 else Status.FINISH) for seq in FAN]
+    assert "… 480 more  240 Waiting, 240 Finished" in drawing.ascii(steps, FAN)
 
 
-def test_svg_tells_states_in_words_and_signs_and_can_be_read_aloud() -> None:
-    picture = drawing.svg([Node(seq=1, label="P", status=Status.SUSPEND)], {1: []}, title="Flow 1")
-    root = ElementTree.fromstring(picture)  # noqa: S314 - our own output
+def test_svg_shows_states_in_words_and_symbols_and_can_be_read_aloud() -> None:
+    image = drawing.svg([Node(seq=1, label="P", status=Status.SUSPEND)], {1: []}, title="Flow 1")
+    root = ElementTree.fromstring(image)  # noqa: S314 - our own output
     assert root.attrib["role"] == "img"
     assert root.findtext(f"{SVG}title") == "Flow 1"
-    assert root.findtext(f"{SVG}desc") == "1 task: 1 Suspend"
+    assert root.findtext(f"{SVG}desc") == "1 task: 1 Failed"
     texts = [text.text for text in root.iter(f"{SVG}text")]
-    assert "Suspend" in texts
+    assert "Failed" in texts
     assert "✗" in texts
-    assert "prefers-color-scheme:dark" in picture
+    assert "prefers-color-scheme:dark" in image
 
 
 def test_svg_follows_the_theme_that_a_page_s_reader_chose() -> None:
-    picture = drawing.svg([Node(seq=1, label="P", status=Status.SUSPEND)], {1: []})
+    image = drawing.svg([Node(seq=1, label="P", status=Status.SUSPEND)], {1: []})
     for theme in ("light", "dark"):
-        assert f"[data-theme={theme}] .flow-graph .suspend rect" in picture
+        assert f"[data-theme={theme}] .flow-graph .failed rect" in image
 
 
 def test_labels_cannot_break_out() -> None:
     evil = '</text><script>alert(1)</script>"]; click t1 "x" \x1b[2J\n&'
-    given = [Node(seq=1, label=evil, status=Status.WAIT)]
-    ElementTree.fromstring(drawing.svg(given, {1: []}, title=evil))  # noqa: S314 - our own output
-    assert "<script" not in drawing.svg(given, {1: []}, title=evil)
-    mermaid = drawing.mermaid(given, {1: []})
+    steps = [Node(seq=1, label=evil, status=Status.WAIT)]
+    ElementTree.fromstring(drawing.svg(steps, {1: []}, title=evil))  # noqa: S314 - our own output
+    assert "<script" not in drawing.svg(steps, {1: []}, title=evil)
+    mermaid = drawing.mermaid(steps, {1: []})
     assert "script>" not in mermaid
     assert mermaid.count('"') == 2
-    assert "\x1b" not in drawing.ascii(given, {1: []})
-    assert len(drawing.ascii(given, {1: []}).splitlines()) == 1
+    assert "\x1b" not in drawing.ascii(steps, {1: []})
+    assert len(drawing.ascii(steps, {1: []}).splitlines()) == 1
 
 
 def test_mermaid() -> None:
     lines = drawing.mermaid(nodes(DIAMOND, Status.FINISH), DIAMOND).splitlines()
     assert lines[0] == "flowchart TD"
-    assert lines[1] == '    t1["1 Program1<br/>✓ Finish"]:::finish'
+    assert lines[1] == '    t1["1 Program1<br/>✓ Finished"]:::finished'
     assert "    t3 --> t4" in lines
-    assert any(line.startswith("    classDef finish ") for line in lines)
+    assert any(line.startswith("    classDef finished ") for line in lines)
 
 
 def test_json() -> None:

@@ -1,4 +1,4 @@
-"""Values that people type: inputs, ``KEY=VALUE``, states, ids of flows."""
+"""Values that users type: inputs, ``KEY=VALUE``, states, ids of flows."""
 
 from __future__ import annotations
 
@@ -9,9 +9,10 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-from flowerapp import values
+from flowerapp.core import values
 from flowerapp.exceptions import InvalidError, UnknownFlowError
 from flowerapp.models import Flow
+from flowerapp.selectors.status_style import flow_style
 from flowerapp.states import Status
 
 SHORTEST_PREFIX = 6
@@ -19,13 +20,13 @@ SHORTEST_PREFIX = 6
 LONGEST_SEQ = 10
 """Digits of the largest seq, 2³¹ − 1."""
 MOST_LISTED = 10
-"""Flows that are listed when a prefix fits several."""
+"""Flows that are listed where a prefix fits several."""
 
 Parameters = dict[int, dict[str, Any]]
 
 
 def actor() -> str:
-    """Who types, for the history: ``cli:`` and the name in the operating system."""
+    """Name of the user for the history: ``cli:`` and the name in the operating system."""
     try:
         user = getpass.getuser()
     except (KeyError, OSError):
@@ -81,10 +82,10 @@ def step(text: str | None) -> int | str | None:
 
 def status(text: str) -> Status:
     """A state by its word or number. Raises InvalidError."""
-    for each in Status:
-        if text.lower() in {each.label.lower(), str(int(each))}:
-            return each
-    raise InvalidError(f"there is no state {text!r}; there are {', '.join(each.label for each in Status)}")
+    for state in Status:
+        if text.lower() in {state.label.lower(), str(int(state))}:
+            return state
+    raise InvalidError(f"there is no state {text!r}; there are {', '.join(state.label for state in Status)}")
 
 
 def find_flow(text: str) -> Flow:
@@ -102,12 +103,12 @@ def matching(prefix: str) -> list[Flow]:
     return list(Flow.objects.filter(pk__startswith=prefix)[: MOST_LISTED + 1])
 
 
-def _only(prefix: str, found: list[Flow]) -> Flow:
-    if not found:
+def _only(prefix: str, matches: list[Flow]) -> Flow:
+    if not matches:
         hint = "" if len(prefix) >= SHORTEST_PREFIX else f"; give at least {SHORTEST_PREFIX} characters of its id"
         raise UnknownFlowError(f"there is no flow {prefix!r}{hint}; see `flow list`")
-    if len(found) > 1:
-        listed = "\n".join(f"  {flow.pk}  {flow.task_id}  {flow.status.label}" for flow in found[:MOST_LISTED])
-        more = "\n  …" if len(found) > MOST_LISTED else ""
+    if len(matches) > 1:
+        listed = "\n".join(f"  {flow.pk}  {flow.task_id}  {flow_style(flow).word}" for flow in matches[:MOST_LISTED])
+        more = "\n  …" if len(matches) > MOST_LISTED else ""
         raise InvalidError(f"{prefix!r} is the beginning of several flows; give more of the id:\n{listed}{more}")
-    return found[0]
+    return matches[0]

@@ -1,46 +1,45 @@
-"""Waiting for a flow before people's eyes: redrawn on a terminal, a line per change elsewhere."""
+"""Waiting for a flow in front of a user: redrawn on a terminal, a line per change elsewhere."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from django.conf import settings
 from django.db import connection
-from django.db.models import Count
 from django.utils import timezone
 from rich.console import Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from flowerapp import conf, dispatch, engine, queues
-from flowerapp.management.cli.output import Output, flow_status, plain, seconds, status_text
-from flowerapp.management.cli.tables import Row, flow_duration, rest, rows_of, shown, tasks_table
-from flowerapp.models import Flow, Task, Worker
-from flowerapp.states import OPEN, SATISFIED, Status
+from flowerapp.management.cli.output import Output, flow_status, plain
+from flowerapp.management.cli.tables import Row, most_urgent, rest, rows_of, tasks_table
+from flowerapp.models import Flow, Task
+from flowerapp.selectors import counts, queues, tasks, workers
+from flowerapp.selectors.counts import Counts
+from flowerapp.selectors.durations import duration
+from flowerapp.selectors.flows import get_flow
+from flowerapp.states import OPEN, Status
 
 SHORTEST_PAUSE = 0.2
 """Seconds between two looks."""
 LONGEST_PAUSE = 5.0
-PATIENCE = 2.0
-"""Seconds before missing workers are told."""
+NOTICE_SECONDS = 2.0
+"""Seconds between two looks for missing workers."""
 AROUND = 5
 """Lines of a live display beside its tasks."""
 
 
 def wait(flow_id: str, out: Output, *, follow: bool, before: Sequence[Row] = ()) -> Flow:
-    """Wait until the flow has ended or cannot go on without a person; with ``follow`` task by task.
+    """Wait until the flow has ended or cannot continue without a person; with ``follow`` task by task.
 
-    ``before`` are tasks whose state is known already. Ctrl-C raises KeyboardInterrupt; the flow goes on.
+    ``before`` are tasks whose present state needs no line. Ctrl-C raises KeyboardInterrupt; the flow continues.
     """
     notices = _Notices(flow_id, out)
     with _view(out, follow=follow, before=before) as show:
         while True:
             begun = time.monotonic()
-            flow = engine.get_flow(flow_id)
+            flow = get_flow(flow_id)
             show(flow)
             if flow.ended or flow.status is Status.SUSPEND:
                 return flow
@@ -54,38 +53,29 @@ def _view(out: Output, *, follow: bool, before: Sequence[Row]) -> Iterator[Calla
     if not out.live:
         yield _TaskLines(out, before) if follow else _FlowLines(out)
         return
-    picture = _tasks_picture if follow else _line_picture
+    view = tasks_view if follow else _line_view
     with Live(console=out.err, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
-        yield lambda flow: live.update(picture(flow, out), refresh=True)
+        yield lambda flow: live.update(view(flow, out), refresh=True)
 
 
-def _tasks_picture(flow: Flow, out: Output) -> RenderableType:
+def tasks_view(flow: Flow, out: Output) -> RenderableType:
+    """The steps that matter most now, and the state of the flow below."""
     rows = rows_of(flow.pk)
-    listed = shown(rows, max(3, out.err.height - AROUND))
+    listed = most_urgent(rows, max(3, out.err.height - AROUND))
     footer = Text(rest(rows, listed), style="dim")
-    return Group(
-        tasks_table(listed, out.err), *([footer] if footer else []), _summary(flow, out, _task_counts(flow.pk))
-    )
+    summary = _summary(flow, out, counts.of_flow(flow.pk))
+    return Group(tasks_table(listed, out.err), *([footer] if footer else []), summary)
 
 
-def _line_picture(flow: Flow, out: Output) -> RenderableType:
-    counts = _task_counts(flow.pk)
+def _line_view(flow: Flow, out: Output) -> RenderableType:
     running = Task.objects.filter(task_flow_id=flow.pk, exec_status=Status.RUNNING).order_by("task_exec_seq")
     names = ", ".join(f"{seq} {plain(program)}" for seq, program in running.values_list("task_exec_seq", "program")[:3])
-    return _summary(flow, out, counts).append(f"  {names}" if names else "")
+    return _summary(flow, out, counts.of_flow(flow.pk)).append(f"  {names}" if names else "")
 
 
-def _task_counts(flow_id: str) -> Counter[Status]:
-    rows = Task.objects.filter(task_flow_id=flow_id).order_by().values("exec_status").annotate(count=Count("pk"))
-    return Counter({Status(row["exec_status"]): row["count"] for row in rows})
-
-
-def _summary(flow: Flow, out: Output, counts: Counter[Status]) -> Text:
-    done = sum(counts[each] for each in SATISFIED)
-    text = flow_status(flow, out.err)
-    return text.append(
-        f"  {done:,} of {sum(counts.values()):,} tasks done  {seconds(flow_duration(flow))}".rstrip(), style="default"
-    )
+def _summary(flow: Flow, out: Output, numbers: Counts) -> Text:
+    text = flow_status(flow, numbers, out.err)
+    return text.append(f"  {numbers.text} tasks done  {duration(flow)}".rstrip(), style="default")
 
 
 class _FlowLines:
@@ -96,13 +86,12 @@ class _FlowLines:
         self._last: tuple[Status, int] | None = None
 
     def __call__(self, flow: Flow) -> None:
-        """Tell what changed."""
-        counts = _task_counts(flow.pk)
-        done = sum(counts[each] for each in SATISFIED)
-        now = (flow.status, 10 * done // max(1, sum(counts.values())))
+        """Print what changed."""
+        numbers = counts.of_flow(flow.pk)
+        now = (flow.status, 10 * numbers.done // max(1, numbers.total))
         if now != self._last:
             self._last = now
-            self._out.err.print(_stamped(_summary(flow, self._out, counts)), soft_wrap=True)
+            self._out.err.print(_stamped(_summary(flow, self._out, numbers)), soft_wrap=True)
 
 
 class _TaskLines:
@@ -110,38 +99,38 @@ class _TaskLines:
 
     def __init__(self, out: Output, before: Sequence[Row]) -> None:
         self._out = out
-        self._last = {row.task_exec_seq: _state(row) for row in before}
-        self._state: Status | None = None
+        self._last = {row.task.task_exec_seq: _state(row) for row in before}
+        self._flow_status: Status | None = None
 
     def __call__(self, flow: Flow) -> None:
-        """Tell what changed."""
+        """Print what changed."""
         for row in rows_of(flow.pk):
-            changed = _state(row) != self._last.get(row.task_exec_seq)
-            if changed and (row.status is not Status.WAIT or row.due_ts is not None or row.children):
+            task, state = row.task, _state(row)
+            changed = state != self._last.get(task.task_exec_seq)
+            if changed and (task.status is not Status.WAIT or task.due_ts is not None or task.children):
                 self._print(self._line(row))
-            self._last[row.task_exec_seq] = _state(row)
-        if flow.status is not self._state:
-            self._state = flow.status
-            self._print(Text("flow ").append(flow_status(flow, self._out.err)))
+            self._last[task.task_exec_seq] = state
+        if flow.status is not self._flow_status:
+            self._flow_status = flow.status
+            self._print(Text("flow ").append(flow_status(flow, counts.of_flow(flow.pk), self._out.err)))
 
     def _print(self, text: Text) -> None:
         self._out.err.print(_stamped(text), soft_wrap=True)
 
     def _line(self, row: Row) -> Text:
-        text = Text(f"task {row.task_exec_seq} {plain(row.program)} ").append(
-            status_text(row.status, self._out.err, row.note)
-        )
-        facts = [f"attempt {row.attempt}" if row.attempt > 1 else ""]
-        if row.status not in {Status.WAIT, Status.RUNNING}:
-            facts.append(seconds(row.duration))
-        if row.status in OPEN and row.error:
-            facts.append(plain(row.error).partition("\n")[0])
+        task = row.task
+        facts = [
+            f"attempt {task.attempt}" if task.attempt > 1 else "",
+            "" if task.status in {Status.WAIT, Status.RUNNING} else tasks.duration_of(task),
+            plain(task.error).partition("\n")[0] if task.status in OPEN else "",
+        ]
+        text = Text(f"task {task.task_exec_seq} {plain(task.program)} ").append(row.status(self._out.err))
         return text.append("".join(f"  {fact}" for fact in facts if fact), style="default")
 
 
 def _state(row: Row) -> tuple[int, int, int, int]:
-    tenths = 1 + 10 * row.children_done // row.children if row.children else 0
-    return row.exec_status, row.attempt, row.retries, tenths
+    tenths = 1 + 10 * row.children.done // row.children.total if row.children else 0
+    return row.task.exec_status, row.task.attempt, row.task.retries, tenths
 
 
 def _stamped(text: Text) -> Text:
@@ -149,44 +138,36 @@ def _stamped(text: Text) -> Text:
 
 
 class _Notices:
-    """Tells once that nobody works, and once for each queue that nobody serves."""
+    """Notes that no worker is running, or serves a queue, each printed once."""
 
     def __init__(self, flow_id: str, out: Output) -> None:
         self._flow_id = flow_id
         self._out = out
-        self._next = time.monotonic() + PATIENCE
-        self._told: set[str] = set()
+        self._next = time.monotonic() + NOTICE_SECONDS
+        self._printed: set[str] = set()
 
     def look(self) -> None:
         """Look every few seconds."""
         if time.monotonic() < self._next:
             return
-        self._next = time.monotonic() + PATIENCE
-        if not Worker.objects.living(conf.get().LEASE_SECONDS).exists():
-            self._tell("", f"no worker is running; start one with: {worker_command()}")
+        self._next = time.monotonic() + NOTICE_SECONDS
+        if not workers.alive().exists():
+            self._print("", f"no worker is running; start one with: {workers.start_command()}")
             return
         for queue in queues.unserved(self._flow_id):
-            self._tell(queue, unserved_sentence(queue))
+            self._print(queue, unserved_sentence(queue))
 
-    def _tell(self, key: str, sentence: str) -> None:
-        if key not in self._told:
-            self._told.add(key)
+    def _print(self, key: str, sentence: str) -> None:
+        if key not in self._printed:
+            self._printed.add(key)
             self._out.note(sentence, style="yellow")
 
 
-def worker_command() -> str:
-    """How to start a worker of this project."""
-    if not dispatch.connected():
-        return "python manage.py standalone"
-    module = os.environ.get("DJANGO_SETTINGS_MODULE") or getattr(settings, "SETTINGS_MODULE", "") or "project"
-    return f"celery -A {module.partition('.')[0]} worker"
-
-
 def unserved_sentence(queue: str) -> str:
-    """What to do about a queue that nobody serves."""
-    if not Worker.objects.living(conf.get().LEASE_SECONDS).exists():
-        return f"tasks wait in queue {queue!r}, and no worker is running; start one with: {worker_command()}"
-    return f"tasks wait in queue {queue!r}, which no worker serves; start one with: {worker_command()} -Q {queue}"
+    """What to do about a queue that no worker serves."""
+    if not workers.alive().exists():
+        return f"tasks wait in queue {queue!r}, and no worker is running; start one with: {workers.start_command()}"
+    return f"tasks wait in queue {queue!r}, which no worker serves; start one with: {workers.start_command(queue)}"
 
 
 def close_interrupted() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 SET_HELP = "set a parameter of a step first, as text; SEQ.KEY:=JSON for other values; may be repeated"
 PAIR_HELP = "KEY=TEXT, or KEY:=JSON for a number, true, null, a list or an object"
-FLOW_HELP = "id of a flow, or the first 6 or more characters of it"
+FLOW_HELP = "id of a flow, or at least its first 6 characters"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -16,9 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_run(verbs)
     _add_readers(verbs)
     for name, what in (
-        ("suspend", "start no further task of a flow; running ones go on"),
-        ("resume", "let a suspended flow go on"),
-        ("cancel", "end a flow; what is open becomes Ignore"),
+        ("suspend", "hold a flow: running tasks end, no other is started"),
+        ("resume", "release a held flow"),
+        ("cancel", "end a flow; its open tasks become Ignore"),
     ):
         _with_why(_add_of_flow(verbs, name, what))
     _add_task_verbs(verbs)
@@ -64,7 +64,7 @@ def _add_readers(verbs: Any) -> None:
     parser.add_argument("--workflow", metavar="NAME", help="only of this workflow")
     parser.add_argument("--status", metavar="WORD", help="only in this state: Wait, Running, Suspend, Finish or Ignore")
     parser.add_argument("--limit", metavar="N", type=_count, default=20, help="most flows to list, 20 by default")
-    parser = _add_of_flow(verbs, "show", "show a flow, what failed first")
+    parser = _add_of_flow(verbs, "show", "show a flow, its failures first")
     parser.add_argument(
         "--traceback", dest="with_traceback", action="store_true", help="with the tracebacks of failed tasks"
     )
@@ -74,7 +74,7 @@ def _add_readers(verbs: Any) -> None:
         "--format", choices=("ascii", "mermaid", "svg", "json"), default="ascii", help="ascii by default"
     )
     _add(verbs, "workflows", "list the workflows")
-    _add(verbs, "pools", "list the pools with their slots and who wants one")
+    _add(verbs, "pools", "list the pools with their slots and the tasks that wait for one")
     _add(verbs, "programs", "list the programs with their parameters and retries")
 
 
@@ -86,7 +86,7 @@ def _count(text: str) -> int:
 
 
 def _add_task_verbs(verbs: Any) -> None:
-    parser = _add_of_flow(verbs, "skip", "pass over a task that waits or failed; its input becomes its output")
+    parser = _add_of_flow(verbs, "skip", "skip a task that waits or failed; its input becomes its output")
     parser.add_argument("seq", metavar="SEQ", type=int, help="number of the task (task_exec_seq)")
     _with_why(parser)
     parser = _add_of_flow(verbs, "set", "change a task that waits or failed")
@@ -105,7 +105,9 @@ def _add_rerun(verbs: Any) -> None:
     which.add_argument("--all", action="store_true", help="all tasks")
     parser.add_argument("--set", metavar="SEQ.KEY=VALUE", action="append", help=f"{SET_HELP}; SEQ is the task_exec_seq")
     parser.add_argument(
-        "--refresh", action="store_true", help="take the definition's present state for what is started again"
+        "--refresh",
+        action="store_true",
+        help="take the definition's present state for the tasks that are started again",
     )
     _with_why(parser)
     _with_waiting(parser)

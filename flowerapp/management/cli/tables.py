@@ -1,112 +1,54 @@
-"""What the CLI shows to people: flows, tasks, programs, history."""
+"""Tables of the CLI: flows, tasks, programs."""
 
 from __future__ import annotations
 
-import json
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
 
-from django.db.models import Count, Q
 from django.utils import timezone
 from rich.box import SIMPLE_HEAD
 from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from flowerapp.drawing import children_done
-from flowerapp.management.cli.children import failed_counts, told
-from flowerapp.management.cli.documents import parameters_of
-from flowerapp.management.cli.output import flow_status, plain, seconds, status_text
+from flowerapp.management.cli.output import flow_status, plain, status_text
 from flowerapp.models import Flow, Task
 from flowerapp.registry import Program
+from flowerapp.selectors import counts, programs, tasks
+from flowerapp.selectors.counts import Counts
+from flowerapp.selectors.durations import duration
+from flowerapp.selectors.status_style import STYLES, task_style
 from flowerapp.states import SATISFIED, Status
 
 NARROW = 100
 """Columns below which a list of flows takes two lines for each."""
-_ROW_COLUMNS = (
-    "task_exec_seq",
-    "program",
-    "exec_status",
-    "attempt",
-    "retries",
-    "started_ts",
-    "finished_ts",
-    "suspended_ts",
-    "due_ts",
-    "error",
-    "progress",
-    "children",
-    "pending",
-)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, slots=True)
 class Row:
-    """What is shown of a step in a table."""
+    """A step in a table, with the counts of its children if it has added some."""
 
-    task_exec_seq: int
-    program: str
-    exec_status: int
-    attempt: int
-    retries: int
-    started_ts: datetime | None
-    finished_ts: datetime | None
-    suspended_ts: datetime | None
-    due_ts: datetime | None
-    error: str
-    progress: Any
-    children: int
-    pending: int
-    failed_children: int
-
-    @property
-    def status(self) -> Status:
-        """The state as a ``Status``."""
-        return Status(self.exec_status)
-
-    @property
-    def children_done(self) -> int:
-        """How many of its children have ended."""
-        return children_done(self.status, self.children, self.pending)
-
-    @property
-    def duration(self) -> float | None:
-        """Seconds of the last attempt; None if it was not started."""
-        return lasted(
-            self.started_ts, self.finished_ts or (self.suspended_ts if self.status is Status.SUSPEND else None)
-        )
+    task: Task
+    children: Counts | None
 
     @property
     def note(self) -> str:
-        """What the state alone does not say."""
-        if self.children:
-            return told(self.children_done, self.children, self.failed_children)
-        if self.status is Status.WAIT and self.due_ts is not None:
-            left = (self.due_ts - timezone.now()).total_seconds()
-            return (
-                f"retry {self.retries} in {seconds(max(0.0, left))}"
-                if self.retries
-                else f"in {seconds(max(0.0, left))}"
-            )
-        if self.status is Status.RUNNING and isinstance(self.progress, dict):
-            return f"{self.progress.get('done')} of {self.progress.get('total')}"
-        return ""
+        """What the word of the state does not say."""
+        return self.children.children_text if self.children else tasks.note(self.task)
+
+    def status(self, console: Console) -> Text:
+        """State as symbol, word and color."""
+        return status_text(task_style(self.task.exec_status, self.task.ignored_by), console, self.note)
 
 
 def rows_of(flow_id: str) -> list[Row]:
     """The steps of a flow in order of seq."""
     steps = Task.objects.filter(task_flow_id=flow_id, parent_seq=None).order_by("task_exec_seq")
-    found = list(steps.values(*_ROW_COLUMNS))
-    failed = failed_counts(flow_id) if any(step["children"] for step in found) else {}
-    return [Row(**step, failed_children=failed.get(step["task_exec_seq"], 0)) for step in found]
-
-
-def lasted(start: datetime | None, end: datetime | None) -> float | None:
-    """Seconds between two times, up to now without an end; None without a start."""
-    return None if start is None else max(0.0, ((end or timezone.now()) - start).total_seconds())
+    listed = list(steps.only(*tasks.ROW_COLUMNS, "error"))
+    children = counts.of_children(flow_id, [task.task_exec_seq for task in listed if task.children])
+    return [Row(task, children.get(task.task_exec_seq)) for task in listed]
 
 
 def moment(when: datetime | None) -> str:
@@ -123,38 +65,38 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
 
 
 def tasks_table(rows: Iterable[Row], console: Console, waits: Mapping[int, str] | None = None) -> Table:
-    """Tasks with state, duration and attempts, and by seq why they wait where there is something to tell."""
+    """Tasks with state, duration and attempts, and by seq why they wait if one has a reason."""
     result = table("Task", "Program", "Status", "Duration", "Attempt", right=("Task", "Duration", "Attempt"))
     if waits:
         result.add_column("Waits", overflow="fold")
     for row in rows:
-        duration = seconds(row.duration) if row.status is not Status.WAIT else ""
-        state = status_text(row.status, console, row.note)
-        why = [plain(waits.get(row.task_exec_seq, ""))] if waits else []
-        result.add_row(str(row.task_exec_seq), plain(row.program), state, duration, str(row.attempt or ""), *why)
+        task = row.task
+        why = [plain(waits.get(task.task_exec_seq, ""))] if waits else []
+        columns = (str(task.task_exec_seq), plain(task.program), row.status(console), tasks.duration_of(task))
+        result.add_row(*columns, str(task.attempt or ""), *why)
     return result
 
 
-def shown(rows: Sequence[Row], most: int) -> list[Row]:
-    """At most ``most`` of the tasks: failed, running, then what ended last and what comes next, in order of seq."""
+def most_urgent(rows: Sequence[Row], most: int) -> list[Row]:
+    """At most ``most`` of the tasks: failed, running, the next to start, then the last to end; in order of seq."""
     if len(rows) <= most:
         return list(rows)
     ranks = {Status.SUSPEND: 0, Status.RUNNING: 1, Status.WAIT: 2, Status.FINISH: 3, Status.IGNORE: 4}
 
     def urgency(row: Row) -> tuple[int, int]:
-        ended = row.status in SATISFIED
-        return ranks[row.status], -row.task_exec_seq if ended else row.task_exec_seq
+        seq = row.task.task_exec_seq
+        return ranks[row.task.status], -seq if row.task.status in SATISFIED else seq
 
-    return sorted(sorted(rows, key=urgency)[: max(1, most)], key=lambda row: row.task_exec_seq)
+    return sorted(sorted(rows, key=urgency)[: max(1, most)], key=lambda row: row.task.task_exec_seq)
 
 
 def rest(rows: Sequence[Row], listed: Sequence[Row]) -> str:
-    """``… 480 more tasks: 470 Wait, 10 Finish``; empty if none is left out."""
+    """``… 480 more tasks: 470 Waiting, 10 Finished``; empty if all are listed."""
     if len(listed) == len(rows):
         return ""
-    counts = Counter(row.status for row in rows)
-    counts.subtract(row.status for row in listed)
-    states = ", ".join(f"{count:,} {status.label}" for status, count in sorted(counts.items()) if count)
+    numbers = Counter(task_style(row.task.exec_status, row.task.ignored_by) for row in rows)
+    numbers.subtract(task_style(row.task.exec_status, row.task.ignored_by) for row in listed)
+    states = ", ".join(f"{numbers[style]:,} {style.word}" for style in STYLES if numbers[style])
     return f"… {len(rows) - len(listed):,} more tasks: {states}"
 
 
@@ -162,57 +104,38 @@ def flows_view(flows: Sequence[Flow], console: Console) -> RenderableType:
     """A list of flows; on a narrow terminal two lines for each."""
     if not flows:
         return Text("no flows")
-    done = _done([flow.pk for flow in flows])
+    numbers = counts.of_flows([flow.pk for flow in flows])
     if console.width < NARROW:
-        return Group(*(_flow_lines(flow, done.get(flow.pk, ""), console) for flow in flows))
-    result = table("Flow", "Workflow", "Status", "Tasks", "Registered", "Duration", right=("Tasks", "Duration"))
+        return Group(*(_flow_lines(flow, numbers[flow.pk], console) for flow in flows))
+    result = table(
+        "Flow", "Workflow", "Status", "Tasks done", "Registered", "Duration", right=("Tasks done", "Duration")
+    )
     result.columns[0].no_wrap = True
     for flow in flows:
-        result.add_row(
-            flow.pk,
-            plain(flow.task_id),
-            flow_status(flow, console),
-            done.get(flow.pk, ""),
-            moment(flow.registered_ts),
-            seconds(flow_duration(flow)),
-        )
+        status = flow_status(flow, numbers[flow.pk], console)
+        columns = (numbers[flow.pk].text, moment(flow.registered_ts), duration(flow))
+        result.add_row(flow.pk, plain(flow.task_id), status, *columns)
     return result
 
 
-def flow_duration(flow: Flow) -> float | None:
-    """Seconds from the flow's first start to its end, to its suspension, or until now."""
-    return lasted(flow.started_ts, flow.finished_ts or (flow.suspended_ts if flow.status is Status.SUSPEND else None))
-
-
-def _flow_lines(flow: Flow, done: str, console: Console) -> Text:
-    state = flow_status(flow, console)
-    parts = (f"  {plain(flow.task_id)}", f"{done} tasks", moment(flow.registered_ts), seconds(flow_duration(flow)))
+def _flow_lines(flow: Flow, numbers: Counts, console: Console) -> Text:
+    state = flow_status(flow, numbers, console)
+    parts = (f"  {plain(flow.task_id)}", f"{numbers.text} tasks", moment(flow.registered_ts), duration(flow))
     return Text(flow.pk, overflow="fold").append("\n  ").append(state).append("  ".join(filter(None, parts)))
 
 
-def _done(flow_ids: Sequence[str]) -> dict[str, str]:
-    """``2/3`` for each flow: tasks that are satisfied, and all."""
-    counts = (
-        Task.objects.filter(task_flow_id__in=flow_ids)
-        .order_by()
-        .values("task_flow_id")
-        .annotate(total=Count("pk"), done=Count("pk", filter=Q(exec_status__in=SATISFIED)))
-    )
-    return {each["task_flow_id"]: f"{each['done']}/{each['total']}" for each in counts}
-
-
-def programs_view(programs: Iterable[Program]) -> RenderableType:
+def programs_view(listed: Iterable[Program]) -> RenderableType:
     """Programs, each with its parameters and retry policy."""
-    return Group(*(_program_lines(program) for program in programs))
+    return Group(*(_program_lines(program) for program in listed))
 
 
 def _program_lines(program: Program) -> Text:
     text = Text(plain(program.name), style="bold")
     if program.description:
         text.append(f"\n    {plain(program.description)}", style="not bold")
-    for each in parameters_of(program):
-        default = "needed" if each["required"] else f"{json.dumps(each['default'], ensure_ascii=False)} by default"
-        text.append(f"\n    {plain(each['name'])}: {each['type']}, {default}", style="not bold")
+    for parameter in programs.parameters(program):
+        default = "required" if parameter.required else f"{parameter.default} by default"
+        text.append(f"\n    {plain(parameter.name)}: {parameter.type}, {default}", style="not bold")
     text.append(f"\n    {retry_sentence(program)}\n", style="dim not bold")
     return text
 
@@ -221,8 +144,8 @@ def retry_sentence(program: Program) -> str:
     """A program's retry policy for people."""
     if not program.autoretry_for:
         return "no retries"
-    errors = ", ".join(each.__name__ for each in program.autoretry_for)
-    times = "retried without end" if program.max_retries is None else f"up to {program.max_retries} retries"
+    errors = ", ".join(error.__name__ for error in program.autoretry_for)
+    times = "any number of retries" if program.max_retries is None else f"up to {program.max_retries} retries"
     if program.retry_backoff:
         first, longest = max(1, int(program.retry_backoff)), program.retry_backoff_max
         delay = f"after {first} s, twice as long each time, {longest:g} s at most"

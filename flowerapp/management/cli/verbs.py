@@ -1,4 +1,4 @@
-"""What each ``flow`` subcommand does: one look or one engine call, and its result."""
+"""What each ``flow`` subcommand does: one read or one engine call, and its result."""
 
 from __future__ import annotations
 
@@ -7,13 +7,17 @@ from typing import Any
 
 from rich.text import Text
 
-from flowerapp import drawing, engine, graph, registry
+from flowerapp import drawing, engine, registry
+from flowerapp.core import graph
 from flowerapp.drawing import Node
 from flowerapp.exceptions import InvalidError, UnknownWorkflowError
-from flowerapp.management.cli import arguments, documents, follow, tables
-from flowerapp.management.cli import show as showing
+from flowerapp.management.cli import arguments, detail, documents, follow, tables
 from flowerapp.management.cli.output import Output, flow_status, plain
-from flowerapp.models import Flow, Pool, TaskDefinition, Workflow
+from flowerapp.models import Flow, TaskDefinition
+from flowerapp.selectors import counts, graphs
+from flowerapp.selectors import pools as pool_reads
+from flowerapp.selectors import programs as program_reads
+from flowerapp.selectors.workflows import with_descriptions
 from flowerapp.states import Status
 
 Options = dict[str, Any]
@@ -22,7 +26,7 @@ DONE, ENDED_OTHERWISE, WRONG_USAGE = 0, 1, 2
 
 
 def run(out: Output, options: Options) -> int:
-    """Register a flow; wait for it if asked to."""
+    """Register a flow; wait for it with --wait or --follow."""
     flow = engine.register(
         options["workflow"],
         input=arguments.read_input(options["input"]),
@@ -32,20 +36,20 @@ def run(out: Output, options: Options) -> int:
         actor=arguments.actor(),
     )
     if not flow.created:
-        out.note(_already(flow))
+        out.note(_already_running(flow))
     out.line(Text(flow.pk))
-    return _go_on(flow, out, options, created=flow.created)
+    return _end(flow, out, options, created=flow.created)
 
 
-def _already(flow: Flow) -> str:
-    """Since when the flow of a unique workflow goes on."""
+def _already_running(flow: Flow) -> str:
+    """Since when the open flow of a unique workflow runs or waits."""
     since = flow.started_ts or flow.registered_ts
     how = "running" if flow.started_ts else "registered and waiting for its first start"
     return f"already {how} since {tables.moment(since)}: flow {flow.pk} of workflow {flow.task_id!r}"
 
 
 def rerun(out: Output, options: Options) -> int:
-    """Put tasks back to Wait; wait for the flow if asked to."""
+    """Put tasks back to Wait; wait for the flow with --wait or --follow."""
     flow_id = arguments.find_flow(options["flow"]).pk
     before = tables.rows_of(flow_id) if options["follow"] else []
     flow = engine.rerun(
@@ -58,20 +62,20 @@ def rerun(out: Output, options: Options) -> int:
         why=options["why"],
     )
     out.line(Text(flow.pk))
-    return _go_on(flow, out, options, before)
+    return _end(flow, out, options, before)
 
 
-def _go_on(flow: Flow, out: Output, options: Options, before: Sequence[tables.Row] = (), **facts: Any) -> int:
-    """Wait if asked to, print the JSON document with ``facts`` beside it, and return the exit code."""
+def _end(flow: Flow, out: Output, options: Options, before: Sequence[tables.Row] = (), **facts: Any) -> int:
+    """Wait if wanted, print the JSON document with ``facts`` beside it, and return the exit code."""
     code = DONE
     if options["wait"] or options["follow"]:
         try:
             flow = follow.wait(flow.pk, out, follow=options["follow"], before=before)
         except KeyboardInterrupt:
             follow.close_interrupted()
-            out.note(f"detached: flow {flow.pk} goes on; see it with: {showing.COMMAND} show {flow.pk}")
+            out.note(f"detached: flow {flow.pk} continues; see it with: {detail.COMMAND} show {flow.pk}")
         else:
-            showing.tell_end(flow, out)
+            detail.print_end(flow, out)
             code = DONE if flow.status is Status.FINISH else ENDED_OTHERWISE
     if out.as_json:
         waited = options["wait"] or options["follow"]
@@ -82,15 +86,15 @@ def _go_on(flow: Flow, out: Output, options: Options, before: Sequence[tables.Ro
 
 def list_flows(out: Output, options: Options) -> int:
     """The newest flows."""
-    flows = Flow.objects.order_by("-registered_ts", "-task_flow_id")
+    selected = Flow.objects.order_by("-registered_ts", "-task_flow_id")
     if options["workflow"] is not None:
-        flows = flows.filter(task_id=options["workflow"])
+        selected = selected.filter(task_id=options["workflow"])
     if options["status"] is not None:
-        flows = flows.filter(exec_status=arguments.status(options["status"]))
-    found = list(flows[: options["limit"]])
-    out.document([documents.flow_document(flow) for flow in found])
+        selected = selected.filter(exec_status=arguments.status(options["status"]))
+    listed = list(selected[: options["limit"]])
+    out.document(documents.flow_documents(listed) if out.as_json else None)
     if not out.as_json:
-        out.result(tables.flows_view(found, out.out))
+        out.result(tables.flows_view(listed, out.out))
     return DONE
 
 
@@ -100,7 +104,7 @@ def show(out: Output, options: Options) -> int:
     if out.as_json:
         out.document(documents.whole_document(flow))
     else:
-        showing.show(flow, out, traceback=options["with_traceback"])
+        detail.print_flow(flow, out, traceback=options["with_traceback"])
     return DONE
 
 
@@ -110,7 +114,7 @@ def draw(out: Output, options: Options) -> int:
     try:
         text = _drawing(options["format"], nodes, edges, title, out)
     except graph.CycleError as error:
-        raise InvalidError(f"{title}: steps depend on each other in a circle: {error}") from None
+        raise InvalidError(f"{title}: steps depend on each other in a cycle: {error}") from None
     out.raw(text)
     return DONE
 
@@ -135,70 +139,68 @@ def _graph(name: str) -> tuple[list[Node], dict[int, list[int]], str]:
     if flow is None and not arguments.matching(name):
         raise UnknownWorkflowError(f"there is no workflow and no flow {name!r}; see `flow workflows` and `flow list`")
     flow = flow or arguments.find_flow(name)
-    rows = flow.tasks.filter(parent_seq=None).order_by("task_exec_seq").values_list(*drawing.STEP_COLUMNS)
-    return *drawing.of_steps(rows), f"Flow {flow.pk} of workflow {flow.task_id}"
+    return *drawing.of_steps(graphs.steps_of(flow.pk)), f"Flow {flow.pk} of workflow {flow.task_id}"
 
 
 def programs(out: Output, options: Options) -> int:
     """All programs."""
-    known = registry.programs()
+    registered = registry.programs()
     if out.as_json:
-        out.document([documents.program_document(each) for each in known])
+        out.document([program_reads.document(program) for program in registered])
     else:
-        out.result(tables.programs_view(known))
+        out.result(tables.programs_view(registered))
     return DONE
 
 
 def pools(out: Output, options: Options) -> int:
     """All pools."""
-    found = [documents.pool_document(pool) for pool in Pool.objects.order_by("name")]
-    out.document(found)
+    listed = [documents.pool_document(pool) for pool in pool_reads.with_use()]
+    out.document(listed)
     listing = tables.table("Pool", "Slots", "Held", "Waiting", "Description", right=("Slots", "Held", "Waiting"))
-    for each in found:
-        numbers = (f"{each[name]:,}" for name in ("slots", "held", "waiting"))
-        listing.add_row(plain(each["name"]), *numbers, plain(each["description"]).partition("\n")[0])
-    out.result(listing if found else "no pools")
+    for pool in listed:
+        numbers = (f"{pool[name]:,}" for name in ("slots", "held", "waiting"))
+        listing.add_row(plain(pool["name"]), *numbers, plain(pool["description"]).partition("\n")[0])
+    out.result(listing if listed else "no pools")
     return DONE
 
 
 def workflows(out: Output, options: Options) -> int:
     """All workflows."""
-    described = dict(Workflow.objects.values_list("task_id", "description"))
-    found = [
-        {"task_id": each["task_id"], "description": described.get(each["task_id"], ""), "steps": each["steps"]}
-        for each in TaskDefinition.objects.workflows()
-    ]
-    out.document(found)
+    listed = with_descriptions(TaskDefinition.objects.workflows())
+    out.document(listed)
     listing = tables.table("Workflow", "Steps", "Description", right=("Steps",))
-    for each in found:
-        listing.add_row(plain(each["task_id"]), str(each["steps"]), plain(each["description"]).partition("\n")[0])
-    out.result(listing if found else "no workflows")
+    for row in listed:
+        listing.add_row(plain(row["task_id"]), str(row["steps"]), plain(row["description"]).partition("\n")[0])
+    out.result(listing if listed else "no workflows")
     return DONE
 
 
-def _of_flow(verb: Callable[..., Flow]) -> Callable[[Output, Options], int]:
+def _verb_on_flow(verb: Callable[..., Flow]) -> Callable[[Output, Options], int]:
     def call(out: Output, options: Options) -> int:
         flow_id = arguments.find_flow(options["flow"]).pk
-        return _told(verb(flow_id, actor=arguments.actor(), why=options["why"]), out)
+        return _print_state(verb(flow_id, actor=arguments.actor(), why=options["why"]), out)
 
     return call
 
 
-def _told(flow: Flow, out: Output) -> int:
-    out.document(documents.flow_document(flow) if out.as_json else None)
-    out.result(Text(f"{flow.pk}  ", overflow="fold").append(flow_status(flow, out.out)))
+def _print_state(flow: Flow, out: Output) -> int:
+    if out.as_json:
+        out.document(documents.flow_document(flow))
+        return DONE
+    status = flow_status(flow, counts.of_flow(flow.pk), out.out)
+    out.result(Text(f"{flow.pk}  ", overflow="fold").append(status))
     return DONE
 
 
-suspend = _of_flow(engine.suspend)
-resume = _of_flow(engine.resume)
-cancel = _of_flow(engine.cancel)
+suspend = _verb_on_flow(engine.suspend)
+resume = _verb_on_flow(engine.resume)
+cancel = _verb_on_flow(engine.cancel)
 
 
 def skip(out: Output, options: Options) -> int:
-    """Pass a task over."""
+    """Skip a task."""
     flow_id = arguments.find_flow(options["flow"]).pk
-    return _told(engine.skip(flow_id, options["seq"], actor=arguments.actor(), why=options["why"]), out)
+    return _print_state(engine.skip(flow_id, options["seq"], actor=arguments.actor(), why=options["why"]), out)
 
 
 def change(out: Output, options: Options) -> int:
@@ -218,7 +220,7 @@ def change(out: Output, options: Options) -> int:
     (document,) = documents.task_documents([task])
     out.document(document)
     shown = {
-        "parameters": showing.short_json(document["parameters"]),
+        "parameters": detail.short_json(document["parameters"]),
         "priority": str(task.task_priority),
         "queue": task.queue,
     }

@@ -1,4 +1,4 @@
-"""``manage.py flow``: run workflows, look at flows, and mend them."""
+"""``manage.py flow``: run workflows, and read, repair and rerun flows."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ class Command(BaseCommand):
     """Exit codes: 0 done, 1 the flow ended otherwise (suspended, cancelled), 2 wrong usage."""
 
     help = (
-        "Run workflows, look at flows, and mend them. Exit codes: 0 done, 1 the flow ended otherwise "
+        "Run workflows, and read, repair and rerun flows. Exit codes: 0 done, 1 the flow ended otherwise "
         "(suspended, cancelled), 2 wrong usage."
     )
     requires_system_checks = []
@@ -31,7 +31,7 @@ class Command(BaseCommand):
         out = Output(
             options.get("stdout"),
             options.get("stderr"),
-            colour=True if options["force_color"] else False if options["no_color"] else None,
+            color=True if options["force_color"] else False if options["no_color"] else None,
             as_json=options.get("json", False),
         )
         code = self._call(out, options)

@@ -1,15 +1,16 @@
 "use strict";
 (() => {
-  const EVERY = 3000; // milliseconds between looks at a flow that goes on
+  const EVERY = 3000; // milliseconds between two reads of an open flow
 
   function describe(program) {
-    const parts = program.parameters.map((each) => {
-      const rest = each.required ? "needed" : `else ${each.default}`;
-      return `${each.name} (${each.type}, ${rest})${each.description ? ": " + each.description.replace(/\.$/, "") : ""}`;
+    const parts = program.parameters.map((parameter) => {
+      const value = parameter.required ? "required" : `${parameter.default} by default`;
+      const description = parameter.description ? ": " + parameter.description.replace(/\.$/, "") : "";
+      return `${parameter.name} (${parameter.type}, ${value})${description}`;
     });
     if (program.open) parts.push("any others");
-    const takes = parts.length ? `Parameters: ${parts.join("; ")}.` : "Takes no parameters.";
-    return program.description ? `${program.description} ${takes}` : takes;
+    const parameters = parts.length ? `Parameters: ${parts.join("; ")}.` : "Takes no parameters.";
+    return program.description ? `${program.description} ${parameters}` : parameters;
   }
 
   function helpOf(select) {
@@ -28,24 +29,24 @@
   function watchPrograms() {
     const source = document.getElementById("flower-programs");
     if (!source) return;
-    const programs = new Map(JSON.parse(source.textContent).map((each) => [each.name, each]));
+    const programs = new Map(JSON.parse(source.textContent).map((program) => [program.name, program]));
     const update = (select) => {
       const program = programs.get(select.value);
       helpOf(select).textContent = program ? describe(program) : "";
     };
-    const all = () => document.querySelectorAll("select.flower-program").forEach((each) => {
-      if (!each.name.includes("__prefix__")) update(each);
+    const all = () => document.querySelectorAll("select.flower-program").forEach((select) => {
+      if (!select.name.includes("__prefix__")) update(select);
     });
     document.addEventListener("change", (event) => {
       if (event.target.matches("select.flower-program")) update(event.target);
     });
     const number = (row) => {
-      const seqs = [...document.querySelectorAll('input[name^="steps-"][name$="-task_seq"]')].map((each) => Number(each.value) || 0);
+      const seqs = [...document.querySelectorAll('input[name^="steps-"][name$="-task_seq"]')].map((input) => Number(input.value) || 0);
       const own = row.querySelector('input[name$="-task_seq"]');
       if (own && !own.value) own.value = Math.max(0, ...seqs) + 1;
     };
     document.addEventListener("formset:added", (event) => {
-      event.target.querySelectorAll(".flower-program-help").forEach((each) => each.remove());
+      event.target.querySelectorAll(".flower-program-help").forEach((help) => help.remove());
       number(event.target);
       all();
     });

@@ -1,0 +1,185 @@
+"""The plan of a workflow, into which every front door translates its input: nodes, edges and options, checked once."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+from flowerapp import conf, states
+from flowerapp.core import graph, programs
+from flowerapp.exceptions import InvalidPlanError, Problem
+
+_NOT_IN_NAMES = re.compile(r"[/\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
+_LARGEST_SEQ = 2**31 - 1
+_LONGEST_NAME = 256
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Node:
+    """One step of a workflow."""
+
+    seq: int
+    """``task_seq``, 0 or more."""
+    program: str
+    """Name of a registered program."""
+    depends_on: tuple[int, ...] = ()
+    """``task_seq`` of the steps that this step waits for; empty for a root."""
+    parameters: Mapping[str, Any] = field(default_factory=dict)
+    """Parameters of the program, as JSON values."""
+    priority: int = 0
+    """−20…19; lower runs first."""
+    queue: str = ""
+    """Name of the queue; empty means the program's."""
+    max_retries: int | None = None
+    """Retries after the first start (3 means 4 starts); None means the program's."""
+    retry_delay: int | None = None
+    """Seconds before each retry; None means the program's policy."""
+    time_limit: int | None = None
+    """Seconds after which an attempt is killed; None means the program's."""
+    name: str = ""
+    """The name that other steps and programs use for this step; unique in its workflow, or empty."""
+    merge: bool = False
+    """Whether the step's input is one object that merges the outputs of its dependencies, all of them objects."""
+    pool: str = ""
+    """Name of the pool whose slots its tasks occupy; empty for none."""
+    child_program: str = ""
+    """Program that runs the children that the step adds; empty if it adds none."""
+    max_concurrency: int | None = None
+    """Most children that run at once; None means one for each worker process."""
+    exit_on_failed: bool = True
+    """Whether a failed child fails the task and stops its siblings; if not, the task continues without it."""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A whole workflow."""
+
+    name: str
+    """``task_id``."""
+    nodes: tuple[Node, ...]
+    """The steps, in the order of their definition."""
+    description: str = ""
+    """For people; plain text."""
+    max_active_flows: int | None = None
+    """Most flows of the workflow that are active at once; None means no limit."""
+    unique: bool = False
+    """Whether the workflow has one active flow at most: registering returns that flow if there is one."""
+    entrance: int | None = None
+    """``task_seq`` of the step where a flow starts, unless it is registered with another; None means the roots."""
+
+    @property
+    def most_flows(self) -> int | None:
+        """Most flows that are active at once; None means no limit."""
+        return most_flows(self.max_active_flows, unique=self.unique)
+
+    @cached_property
+    def edges(self) -> dict[int, tuple[int, ...]]:
+        """``{task_seq: task_seqs it depends on}``."""
+        return {node.seq: node.depends_on for node in self.nodes}
+
+    def problems(self) -> Iterator[Problem]:
+        """All problems of the plan; each names its step and field."""
+        yield from (Problem(message, field="task_id") for message in name_problems(self.name))
+        if not self.nodes:
+            yield Problem(f"workflow {self.name!r} has no steps; add one")
+        if len(self.nodes) > conf.get().MAX_TASKS:
+            yield Problem(f"{len(self.nodes):,} steps; the limit is {conf.get().MAX_TASKS:,} (FLOWER['MAX_TASKS'])")
+        seen: set[int] = set()
+        names: dict[str, int] = {}
+        for node in self.nodes:
+            if node.name and names.setdefault(node.name, node.seq) != node.seq:
+                yield Problem(f"step {names[node.name]} is named {node.name!r} too; use another", node.seq, "name")
+            if node.seq in seen:
+                yield Problem(f"task_seq {node.seq} is used twice; give each step its own", node.seq, "task_seq")
+            seen.add(node.seq)
+            yield from node_problems(node)
+        yield from self._edge_problems(seen)
+        yield from self._header_problems(seen)
+
+    def _header_problems(self, seqs: set[int]) -> Iterator[Problem]:
+        most = self.max_active_flows
+        if most is not None and not 1 <= most <= _LARGEST_SEQ:
+            yield Problem(f"max_active_flows {most} is out of range; use 1 or more", field="max_active_flows")
+        if self.entrance is not None and self.entrance not in seqs:
+            yield Problem(f"entrance {self.entrance} is not a step of {self.name!r}", field="entrance")
+
+    def seq_of(self, step: int | str) -> int:
+        """The ``task_seq`` of a step, by its ``task_seq`` or its name; raises InvalidPlanError."""
+        for node in self.nodes:
+            if (step == node.seq and step is not True) or (node.name and step == node.name):
+                return node.seq
+        raise InvalidPlanError(
+            [Problem(f"entrance {step!r} is not a step of {self.name!r}", field="entrance")], self.name
+        )
+
+    def _edge_problems(self, seqs: set[int]) -> Iterator[Problem]:
+        missing = [(node.seq, seq) for node in self.nodes for seq in node.depends_on if seq not in seqs]
+        for step, seq in missing:
+            yield Problem(f"depends on {seq}, which is not a step of {self.name!r}", step, "depends_on")
+        if not missing and len(seqs) == len(self.nodes):
+            try:
+                graph.order(self.edges)
+            except graph.CycleError as error:
+                yield Problem(f"steps depend on each other in a cycle: {error}", error.cycle[0], "depends_on")
+
+    def check(self) -> Plan:
+        """Return the plan if it has no problems; raises InvalidPlanError with all of them."""
+        problems = list(self.problems())
+        if problems:
+            raise InvalidPlanError(problems, self.name)
+        return self
+
+
+def most_flows(max_active_flows: int | None, *, unique: bool) -> int | None:
+    """Most flows of a workflow with these settings that are active at once; None means no limit."""
+    return 1 if unique else max_active_flows
+
+
+def name_problems(name: str, what: str = "task_id") -> Iterator[str]:
+    """The problems of a name that stands in URLs and varchar(256) columns; ``what`` names it in the sentences."""
+    if not name or not name.strip():
+        yield f"{what} is empty; give a name"
+    if len(name) > _LONGEST_NAME:
+        yield f"{what} has {len(name)} characters; {_LONGEST_NAME} is the most"
+    if _NOT_IN_NAMES.search(name):
+        yield f"{what} holds a slash or a control character; use other characters"
+    if name in {".", ".."}:
+        yield f"{what} {name!r} cannot be part of a URL; use another name"
+
+
+_RANGES: dict[str, tuple[int, str]] = {
+    "max_retries": (0, "0 or more"),
+    "retry_delay": (0, "0 or more"),
+    "time_limit": (1, "seconds, 1 or more"),
+    "max_concurrency": (1, "1 or more"),
+}
+"""Options of a node that are whole numbers: the smallest value, and the range in words."""
+
+
+def node_problems(node: Node) -> Iterator[Problem]:
+    """The problems of a step by itself, its program and parameters included."""
+    if not 0 <= node.seq <= _LARGEST_SEQ:
+        yield Problem(f"task_seq {node.seq} is out of range; use 0…{_LARGEST_SEQ}", node.seq, "task_seq")
+    yield from (Problem(message, node.seq, "task_priority") for message in priority_problems(node.priority))
+    for option, (smallest, words) in _RANGES.items():
+        number = getattr(node, option)
+        if number is not None and not smallest <= number <= _LARGEST_SEQ:
+            yield Problem(f"{option} {number} is out of range; use {words}", node.seq, option)
+    for option in ("queue", "name", "pool"):
+        text = getattr(node, option)
+        if len(text) > _LONGEST_NAME or _NOT_IN_NAMES.search(text):
+            sentence = f"{option} has over {_LONGEST_NAME} characters, a slash or a control character"
+            yield Problem(sentence, node.seq, option)
+    for place, message in programs.problems_of(node.program, node.parameters):
+        yield Problem(message, node.seq, place)
+    for message in programs.problems_of_child(node.child_program) if node.child_program else ():
+        yield Problem(message, node.seq, "child_program")
+
+
+def priority_problems(priority: int) -> Iterator[str]:
+    """The problems of a priority."""
+    if not states.HIGHEST_PRIORITY <= priority <= states.LOWEST_PRIORITY:
+        yield f"priority {priority} is out of range; use −20 (first) to 19 (last)"

@@ -1,0 +1,213 @@
+"""The operators' verbs: each is one call, used alike by admin, API and command line.
+
+Skip, change, resume and rerun lock all rows of the flow, change them by guarded queryset methods, and leave to
+``readiness.save`` what follows from the states that the rows then have; the others need a guarded method alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from django.db import transaction
+
+from flowerapp.core import values
+from flowerapp.core.messages import TaskRef
+from flowerapp.engine import changes, children, hooks, readiness
+from flowerapp.engine.admission import admit, admit_flows
+from flowerapp.engine.changes import TaskChange
+from flowerapp.engine.context import input_of
+from flowerapp.engine.dispatching import send, send_released
+from flowerapp.engine.propagation import propagate, settle
+from flowerapp.engine.reset import Reset, choose
+from flowerapp.exceptions import StateConflictError
+from flowerapp.models import Flow, HistoryEntry, Task
+from flowerapp.querysets import Completion
+from flowerapp.selectors.flows import get_flow
+from flowerapp.selectors.tasks import get_task
+from flowerapp.states import SATISFIED, Status
+
+
+def suspend(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
+    """Hold a flow: running tasks end, no other is started. Raises StateConflictError if it is held or has ended."""
+    flow = get_flow(flow_id)
+    with transaction.atomic():
+        if not Flow.objects.hold(flow_id):
+            flow.refresh_from_db()
+            raise StateConflictError(f"flow {flow_id} is already {'held' if flow.held else flow.status.label}")
+        HistoryEntry.objects.record("suspend", flow_id, actor=actor, reason=why)
+    _free_places(flow)
+    flow.refresh_from_db()
+    return flow
+
+
+def _free_places(flow: Flow) -> None:
+    """Admit what waits for the places that a flow does not use now."""
+    admit_flows(flow.task_id)
+    pools = Task.objects.filter(task_flow_id=flow.pk).exclude(pool="").order_by()
+    admit(set(pools.values_list("pool", flat=True).distinct()))
+
+
+def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
+    """Release a held flow, and send what is ready. Raises StateConflictError if it is not held."""
+    with transaction.atomic():
+        flow = readiness.lock(flow_id).flow
+        Task.objects.ask_anew(flow_id)
+        if not Flow.objects.release(flow_id):
+            raise StateConflictError(_not_held(flow))
+        HistoryEntry.objects.record("resume", flow_id, actor=actor, reason=why)
+        readiness.save(flow)
+    flow.refresh_from_db()
+    return flow
+
+
+def _not_held(flow: Flow) -> str:
+    if flow.status is Status.SUSPEND and flow.failed_seq is not None:
+        return f"flow {flow.pk} is not held; its task {flow.failed_seq} failed: rerun or skip it"
+    return f"flow {flow.pk} is not held; it is {flow.status.label}"
+
+
+def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: str = "") -> Flow:
+    """Start a parked task again, or, with ``output`` (JSON), end it with that.
+
+    Raises UnknownTaskError, InvalidValueError, or StateConflictError if the task is not parked.
+    """
+    task = get_task(flow_id, seq)
+    ends_with = None if output is None else values.check(output, "output")
+    with transaction.atomic():
+        completion = _wake(task) if output is None else _complete_parked(task, ends_with)
+        if completion is None:
+            raise StateConflictError(f"task {seq} of flow {flow_id} is not parked")
+        HistoryEntry.objects.record("wake", flow_id, seq, actor=actor, reason=why)
+    settle(flow_id)
+    send(propagate(flow_id, task.task_id, completion))
+    return get_flow(flow_id)
+
+
+def _wake(task: Task) -> Completion | None:
+    moved = Task.objects.at(task.ref).wake()
+    send_released(task.task_flow_id)
+    return Completion() if moved else None
+
+
+def _complete_parked(task: Task, output: Any) -> Completion | None:
+    completion = Task.objects.complete_parked(task.ref, output)
+    if completion is not None:
+        events = ["task_over", "task_all_over", *(["all_over"] if completion.ended else [])]
+        if hooks.record(task.task_id, task.ref, events):
+            hooks.deliver_on_commit(task.task_flow_id)
+    return completion
+
+
+def cancel(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
+    """End a flow: its open tasks become Ignore, running ones are asked to stop. StateConflictError if it has ended."""
+    with transaction.atomic():
+        flow = readiness.lock(flow_id).flow
+        if flow.ended:
+            raise StateConflictError(f"flow {flow_id} has ended: it is {flow.status.label}")
+        Task.objects.cancel(flow_id)
+        Flow.objects.cancel(flow_id)
+        HistoryEntry.objects.record("cancel", flow_id, actor=actor, reason=why)
+    _free_places(flow)
+    flow.refresh_from_db()
+    return flow
+
+
+def skip(flow_id: str, seq: int, *, actor: str = "", why: str = "") -> Flow:
+    """Skip a task: its input becomes its output and its followers are released.
+
+    Raises UnknownTaskError, or StateConflictError unless the task is Wait or Suspend.
+    """
+    ref = TaskRef(flow_id, seq)
+    with transaction.atomic():
+        locked = readiness.lock(flow_id)
+        flow, task = locked.flow, locked.task(seq)
+        _must_be_open(flow)
+        if not Task.objects.skip(ref, input_of(ref)):
+            raise StateConflictError(f"task {seq} of flow {flow_id} is {task.status.label}; skip takes Wait or Suspend")
+        if task.children:
+            Task.objects.stop_children(ref, f"stopped, because task {seq} was skipped", failed=True)
+        children.revive_parents(flow_id)
+        HistoryEntry.objects.record("skip", flow_id, seq, attempt=task.attempt, actor=actor, reason=why)
+        readiness.save(flow)
+    flow.refresh_from_db()
+    return flow
+
+
+def _must_be_open(flow: Flow) -> None:
+    if flow.ended:
+        raise StateConflictError(f"flow {flow.pk} has ended: it is {flow.status.label}; rerun it from a task or all")
+
+
+def change(
+    flow_id: str,
+    seq: int,
+    *,
+    parameters: Mapping[str, Any] | None = None,
+    priority: int | None = None,
+    queue: str | None = None,
+    actor: str = "",
+    why: str = "",
+) -> Task:
+    """Change a task that is not running: ``parameters`` are laid over those it has.
+
+    Raises UnknownTaskError, InvalidPlanError, or StateConflictError unless the task is Wait or Suspend.
+    """
+    with transaction.atomic():
+        locked = readiness.lock(flow_id)
+        _must_be_open(locked.flow)
+        task = locked.task(seq)
+        changes.change(task, TaskChange(parameters=parameters, priority=priority, queue=queue), actor, why)
+        readiness.save(locked.flow)
+    task.refresh_from_db()
+    return task
+
+
+def rerun(
+    flow_id: str,
+    *,
+    from_seq: int | None = None,
+    all_tasks: bool = False,
+    parameters: Mapping[int, Mapping[str, Any]] | None = None,
+    refresh: bool = False,
+    actor: str = "",
+    why: str = "",
+) -> Flow:
+    """Put tasks back to Wait and send the ready ones: the failed ones, ``from_seq`` and all after it, or all.
+
+    With all of them, the shared state is empty again.
+
+    ``parameters`` are changed first, by ``task_exec_seq``; ``refresh`` takes the definition's present program,
+    parameters and options for the tasks it resets. Raises UnknownFlowError, UnknownTaskError, InvalidPlanError, or
+    StateConflictError if nothing failed, or a task in the affected set is Running (``details["running"]`` lists them).
+    """
+    with transaction.atomic():
+        locked = readiness.lock(flow_id)
+        reset = choose(locked, from_seq, all_tasks=all_tasks)
+        moved = _reset(locked.flow, reset)
+        if refresh:
+            changes.refresh(locked.flow, reset.seqs)
+        changes.change_all(locked.flow, parameters or {}, actor, why)
+        changes.must_all_fit(locked.flow, reset.seqs)
+        if all_tasks:
+            Flow.objects.forget_state(flow_id)
+        how = {"all": True} if all_tasks else {"from": from_seq} if from_seq is not None else {"failed": True}
+        details = {**how, "refresh": refresh, "tasks": moved, "seqs": sorted(reset.seqs)[:100]}
+        HistoryEntry.objects.record("rerun", flow_id, from_seq, actor=actor, reason=why, details=details)
+        readiness.save(locked.flow)
+    locked.flow.refresh_from_db()
+    return locked.flow
+
+
+def _reset(flow: Flow, reset: Reset) -> int:
+    """Put tasks back to Wait; the number of rows that changed."""
+    Task.objects.filter(task_flow_id=flow.pk, task_exec_seq__in=reset.deleted).delete()
+    Task.objects.reopen(flow.pk, reset.reopened)
+    return Task.objects.rerun(flow.pk, reset.begun)
+
+
+def delete(flow_ids: Sequence[str]) -> int:
+    """Delete ended flows with their tasks and history; the number deleted."""
+    with transaction.atomic():
+        ended = Flow.objects.filter(pk__in=flow_ids, exec_status__in=SATISFIED)
+        return int(ended.delete()[1].get("flowerapp.Flow", 0))

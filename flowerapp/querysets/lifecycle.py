@@ -1,0 +1,239 @@
+"""Every change of a task's state but claim and finish, which have rooms of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.db import models
+from django.db.models import F, Q, Value
+from django.db.models.functions import Coalesce, Now
+
+from flowerapp.core.messages import TaskRef
+from flowerapp.querysets.finish import Completion, FinishQuerySet
+from flowerapp.querysets.ready import IN_ORDER, OWN_SLOT
+from flowerapp.states import OPEN, IgnoredBy, Status
+
+if TYPE_CHECKING:
+    from flowerapp.models import Task
+
+
+class TaskQuerySet(FinishQuerySet):
+    """Tasks, and every change of their state."""
+
+    def for_update(self, flow_id: str) -> list[Task]:
+        """All tasks of a flow, children first and then by seq, locked where the database can."""
+        return list(self.select_for_update().filter(task_flow_id=flow_id).order_by(*IN_ORDER))
+
+    def retry(self, ref: TaskRef, attempt: int, delay: float, error: str, traceback: str) -> int:
+        """Put this attempt back to Wait; it is started again in ``delay`` seconds."""
+        return self._attempt("retry", ref, attempt).update(
+            exec_status=Status.WAIT,
+            due_ts=Now() + timedelta(seconds=delay),
+            sent_ts=None,
+            admitted=OWN_SLOT,
+            retries=F("retries") + 1,
+            error=error,
+            traceback=traceback,
+            progress=None,
+        )
+
+    def park(self, ref: TaskRef, attempt: int, seconds: float | None) -> int:
+        """Put this attempt to Wait without a worker: for ``seconds``, or, with None, until ``wake``."""
+        due = None if seconds is None else Now() + timedelta(seconds=seconds)
+        return self._attempt("park", ref, attempt).update(
+            exec_status=Status.WAIT,
+            parked=True,
+            due_ts=due,
+            admitted=OWN_SLOT,
+            sent_ts=None,
+            error="",
+            traceback="",
+        )
+
+    def await_children(self, ref: TaskRef, attempt: int, number: int) -> int:
+        """Park a task whose program has added ``number`` children, until they have ended."""
+        return self._attempt("await_children", ref, attempt).update(
+            exec_status=Status.WAIT,
+            parked=True,
+            pending=number,
+            children=number,
+            admitted=OWN_SLOT,
+            sent_ts=None,
+            error="",
+            traceback="",
+            progress=None,
+        )
+
+    def wake(self) -> int:
+        """Make parked tasks and retries that are due ready to start. The caller or the watcher sends them."""
+        waits = Q(parked=True) | Q(due_ts__lte=Now())
+        return self._allowed("wake").filter(waits, children=0)._update_in_order(parked=False, due_ts=None, sent_ts=None)
+
+    def complete_parked(self, ref: TaskRef, output: Any) -> Completion | None:
+        """Finish a parked task with ``output``, without another start; None if it is not parked. In a transaction."""
+        moved = (
+            self.at(ref)
+            ._allowed("complete_parked")
+            .filter(parked=True, pending=0)
+            .update(
+                exec_status=Status.FINISH,
+                parked=False,
+                due_ts=None,
+                output=Value(output, models.JSONField()),
+                finished_ts=Now(),
+            )
+        )
+        return self.satisfied(ref) if moved else None
+
+    def tolerate_failure(self, ref: TaskRef, attempt: int, error: str, traceback: str) -> Completion | None:
+        """Record that a child failed and that its parent continues without it; None if this attempt no longer runs.
+
+        In a transaction.
+        """
+        moved = self._attempt("tolerate_failure", ref, attempt).update(
+            exec_status=Status.IGNORE,
+            ignored_by=IgnoredBy.TOLERATED,
+            finished_ts=Now(),
+            error=error,
+            traceback=traceback,
+        )
+        return self.satisfied(ref) if moved else None
+
+    def fail(self, ref: TaskRef, attempt: int, error: str, traceback: str) -> int:
+        """Suspend this attempt with its error."""
+        return self._attempt("fail", ref, attempt).update(
+            exec_status=Status.SUSPEND, suspended_ts=Now(), error=error, traceback=traceback
+        )
+
+    def rescue(self, ref: TaskRef, attempt: int, *, counted: bool = True) -> int:
+        """Put an attempt whose worker is gone back to Wait. The caller sends it.
+
+        One that was stopped on purpose is not ``counted``.
+        """
+        return self._attempt("rescue", ref, attempt).update(
+            exec_status=Status.WAIT, rescues=F("rescues") + int(counted), sent_ts=Now(), progress=None
+        )
+
+    # Children and their parents.
+
+    def family(self, ref: TaskRef) -> list[Task]:
+        """The open children of a task, and last the task itself, locked where the database can."""
+        own = Q(parent_seq=ref.seq, exec_status__in=OPEN) | Q(task_exec_seq=ref.seq)
+        return list(self.select_for_update().filter(own, task_flow_id=ref.flow_id).order_by(*IN_ORDER))
+
+    def stop_children(self, ref: TaskRef, error: str, *, failed: bool = False) -> int:
+        """Ignore the open children of a task, with ``error``; those that have failed only if ``failed``.
+
+        Outcomes of running ones are refused from now on.
+        """
+        children = self.filter(task_flow_id=ref.flow_id, parent_seq=ref.seq)._allowed("cancel")
+        stopped = children if failed else children.exclude(exec_status=Status.SUSPEND)
+        return stopped.update(
+            exec_status=Status.IGNORE,
+            ignored_by=IgnoredBy.SIBLING,
+            finished_ts=Now(),
+            due_ts=None,
+            parked=False,
+            error=error,
+        )
+
+    def give_up(self, ref: TaskRef, error: str) -> int:
+        """Suspend a task that waits for its children, with the reason. Its failed children stay open."""
+        failed = self.filter(task_flow_id=ref.flow_id, parent_seq=ref.seq, exec_status__in=OPEN).count()
+        mine = self.at(ref)._allowed("give_up").filter(children__gt=0, parked=True)
+        return mine.update(exec_status=Status.SUSPEND, suspended_ts=Now(), parked=False, pending=failed, error=error)
+
+    def reopen(self, flow_id: str, seqs: Collection[int]) -> int:
+        """Let tasks wait for their children once more; the caller recomputes readiness."""
+        mine = self.filter(task_flow_id=flow_id, task_exec_seq__in=seqs, children__gt=0)._allowed("reopen")
+        return mine.update(
+            exec_status=Status.WAIT,
+            parked=True,
+            ignored_by="",
+            output=None,
+            error="",
+            traceback="",
+            finished_ts=None,
+            suspended_ts=None,
+            sent_ts=None,
+        )
+
+    # Operators' verbs; the caller holds the locks of ``for_update``.
+
+    def skip(self, ref: TaskRef, output: Any) -> int:
+        """Ignore a task; its dependents get ``output`` from it."""
+        return (
+            self.at(ref)
+            ._allowed("skip")
+            .update(
+                exec_status=Status.IGNORE,
+                ignored_by=IgnoredBy.SKIP,
+                output=Value(output, models.JSONField()),
+                finished_ts=Now(),
+                due_ts=None,
+                parked=False,
+            )
+        )
+
+    def cancel(self, flow_id: str) -> int:
+        """Ignore all open tasks of a flow; the outcomes of running ones are refused from now on."""
+        return (
+            self.filter(task_flow_id=flow_id)
+            ._allowed("cancel")
+            .update(
+                exec_status=Status.IGNORE,
+                ignored_by=IgnoredBy.CANCEL,
+                finished_ts=Now(),
+                due_ts=None,
+                parked=False,
+            )
+        )
+
+    def change(self, ref: TaskRef, **values: Any) -> int:
+        """Set columns, such as parameters, priority and queue, of a task that is Wait or Suspend."""
+        return self.at(ref)._allowed("change").update(**values)
+
+    def adopt(self, pk: int, columns: Mapping[str, Any]) -> int:
+        """Fill in the ``columns`` of a row that another batch inserted, which then waits to run."""
+        row = self.filter(pk=pk, program="")._allowed("adopt")
+        return row.update(**columns, exec_status=Status.WAIT, suspended_ts=None, error="")
+
+    def adopt_ended(self, pk: int, columns: Mapping[str, Any], error: str) -> int:
+        """Fill in the ``columns`` of a row that was inserted as Finish or Ignore, with ``error`` if there is one."""
+        return self.filter(pk=pk, program="")._allowed("adopt_ended").update(**columns, error=error)
+
+    def refuse_adoption(self, pk: int, columns: Mapping[str, Any], error: str) -> int:
+        """Suspend an inserted row that cannot run as it is; ``error`` is the reason."""
+        row = self.filter(pk=pk, program="")._allowed("refuse_adoption")
+        suspended_ts = Coalesce("suspended_ts", Now())
+        return row.update(**columns, exec_status=Status.SUSPEND, suspended_ts=suspended_ts, error=error)
+
+    def rerun(self, flow_id: str, seqs: Collection[int]) -> int:
+        """Put tasks back to Wait, with attempts and history kept; the caller recomputes readiness."""
+        return (
+            self.filter(task_flow_id=flow_id, task_exec_seq__in=seqs)
+            ._allowed("rerun")
+            .update(
+                exec_status=Status.WAIT,
+                ignored_by="",
+                output=None,
+                error="",
+                traceback="",
+                progress=None,
+                started_ts=None,
+                finished_ts=None,
+                suspended_ts=None,
+                due_ts=None,
+                sent_ts=None,
+                deferred=False,
+                resent=False,
+                parked=False,
+                admitted=OWN_SLOT,
+                children=0,
+                retries=0,
+                rescues=0,
+                run=F("run") + 1,
+            )
+        )

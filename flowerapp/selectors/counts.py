@@ -1,0 +1,106 @@
+"""How many tasks of a flow, or children of a task, are in which state."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.db.models import Count, Q
+
+from flowerapp.models import Task
+from flowerapp.selectors.status_style import CANCELLED, SKIPPED, STYLES, Style, task_style
+from flowerapp.states import IgnoredBy, Status
+
+
+@dataclass(slots=True)
+class Counts:
+    """Numbers of tasks; children count among the tasks of a flow."""
+
+    by_style: Counter[Style] = field(default_factory=Counter)
+    by_status: Counter[Status] = field(default_factory=Counter)
+    tolerated: int = 0
+    """Children that failed and whose parents continue without them."""
+    steps: int = 0
+    """Those that are no children."""
+    failed_parents: int = 0
+
+    @property
+    def total(self) -> int:
+        """All of them."""
+        return self.by_status.total()
+
+    @property
+    def done(self) -> int:
+        """Those that are Finish; skipped and cancelled ones are not done."""
+        return self.by_status[Status.FINISH]
+
+    @property
+    def failed(self) -> int:
+        """Those that are failed now; a parent counts only where no task without children has failed."""
+        suspended = self.by_status[Status.SUSPEND]
+        return suspended - self.failed_parents or suspended
+
+    @property
+    def text(self) -> str:
+        """``6 of 10``: done and total."""
+        return f"{self.done:,} of {self.total:,}"
+
+    @property
+    def children_text(self) -> str:
+        """``6 of 10 children done, 1 failed, 2 cancelled``, of the children of one task."""
+        numbers = {
+            "failed": self.by_status[Status.SUSPEND] + self.tolerated,
+            "skipped": self.by_style[SKIPPED] - self.tolerated,
+            "cancelled": self.by_style[CANCELLED],
+        }
+        return f"{self.text} children done" + "".join(
+            f", {number:,} {word}" for word, number in numbers.items() if number
+        )
+
+    def listed(self) -> list[tuple[Style, int]]:
+        """Styles that there are, each with its number."""
+        return [(style, self.by_style[style]) for style in STYLES if self.by_style[style]]
+
+    def _add(self, status: int, ignored_by: str, number: int, steps: int, parents: int) -> None:
+        self.by_status[Status(status)] += number
+        self.by_style[task_style(status, ignored_by)] += number
+        self.steps += steps
+        self.tolerated += number if ignored_by == IgnoredBy.TOLERATED else 0
+        self.failed_parents += parents if status == Status.SUSPEND else 0
+
+
+_NUMBERS = {
+    "number": Count("pk"),
+    "steps": Count("pk", filter=Q(parent_seq=None)),
+    "parents": Count("pk", filter=Q(children__gt=0)),
+}
+
+
+def _counted(tasks: Any, key: str) -> dict[Any, Counts]:
+    """Counts by the values of a column; one statement."""
+    result: dict[Any, Counts] = {}
+    rows = tasks.order_by().values(key, "exec_status", "ignored_by").annotate(**_NUMBERS)
+    for row in rows.values_list(key, "exec_status", "ignored_by", *_NUMBERS):
+        result.setdefault(row[0], Counts())._add(*row[1:])
+    return result
+
+
+def of_flows(flow_ids: Collection[str]) -> dict[str, Counts]:
+    """Counts of each of these flows, children included; one statement."""
+    counts = _counted(Task.objects.filter(task_flow_id__in=flow_ids), "task_flow_id") if flow_ids else {}
+    return {flow_id: counts.get(flow_id, Counts()) for flow_id in flow_ids}
+
+
+def of_flow(flow_id: str) -> Counts:
+    """Counts of one flow, children included."""
+    return of_flows([flow_id])[flow_id]
+
+
+def of_children(flow_id: str, parents: Iterable[int]) -> dict[int, Counts]:
+    """Counts of the children of these tasks of a flow, by the seq of the parent; no statement without parents."""
+    seqs = list(parents)
+    if not seqs:
+        return {}
+    return _counted(Task.objects.filter(task_flow_id=flow_id, parent_seq__in=seqs), "parent_seq")

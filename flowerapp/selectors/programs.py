@@ -1,0 +1,81 @@
+"""Programs with their parameters, retry policy and limits."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from flowerapp.registry import Program
+from flowerapp.selectors import queues
+
+COLUMNS = (
+    "name",
+    "description",
+    "schema",
+    "max_retries",
+    "default_retry_delay",
+    "retry_backoff",
+    "retry_backoff_max",
+    "retry_jitter",
+    "time_limit",
+    "soft_time_limit",
+)
+"""Attributes of a program that API and command line show."""
+
+_TYPES = {"string": "text", "integer": "whole number", "boolean": "true or false", "array": "list", "null": "null"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Parameter:
+    """A parameter of a program, in words."""
+
+    name: str
+    type: str
+    """``text``, ``whole number``, ``text or null``, …"""
+    required: bool
+    default: str
+    """Text as it is, any other value as JSON; empty where there is none."""
+    description: str
+
+
+def document(program: Program) -> dict[str, Any]:
+    """A program as JSON: its columns, the queue of tasks that name none, and the errors that lead to a retry."""
+    return {name: getattr(program, name) for name in COLUMNS} | {
+        "queue": queues.queue_of(program.name, program.queue),
+        "autoretry_for": [error.__name__ for error in program.autoretry_for],
+        "dont_autoretry_for": [error.__name__ for error in program.dont_autoretry_for],
+    }
+
+
+def parameters(program: Program) -> list[Parameter]:
+    """The parameters of a program in the order of its signature."""
+    schema = program.schema
+    properties = schema.get("properties", {})
+    required = set(schema.get("required", ()))
+    return [
+        Parameter(
+            name=name,
+            type=_type_words(properties.get(name, {})),
+            required=name in required,
+            default=_default_text(properties.get(name, {})),
+            description=str(properties.get(name, {}).get("description", "")),
+        )
+        for name in properties or program.fields
+    ]
+
+
+def _default_text(schema: dict[str, Any]) -> str:
+    if "default" not in schema:
+        return ""
+    default = schema["default"]
+    return default if isinstance(default, str) and default.strip() else json.dumps(default, ensure_ascii=False)
+
+
+def _type_words(schema: dict[str, Any]) -> str:
+    if "enum" in schema:
+        return " or ".join(map(str, schema["enum"]))
+    if "anyOf" in schema:
+        return " or ".join(dict.fromkeys(_type_words(option) for option in schema["anyOf"]))
+    kind = schema.get("type")
+    return _TYPES.get(kind, kind) if isinstance(kind, str) else "any"

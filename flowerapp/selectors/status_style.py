@@ -1,0 +1,110 @@
+"""How a state is shown to people: word, symbol and color, for admin, drawings and command line alike.
+
+The five values of ``states`` stay in the database, the API, filters and tooltips; people read the words below. This
+module is pure: it reads attributes of the rows that it is given and asks the database nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from flowerapp.states import ACTIVE, IgnoredBy, Status
+
+if TYPE_CHECKING:
+    from flowerapp.models import Flow
+    from flowerapp.selectors.counts import Counts
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Style:
+    """Looks of a state."""
+
+    word: str
+    symbol: str
+    """One character, so that color is never the only sign."""
+    plain_symbol: str
+    """The same for terminals without Unicode."""
+    color: str
+    """Token of its color: a key of ``COLORS``, part of a CSS class and of a class in drawings."""
+
+
+@dataclass(frozen=True, slots=True)
+class Color:
+    """A color of text and lines, as ``#rrggbb``."""
+
+    light: str
+    dark: str
+
+
+COLORS: Mapping[str, Color] = {
+    "waiting": Color("#566072", "#a9b2c0"),
+    "running": Color("#1d4ed8", "#8ab4ff"),
+    "failed": Color("#b4151b", "#ff9a96"),
+    "held": Color("#8a4b00", "#f0b95c"),
+    "finished": Color("#146c37", "#7fd79b"),
+    "ignored": Color("#6b5a80", "#c3b2d8"),
+}
+"""Color token → color on a light and on a dark page."""
+
+WAITING = Style(word="Waiting", symbol="○", plain_symbol="o", color="waiting")
+RUNNING = Style(word="Running", symbol="▶", plain_symbol=">", color="running")
+FAILED = Style(word="Failed", symbol="✗", plain_symbol="!", color="failed")
+HELD = Style(word="Held", symbol="‖", plain_symbol="=", color="held")
+FINISHED = Style(word="Finished", symbol="✓", plain_symbol="+", color="finished")
+SKIPPED = Style(word="Skipped", symbol="⊘", plain_symbol="-", color="ignored")
+CANCELLED = Style(word="Cancelled", symbol="⊘", plain_symbol="-", color="ignored")
+
+STYLES = (WAITING, RUNNING, FAILED, HELD, FINISHED, SKIPPED, CANCELLED)
+"""All of them, in the order in which counts list them."""
+
+_OF_TASK = {
+    Status.WAIT: WAITING,
+    Status.RUNNING: RUNNING,
+    Status.SUSPEND: FAILED,
+    Status.FINISH: FINISHED,
+    Status.IGNORE: SKIPPED,
+}
+_CANCELLING = {IgnoredBy.CANCEL, IgnoredBy.SIBLING}
+_REASONS = {
+    IgnoredBy.CONDITION: "its condition is false",
+    IgnoredBy.ENTRANCE: "before the entrance",
+    IgnoredBy.SIBLING: "stopped with its siblings",
+    IgnoredBy.TOLERATED: "failed, tolerated",
+}
+
+
+def task_style(status: int, ignored_by: str = "") -> Style:
+    """Style of a task with these columns."""
+    return CANCELLED if ignored_by in _CANCELLING else _OF_TASK[Status(status)]
+
+
+def ignored_reason(ignored_by: str) -> str:
+    """Why a task was skipped or cancelled, in a few words; empty where the word alone says it."""
+    return _REASONS.get(IgnoredBy(ignored_by), "") if ignored_by else ""
+
+
+def flow_style(flow: Flow) -> Style:
+    """Style of a flow; one that is held and has a failed task is Failed."""
+    if flow.status is Status.IGNORE:
+        return CANCELLED
+    if flow.status is Status.SUSPEND and flow.failed_seq is None:
+        return HELD
+    return _OF_TASK[flow.status]
+
+
+def flow_note(flow: Flow, counts: Counts) -> str:
+    """What a flow's word alone does not say: ``1 failed`` of a running one; may be empty."""
+    if flow.status is Status.IGNORE:
+        return ""
+    if flow.status is Status.FINISH:
+        children = "child" if counts.tolerated == 1 else "children"
+        return f"{counts.tolerated:,} {children} failed" if counts.tolerated else ""
+    notes = {
+        f"task {flow.failed_seq}": flow.failed_seq is not None and flow.status is Status.SUSPEND,
+        f"{max(1, counts.failed):,} failed": flow.failed_seq is not None and flow.status in ACTIVE,
+        "held": flow.failed_seq is not None and flow.held,
+        "not admitted yet": flow.status in ACTIVE and not flow.admitted,
+    }
+    return ", ".join(note for note, fits in notes.items() if fits)

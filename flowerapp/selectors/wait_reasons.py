@@ -1,0 +1,79 @@
+"""Why tasks wait, in a sentence each."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+from django.utils import timezone
+
+from flowerapp.core.plan import most_flows
+from flowerapp.models import Flow, Pool, Task, Workflow
+from flowerapp.selectors.pools import PoolUse
+from flowerapp.states import Status
+
+
+def wait_reasons(tasks: Sequence[Task]) -> dict[int, str]:
+    """Why tasks do not run now, by primary key; those that run, have ended or only need to be sent are left out."""
+    waiting = [task for task in tasks if task.status is Status.WAIT]
+    facts = _Facts(waiting)
+    reasons = {task.pk: facts.reason(task) for task in waiting}
+    return {pk: reason for pk, reason in reasons.items() if reason}
+
+
+class _Facts:
+    """What the reasons of several tasks are made of, read once each."""
+
+    def __init__(self, tasks: Sequence[Task]) -> None:
+        self._tasks = tasks
+        self._admissions: dict[str, str] = {}
+
+    @cached_property
+    def _flows(self) -> dict[str, Flow]:
+        flows = Flow.objects.only("task_id", "exec_status", "held", "admitted")
+        return flows.in_bulk({task.task_flow_id for task in self._tasks})
+
+    @cached_property
+    def _pools(self) -> dict[str, PoolUse]:
+        named = {task.pool for task in self._tasks if task.pool}
+        return {name: PoolUse(pool) for name, pool in Pool.objects.in_bulk(named).items()}
+
+    def reason(self, task: Task) -> str:
+        flow = self._flows.get(task.task_flow_id)
+        if flow is None or flow.ended:
+            return ""
+        if task.pending:
+            return self._for_tasks(task)
+        if task.children:
+            return "for its children's outputs to be collected"
+        if flow.held:
+            return "its flow is held; resume it"
+        if not flow.admitted:
+            return self._for_admission(flow)
+        if task.parked:
+            return "until it is woken" if task.due_ts is None else f"until {task.due_ts:%Y-%m-%d %H:%M:%S} UTC"
+        if task.due_ts is not None and task.due_ts > timezone.now():
+            return f"for its retry at {task.due_ts:%Y-%m-%d %H:%M:%S} UTC"
+        return "" if task.admitted else self._for_slot(task.pool)
+
+    def _for_tasks(self, task: Task) -> str:
+        if task.children:
+            return f"for its children: {task.children - task.pending:,} of {task.children:,} have ended"
+        if task.parent_seq is not None:
+            return f"behind other children of task {task.parent_seq}"
+        return f"for {task.pending:,} of the tasks before it"
+
+    def _for_admission(self, flow: Flow) -> str:
+        if flow.task_id not in self._admissions:
+            header = Workflow.objects.filter(pk=flow.task_id).first()
+            most = header and most_flows(header.max_active_flows, unique=header.unique)
+            active = Flow.objects.active(flow.task_id).count()
+            how = f": {active} of at most {most} flows of {flow.task_id} are active" if most else ", which is due now"
+            self._admissions[flow.task_id] = f"for its flow to be admitted{how}"
+        return self._admissions[flow.task_id]
+
+    def _for_slot(self, name: str) -> str:
+        use = self._pools.get(name)
+        if use is None:
+            return f"for pool {name}, which does not exist; create it"
+        return f"for a slot of pool {name}: {use.held} of {use.pool.slots} are taken; {use.waiting:,} waiting"

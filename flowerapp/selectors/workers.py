@@ -1,0 +1,44 @@
+"""Workers: which of them are alive."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import replace
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+
+from flowerapp import conf
+from flowerapp.core import executor
+from flowerapp.models import Worker
+from flowerapp.querysets import WorkerQuerySet
+from flowerapp.selectors.status_style import FAILED, FINISHED, SKIPPED, Style
+
+COLUMNS = ("id", "name", "pid", "pool", "concurrency", "queues", "started_ts", "seen_ts", "stopped_ts")
+"""Columns of a worker that the API shows."""
+
+ALIVE = replace(FINISHED, word="Alive")
+SILENT = replace(FAILED, word="Silent")
+STOPPED = replace(SKIPPED, word="Stopped")
+
+
+def alive() -> WorkerQuerySet:
+    """Workers whose heartbeat is recent, by the database's clock."""
+    return Worker.objects.alive(conf.get().LEASE_SECONDS)
+
+
+def style_of(worker: Worker) -> Style:
+    """Looks of a worker's state, by this process's clock."""
+    if worker.stopped_ts is not None:
+        return STOPPED
+    silent = timezone.now() - worker.seen_ts > timedelta(seconds=conf.get().LEASE_SECONDS)
+    return SILENT if silent else ALIVE
+
+
+def start_command(queue: str = "") -> str:
+    """The command that starts a worker of this project, for ``queue`` if one is named."""
+    if not executor.current().connected():
+        return "python manage.py standalone"
+    module = os.environ.get("DJANGO_SETTINGS_MODULE") or getattr(settings, "SETTINGS_MODULE", "") or "project"
+    return f"celery -A {module.partition('.')[0]} worker" + (f" -Q {queue}" if queue else "")

@@ -1,0 +1,41 @@
+"""The leader's duties, a module each. All times are the database's.
+
+A duty takes a bounded number of rows at once, and one row that cannot be dealt with does not block the others. To add
+one, write its module and name it in ``rota``.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from flowerapp.watcher.duties.admit import admit
+from flowerapp.watcher.duties.adopt import adopt
+from flowerapp.watcher.duties.children import StartChildren
+from flowerapp.watcher.duties.deferred import send_deferred
+from flowerapp.watcher.duties.hooks import redeliver
+from flowerapp.watcher.duties.parents import complete_parents
+from flowerapp.watcher.duties.prune import prune
+from flowerapp.watcher.duties.rescue import Rescue
+from flowerapp.watcher.duties.resend import Resend
+from flowerapp.watcher.duties.send import send_unsent
+from flowerapp.watcher.duties.settle import Settle
+
+RESCUE = "rescue"
+"""Name of the duty that pauses after a time in which no worker could send a heartbeat."""
+
+
+def rota() -> list[tuple[str, float, Callable[[], int]]]:
+    """Name of each duty, the seconds between two runs of it, and its function; in this order."""
+    return [
+        ("send", 0.5, send_unsent),
+        ("admit", 0.5, admit),
+        ("send deferred", 2, send_deferred),
+        ("complete parents", 2, complete_parents),
+        ("start children", 5, StartChildren()),
+        ("deliver hooks", 2, redeliver),
+        ("adopt", 2, adopt),
+        (RESCUE, 2, Rescue()),
+        ("resend", 2, Resend()),
+        ("settle", 3, Settle()),
+        ("prune", 60, prune),
+    ]

@@ -1,0 +1,21 @@
+"""Delete flows past their retention, where one is set, and workers that are long gone."""
+
+from __future__ import annotations
+
+from flowerapp import conf, engine
+from flowerapp.models import Flow, Worker
+from flowerapp.querysets import batched
+from flowerapp.watcher.pages import PAGE
+
+FORGET_WORKERS = 86_400
+"""Seconds after its last heartbeat that a worker's row is kept."""
+
+
+def prune() -> int:
+    """One page; the number of flows deleted."""
+    Worker.objects.forget(FORGET_WORKERS)
+    days = conf.get().RETENTION_DAYS
+    if days is None:
+        return 0
+    old = list(Flow.objects.ended_before(days).values_list("pk", flat=True)[:PAGE])
+    return sum(engine.delete(batch) for batch in batched(old, 100))

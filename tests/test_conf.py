@@ -1,0 +1,56 @@
+"""Settings and their checks."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from celery import Celery
+from django.test import override_settings
+
+from flowerapp import checks, conf
+from flowerapp.executors.celery import checks as celery_checks
+
+
+@pytest.mark.parametrize(
+    ("settings", "ids"),
+    [
+        ({}, []),
+        ([], ["flowerapp.E001"]),
+        ({"MAX_TASK": 1}, ["flowerapp.E002"]),
+        ({"MAX_TASKS": "many"}, ["flowerapp.E003"]),
+        ({"MAX_TASKS": True}, ["flowerapp.E003"]),
+        ({"RESEND_AFTER": 0, "CHAIN_LENGTH": -1}, ["flowerapp.E003", "flowerapp.E003"]),
+        ({"RETENTION_DAYS": -1}, ["flowerapp.E003"]),
+        ({"OPEN_API": "no"}, ["flowerapp.E003"]),
+        ({"OPEN_API_CLIENTS": "10.0.0.1"}, ["flowerapp.E003"]),
+        ({"CELERY_TASKS": "shop.tasks.send"}, ["flowerapp.E003"]),
+        ({"MAX_TASKS": 5, "HTTP_ALLOW_PRIVATE": ["localhost"]}, []),
+        ({"RETENTION_DAYS": None, "CELERY_TASKS": ("shop.tasks.send",), "OPEN_API": False}, []),
+    ],
+)
+def test_wrong_settings_are_found(settings: Any, ids: list[str]) -> None:
+    with override_settings(FLOWER=settings):
+        assert [message.id for message in checks.check_settings()] == ids
+        conf.get()
+
+
+@pytest.mark.parametrize(
+    ("options", "ids"),
+    [
+        ({"priority_steps": list(range(10)), "visibility_timeout": 3600}, []),
+        ({"priority_steps": list(range(10))}, []),
+        ({"priority_steps": [0, 3, 6, 9], "visibility_timeout": 8}, ["flowerapp.W002", "flowerapp.W006"]),
+    ],
+)
+def test_settings_of_the_hosts_celery_that_cost_are_found(options: dict[str, Any], ids: list[str]) -> None:
+    app = Celery(set_as_current=False)
+    app.conf.update(broker_url="redis://localhost", broker_transport_options=options, worker_prefetch_multiplier=1)
+    app.conf.update(CELERY_DB_REUSE_MAX=10)
+    assert [message.id for message in celery_checks.celery_warnings(app.conf)] == ids
+
+
+def test_settings_are_read_when_they_are_needed() -> None:
+    with override_settings(FLOWER={"MAX_TASKS": 5, "MASK": ["pin"], "UNKNOWN": 1}):
+        assert (conf.get().MAX_TASKS, conf.get().MASK) == (5, ("pin",))
+    assert conf.get().MAX_TASKS == conf.Settings().MAX_TASKS
