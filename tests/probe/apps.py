@@ -14,7 +14,7 @@ class ProbeConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Measure or double messages, or stop at a step of a task, where the tests ask for it."""
+        """Measure or double messages, leave out duties, or stop at a step of a task, where the tests ask for it."""
         if path := os.environ.get("FLOWER_PROBE_MESSAGES"):
             from tests.probe import measure
 
@@ -23,6 +23,14 @@ class ProbeConfig(AppConfig):
             from tests.probe import twice
 
             twice.install()
+        if os.environ.get("FLOWER_PROBE_UNCOUNTED"):
+            from tests.probe import uncounted
+
+            uncounted.install()
+        if names := os.environ.get("FLOWER_PROBE_WITHOUT_DUTIES"):
+            from tests.probe import duties
+
+            duties.leave_out(names.split(","))
         if path := os.environ.get("FLOWER_PROBE_CRASH"):
             from tests.probe import crash
 

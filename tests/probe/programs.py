@@ -6,11 +6,12 @@ import ctypes
 import os
 import signal
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 from celery.exceptions import SoftTimeLimitExceeded
-from django.db import DatabaseError, InterfaceError, connection
+from django.db import DatabaseError, InterfaceError, connection, connections, router
 
 from flowerapp.exceptions import ParkTask
 from flowerapp.registry import Context, program
@@ -26,8 +27,10 @@ def noop() -> None:
 
 
 def record(ctx: Context) -> None:
-    """Write one row for this start."""
-    with connection.cursor() as cursor:
+    """Write one row for this start, where the host's routers put it."""
+    from tests.probe.models import Start  # wants a configured Django
+
+    with connections[router.db_for_write(Start)].cursor() as cursor:
         cursor.execute(
             "INSERT INTO probe_start (flow_id, seq, attempt, key, pid) VALUES (%s, %s, %s, %s, %s)",
             [ctx.flow_id, ctx.seq, ctx.attempt, ctx.idempotency_key, os.getpid()],
@@ -50,6 +53,17 @@ def gate(ctx: Context, path: str, seconds: float = 60) -> dict[str, Any]:
         if time.monotonic() > deadline:
             raise TimeoutError(f"{path} did not appear")
         time.sleep(0.02)
+    return {"opened": path}
+
+
+@program("Stubborn")
+def stubborn(ctx: Context, path: str, seconds: float = 60) -> dict[str, Any]:
+    """Leave a row, then wait until the file ``path`` exists, and heed no request to end."""
+    record(ctx)
+    deadline = time.monotonic() + seconds
+    while not Path(path).exists() and time.monotonic() < deadline:
+        with suppress(SystemExit):
+            time.sleep(0.02)
     return {"opened": path}
 
 
@@ -105,6 +119,13 @@ def kill_itself(ctx: Context, number: int = signal.SIGKILL) -> None:
     record(ctx)
     os.kill(os.getpid(), number)
     time.sleep(5)
+
+
+@program("Exits")
+def exits(ctx: Context) -> None:
+    """Leave a row, and ask the interpreter to exit."""
+    record(ctx)
+    raise SystemExit(3)
 
 
 @program("SoftLimited", soft_time_limit=1, time_limit=30)

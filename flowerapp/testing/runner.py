@@ -1,0 +1,157 @@
+"""Runs flows in the test's own process."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+from flowerapp import engine
+from flowerapp.core import executor
+from flowerapp.executors.celery.broker_guard import guarded
+from flowerapp.executors.celery.executor import CeleryExecutor
+from flowerapp.executors.drain import Drain
+from flowerapp.executors.inline import InlineRunner
+from flowerapp.models import Flow, Task
+from flowerapp.querysets import clock
+from flowerapp.selectors.wait_reasons import wait_reasons
+from flowerapp.states import SATISFIED, Status
+from flowerapp.testing.contexts import DetachedContext, context_for
+from flowerapp.workflows import Workflow, rows
+
+Steps = Sequence[Mapping[str, Any]]
+"""The steps of a workflow, as in the documents of ``/api/workflows/NAME/``; each follows the one before unless it has
+``depends_on``."""
+
+_numbers = itertools.count(1)
+
+
+@contextmanager
+def inline() -> Iterator[InlineRunner]:
+    """Within the block the engine sends to an ``InlineRunner`` instead of Celery."""
+    with _used(InlineRunner(soft_limit_error=CeleryExecutor.soft_limit_error)) as runner:
+        yield runner
+
+
+@contextmanager
+def _used(runner: InlineRunner) -> Iterator[InlineRunner]:
+    """Within the block it is the executor of this process."""
+    previous = executor.use(runner)
+    try:
+        yield runner
+    finally:
+        executor.use(previous)
+
+
+class _TestRunner(InlineRunner):
+    """Runs flows also where the code under test waits for one."""
+
+    def run_ready(self, waited_for: str) -> bool:
+        """Run all flows; raises TimeoutError if none can continue."""
+        if not Drain(self, _skip_delay).run():
+            raise TimeoutError(f"{waited_for} is waited for, and nothing in this test can continue it")
+        return True
+
+
+@contextmanager
+def flower() -> Iterator[FlowRunner]:
+    """Within the block flows run in this process when the runner says so, and no broker can be reached.
+
+    In a transaction that is never committed, as that of a ``TestCase``, too. Raises BrokerGuardError, in the code that
+    tries it, for anything that would connect Celery to a broker.
+    """
+    with _used(_TestRunner(soft_limit_error=CeleryExecutor.soft_limit_error)) as runner, guarded():
+        try:
+            yield FlowRunner(runner)
+        finally:
+            clock.reset()
+
+
+class FlowRunner:
+    """Runs flows: the fixture ``flower``, and the attribute ``flower`` of the test cases."""
+
+    def __init__(self, runner: InlineRunner) -> None:
+        self._runner = runner
+
+    def register(self, workflow: str | type[Workflow] | Steps, **options: Any) -> Flow:
+        """Register a flow, and run nothing yet.
+
+        ``workflow`` is the name of a stored workflow, a class, or a list of steps; ``options`` are those of
+        ``engine.register``, such as ``input``. Raises what that raises.
+        """
+        if isinstance(workflow, type):
+            return workflow.register(**options)
+        name = workflow if isinstance(workflow, str) else _store(workflow)
+        return engine.register(name, **options)
+
+    def run(self, workflow: str | type[Workflow] | Steps | Flow, *, skip_delays: bool = True, **options: Any) -> Flow:
+        """Register a flow, or take one, and run all flows until none can continue; the flow as it is then.
+
+        It has ended, or it is Suspend because a task failed or it is held, or it waits for what a run does not bring,
+        such as ``engine.wake``. Retries, and tasks that are parked for a time, need no waiting: the clock of flowerapp
+        is moved on. With ``skip_delays=False`` it is not, and ``advance`` moves it.
+        """
+        flow = workflow if isinstance(workflow, Flow) else self.register(workflow, **options)
+        self.run_all(skip_delays=skip_delays)
+        flow.refresh_from_db()
+        return flow
+
+    def run_all(self, *, skip_delays: bool = True) -> int:
+        """Run all flows until none can continue; the number of starts that were tried.
+
+        Raises EndlessTaskError for a task that waits again after each delay.
+        """
+        return Drain(self._runner, _skip_delay if skip_delays else None).run()
+
+    def advance(self, seconds: float) -> None:
+        """Move flowerapp's clock on, and run what is due then. The clock goes back at the end of the test."""
+        clock.advance(seconds)
+        Drain(self._runner).run()
+
+    def outputs(self, flow: Flow) -> dict[str | int, Any]:
+        """``{name of a step: its output}`` of the satisfied steps; ``task_seq`` for a step without a name."""
+        steps = flow.tasks.filter(parent_seq=None, exec_status__in=SATISFIED).only("task_exec_seq", "name", "task_seq")
+        outputs = Task.objects.outputs(flow.pk, [task.task_exec_seq for task in steps])
+        return {task.name or task.task_seq: outputs[task.task_exec_seq] for task in steps}
+
+    def errors(self, flow: Flow) -> dict[str | int, str]:
+        """``{name of a step: the error}`` of the steps and children that have failed; keys as of ``outputs``."""
+        return {task.name or task.task_seq: task.error for task in flow.tasks.filter(exec_status=Status.SUSPEND)}
+
+    def assert_finished(self, flow: Flow) -> None:
+        """Raise AssertionError, with the failed tasks and what the others wait for, unless the flow is Finish."""
+        flow.refresh_from_db()
+        if flow.status is not Status.FINISH:
+            raise AssertionError("\n".join([f"flow {flow.pk} of {flow.task_id!r} is {flow.status.label}", *_why(flow)]))
+
+    def context_for(self, program: Any, **options: Any) -> DetachedContext:
+        """``testing.context_for``."""
+        return context_for(program, **options)
+
+
+def _store(steps: Steps) -> str:
+    name = f"test-{next(_numbers)}"
+    rows.store({"task_id": name, "tasks": [{"task_seq": seq, **step} for seq, step in enumerate(steps, start=1)]})
+    return name
+
+
+def _skip_delay(task: Task) -> None:
+    if task.due_ts is not None:
+        clock.advance(max(0.0, (task.due_ts - clock.now()).total_seconds()) + _TICK)
+
+
+_TICK = 0.002
+"""Seconds; SQLite's clock has milliseconds."""
+
+
+def _why(flow: Flow) -> Iterator[str]:
+    """A line for each task that has failed or waits."""
+    tasks = list(flow.tasks.order_by("task_exec_seq"))
+    reasons = wait_reasons(tasks)
+    for task in tasks:
+        step = f"task {task.task_exec_seq} ({task.name or task.program})"
+        if task.failed:
+            yield f"{step} failed: {task.error}\n{task.traceback}"
+        elif task.status is Status.WAIT:
+            yield f"{step} waits {reasons.get(task.pk, 'to be run')}"
