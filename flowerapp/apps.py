@@ -6,8 +6,9 @@ from typing import Any
 
 from django.apps import AppConfig, apps
 from django.core.exceptions import ImproperlyConfigured
+from django.core.management.base import CommandError
 from django.db import router
-from django.db.models.signals import post_migrate
+from django.db.models.signals import post_migrate, pre_migrate
 from django.utils.module_loading import autodiscover_modules
 
 
@@ -31,7 +32,20 @@ class FlowerappConfig(AppConfig):
         autodiscover_modules("programs")
         autodiscover_modules("workflows")
         install.install()
+        pre_migrate.connect(refuse_database, sender=self)
         post_migrate.connect(store_migrated, sender=self)
+
+
+def refuse_database(using: str, **_: Any) -> None:
+    """Before any table is made: raises CommandError where ``migrate`` would make ours in a database that is refused."""
+    from flowerapp.querysets import db
+
+    if not router.allow_migrate(using, "flowerapp") or (refusal := db.refused_database(using)) is None:
+        return
+    cure = refusal.cure
+    if db.alias() != using:
+        cure = "Let allow_migrate of your DATABASE_ROUTERS answer False for the app 'flowerapp' there"
+    raise CommandError(f"{refusal.reason}. {cure}.")
 
 
 def store_migrated(using: str, **_: Any) -> None:

@@ -6,9 +6,12 @@ from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
+from django.apps import apps
 from django.core.checks import CheckMessage, Error, Warning, register
+from django.db import connections, router
 
 from flowerapp import conf, workflows
+from flowerapp.querysets import db
 
 
 @register("flowerapp")
@@ -41,6 +44,7 @@ _WORDS = {
     int: "a whole number above 0",
     float: "a number of seconds, 0 or more",
     bool: "True or False",
+    str: "text",
     NoneType: "None",
     tuple[str, ...]: "a list of words",
 }
@@ -51,9 +55,98 @@ def _is_a(kind: Any, value: Any) -> bool:
         return type(value) is int and value > 0
     if kind is float:
         return type(value) in (int, float) and 0 <= value < float("inf")
-    if kind in (bool, NoneType):
+    if kind in (bool, str, NoneType):
         return isinstance(value, kind)
     return isinstance(value, (list, tuple, set)) and all(isinstance(item, str) for item in value)
+
+
+@register("flowerapp")
+def check_authentication(**_: Any) -> list[CheckMessage]:
+    """Check that the API's authentication classes can be used (E015), if the settings are right."""
+    if check_settings():
+        return []
+    from flowerapp.api import authentication
+
+    hint = "Write the dotted path of each class, and install what it needs."
+    return [
+        Error(f"FLOWER['AUTHENTICATION'] names {problem}", hint=hint, id="flowerapp.E015")
+        for problem in authentication.problems()
+    ]
+
+
+@register("flowerapp")
+def check_open_api(**_: Any) -> list[CheckMessage]:
+    """Check ``OPEN_API_CLIENTS`` (E021), and that the settings do not speak of a proxy while OPEN_API is on (W021)."""
+    if check_settings():
+        return []
+    from flowerapp.api import loopback
+
+    problems: list[CheckMessage] = [
+        Error(
+            f"FLOWER['OPEN_API_CLIENTS'] has {name!r}, which is no IP address and no network",
+            hint="Write addresses as 172.31.255.1, or networks as 172.31.255.0/24.",
+            id="flowerapp.E021",
+        )
+        for name in loopback.unusable_clients()
+    ]
+    if conf.get().OPEN_API and (why := loopback.published()):
+        hint = "Set OPEN_API to False, and let callers log in or send tokens."
+        problems.append(Warning(f"FLOWER['OPEN_API'] has no effect: {why}", hint=hint, id="flowerapp.W021"))
+    return problems
+
+
+@register("flowerapp", deploy=True)
+def check_open_api_deployed(**_: Any) -> list[CheckMessage]:
+    """Warn of an open API on a server that is deployed (W022)."""
+    if check_settings() or not conf.get().OPEN_API:
+        return []
+    return [
+        Warning(
+            "FLOWER['OPEN_API'] lets every program on this machine register flows and read without a login; "
+            "a proxy on this machine that adds no header lets its callers do so too",
+            hint="Set OPEN_API to False, or put no proxy in front of this server: docs/security.md.",
+            id="flowerapp.W022",
+        )
+    ]
+
+
+@register("flowerapp")
+def check_database(**_: Any) -> list[CheckMessage]:
+    """Check that flowerapp's tables are in a database that it can use (E014)."""
+    refusal = db.refused_database(db.alias())
+    return [Error(refusal.reason, hint=f"{refusal.cure}.", id="flowerapp.E014")] if refusal else []
+
+
+@register("flowerapp")
+def check_one_database(**_: Any) -> list[CheckMessage]:
+    """Check that the routers give all of flowerapp's tables one database to write to (E020)."""
+    aliases: dict[str, list[str]] = {}
+    for model in apps.get_app_config("flowerapp").get_models():
+        aliases.setdefault(router.db_for_write(model), []).append(model.__name__)
+    if len(aliases) == 1:
+        return []
+    parts = "; ".join(f"{', '.join(names)} in {alias!r}" for alias, names in sorted(aliases.items()))
+    hint = "Let DATABASE_ROUTERS decide by the app's label, 'flowerapp', alone."
+    return [Error(f"flowerapp's tables are in several databases: {parts}", hint=hint, id="flowerapp.E020")]
+
+
+@register("flowerapp")
+def check_sqlite(**_: Any) -> list[CheckMessage]:
+    """Check that SQLite lets writers wait for each other (W020)."""
+    alias = db.alias()
+    database = connections.settings.get(alias, {})
+    options = database.get("OPTIONS", {})
+    if not str(database.get("ENGINE", "")).endswith("sqlite3"):
+        return []
+    if str(options.get("transaction_mode", "")).upper() in ("IMMEDIATE", "EXCLUSIVE"):
+        return []
+    return [
+        Warning(
+            f"SQLite's transactions in {alias!r} begin as readers; writers then block each other",
+            hint=f"Add to DATABASES[{alias!r}]: 'OPTIONS': {{'transaction_mode': 'IMMEDIATE', 'timeout': 30}}.",
+            id="flowerapp.W020",
+        )
+    ]
 
 
 @register("flowerapp")

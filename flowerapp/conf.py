@@ -36,10 +36,20 @@ class Settings:
     """Seconds for which a watcher stays the leader without renewing its lease; after that another takes over."""
     MAX_RESCUES: int = 3
     """Most rescues of a task, which happen when its worker dies; one more suspends it."""
+    REJECT_AFTER: int = 300
+    """Seconds for which a task is tried again that cannot be published, or whose program the worker that got it does
+    not know; then it is Suspend."""
+    STOP_GRACE: float = 25
+    """Seconds for which a worker that is asked to stop lets its running tasks end; then it hands them back."""
+    HEARTBEAT_FILE: str | None = None
+    """Path of a file that a worker touches with each heartbeat, every 2 s, for the health check of its container."""
     RETENTION_DAYS: int | None = None
     """Days after which ended flows are deleted; None keeps them."""
     WATCHER: bool = True
     """Whether this worker may lead the watcher; it sends heartbeats in any case."""
+    AUTHENTICATION: tuple[str, ...] | None = None
+    """Dotted paths of the API's authentication classes; None for tokens, if ``rest_framework.authtoken`` is installed,
+    and sessions."""
     OPEN_API: bool = False
     """Whether callers on loopback may register flows and read without authentication."""
     OPEN_API_CLIENTS: tuple[str, ...] = field(default=())
@@ -48,8 +58,31 @@ class Settings:
     """``host`` or ``host:port`` of the private addresses that HTTPPostRequest may call; ``*`` allows all."""
     CELERY_TASKS: bool | tuple[str, ...] = True
     """Which Celery tasks of the host may be used as programs: True for all, False for none, or their names."""
-    MASK: tuple[str, ...] = ("password", "passwd", "secret", "token", "api_key", "apikey", "authorization")
-    """A parameter whose name contains one of these words, in any case, is shown as ``••••``."""
+    MASK: tuple[str, ...] = (
+        "password",
+        "passwd",
+        "passphrase",
+        "pwd",
+        "secret",
+        "token",
+        "api_key",
+        "access_key",
+        "private_key",
+        "signing_key",
+        "encryption_key",
+        "subscription_key",
+        "application_key",
+        "account_key",
+        "master_key",
+        "bearer",
+        "authorization",
+        "credential",
+        "cookie",
+        "=pass",
+        "=auth",
+    )
+    """A value whose name contains one of these words is shown as ``••••``. Case does not count, nor do characters that
+    are neither letters nor digits. After ``=`` the word must be a whole word of the name, as in ``DB_PASS``."""
 
 
 NAMES = frozenset(setting.name for setting in fields(Settings))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Any
 
 
@@ -81,16 +82,22 @@ class Problem:
         return f"{place}{self.message}"
 
 
+MOST_PROBLEMS = 100
+"""Problems of a workflow that are looked for and reported at once."""
+
+
 class InvalidPlanError(InvalidError):
     """The definition of the workflow is invalid."""
 
     code = "invalid_plan"
 
     def __init__(self, problems: Iterable[Problem], workflow: str = "") -> None:
-        self.problems: Sequence[Problem] = tuple(problems)
-        """All problems; the message joins their sentences."""
+        first = tuple(islice(problems, MOST_PROBLEMS + 1))
+        self.problems: Sequence[Problem] = first[:MOST_PROBLEMS]
+        """The problems, at most ``MOST_PROBLEMS``; the message joins their sentences."""
         where = f"workflow {workflow!r}: " if workflow else ""
-        super().__init__(where + "; ".join(str(problem) for problem in self.problems))
+        more = ["… and more"] if len(first) > MOST_PROBLEMS else []
+        super().__init__(where + "; ".join([*map(str, self.problems), *more]))
 
 
 class StateConflictError(FlowerError):
@@ -116,6 +123,12 @@ class ContendedStateError(FlowerError):
     code = "contended_state"
 
 
+class WaitInTransactionError(FlowerError):
+    """A flow cannot be waited for in a transaction."""
+
+    code = "wait_in_transaction"
+
+
 class RetryTask(FlowerError):  # noqa: N818 - a request to the engine, like Celery's Retry
     """The program asked for a retry."""
 
@@ -136,6 +149,18 @@ class ParkTask(FlowerError):  # noqa: N818 - a request too
         self.seconds = None if seconds is None else float(seconds)
         """Seconds after which the task is woken; None means that only ``engine.wake`` wakes it."""
         super().__init__(message)
+
+
+class AttemptError(FlowerError):
+    """The attempt ended by an error."""
+
+    code = "attempt"
+
+
+class ProcessLostError(FlowerError):
+    """The process that ran the attempt was lost."""
+
+    code = "process_lost"
 
 
 class TimeLimitError(FlowerError):

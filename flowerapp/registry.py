@@ -1,11 +1,12 @@
 """The registry of programs: the names for host projects, defined in ``flowerapp.core.programs``."""
 
+from flowerapp.core.context import CONTEXT, Context
 from flowerapp.core.programs import (
-    CONTEXT,
-    Context,
+    Call,
     Program,
     Source,
     add_source,
+    calls_of,
     find,
     get,
     program,
@@ -16,10 +17,12 @@ from flowerapp.core.programs import (
 
 __all__ = [
     "CONTEXT",
+    "Call",
     "Context",
     "Program",
     "Source",
     "add_source",
+    "calls_of",
     "find",
     "get",
     "program",

@@ -15,24 +15,33 @@ from django.dispatch import Signal
 
 Listener = Callable[[Any], object]
 
-intervened = Signal()
-"""The watcher resent or rescued a task. Arguments: ``kind``, ``flow_id``, ``seq``; it has no ``event``."""
 
-start_flow = Signal()
+class HookSignal(Signal):
+    """A signal whose listeners' errors the engine logs, with secrets masked; Django would log them as they are."""
+
+    def _log_robust_failure(self, receiver: Any, err: BaseException) -> None:
+        """Nothing."""
+
+
+intervened = Signal()
+"""The watcher or a supervisor sent a task again. Arguments: ``kind``, which is "resend" or "rescue", ``flow_id`` and
+``seq``; it has no ``event``."""
+
+start_flow = HookSignal()
 """The first task of a flow was claimed."""
-all_over = Signal()
+all_over = HookSignal()
 """A flow has finished."""
-task_start = Signal()
+task_start = HookSignal()
 """A task or child was claimed; its program starts after the listeners have returned."""
-task_over = Signal()
+task_over = HookSignal()
 """The program of a task or child has succeeded."""
-task_all_over = Signal()
+task_all_over = HookSignal()
 """A task has finished, and so have its children."""
-task_failed = Signal()
+task_failed = HookSignal()
 """A task or child has failed and has no retries left."""
-task_timeout = Signal()
+task_timeout = HookSignal()
 """An attempt ran out of time."""
-task_exit = Signal()
+task_exit = HookSignal()
 """An attempt ended with an error, or its process died."""
 
 HOOKS: dict[str, Signal] = {

@@ -1,6 +1,7 @@
-"""The five states of tasks and flows, and the verbs that lead from one to another.
+"""The five statuses of tasks and flows, and the guarded methods that lead a task from one to another.
 
-The table here and the CHECK constraints of the models are the only two places that hold a rule about states.
+The table here and the CHECK constraints of the models hold the rules. CLAIM, FINISH and the methods of flows write
+statuses out; ``tests/engine/test_matrix.py`` checks that those of tasks agree with the table.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from enum import IntEnum, StrEnum
 
 
 class Status(IntEnum):
-    """State of a task or a flow; the numbers are those of the original ``kr_task_stat.exec_status``."""
+    """Status of a task or a flow; the numbers are those of the original ``kr_task_stat.exec_status``."""
 
     WAIT = 0
     """Not started, or waiting for a retry, a time or an event."""
@@ -25,7 +26,7 @@ class Status(IntEnum):
 
     @property
     def label(self) -> str:
-        """The word shown to people: ``Wait``, ``Running``, …"""
+        """The name in the API, filters and ``--json``, such as ``Wait``; people see the words of ``status_style``."""
         return self.name.capitalize()
 
 
@@ -37,7 +38,7 @@ class IgnoredBy(StrEnum):
     CANCEL = "cancel"
     """Its flow was cancelled."""
     CONDITION = "condition"
-    """Its condition was false."""
+    """Its condition was false; reserved, nothing sets it yet."""
     ENTRANCE = "entrance"
     """Its flow started at another step, which it does not follow."""
     SIBLING = "sibling"
@@ -46,11 +47,26 @@ class IgnoredBy(StrEnum):
     """A child that failed, and whose parent continues without it."""
 
 
+class RefusedBy(StrEnum):
+    """Who refuses a task that is ready; it is tried again for ``REJECT_AFTER`` seconds."""
+
+    EXECUTOR = "executor"
+    """Its message cannot be published."""
+    WORKER = "worker"
+    """The worker that got it does not know its program."""
+
+
 CHOICES = [(status.value, status.label) for status in Status]
 """For a Django model field."""
 
 IGNORED_BY = [(reason.value, reason.value) for reason in IgnoredBy]
 """For a Django model field."""
+
+REFUSED_BY = [(who.value, who.value) for who in RefusedBy]
+"""For a Django model field."""
+
+PASSES_ON = frozenset({IgnoredBy.SKIP, IgnoredBy.CONDITION, IgnoredBy.ENTRANCE})
+"""A task that is Ignore for one of these has no output of its own: its input takes that place."""
 
 OPEN = frozenset({Status.WAIT, Status.RUNNING, Status.SUSPEND})
 """Something can still happen to it."""
@@ -59,7 +75,7 @@ ACTIVE = frozenset({Status.WAIT, Status.RUNNING})
 """It continues by itself."""
 
 SATISFIED = frozenset({Status.FINISH, Status.IGNORE})
-"""Its dependents are released; ``finished_ts`` is set exactly in these."""
+"""Its dependents are released; ``finished_ts`` is set exactly in these, once an inserted row is adopted."""
 
 LOWEST_PRIORITY, HIGHEST_PRIORITY = 19, -20
 """Bounds of a nice value: the lower the number, the sooner a task runs."""
@@ -67,12 +83,12 @@ LOWEST_PRIORITY, HIGHEST_PRIORITY = 19, -20
 
 @dataclass(frozen=True, slots=True)
 class Transition:
-    """What a verb does to a task."""
+    """What a guarded method does to a task."""
 
     source: frozenset[Status]
-    """States it may start from; in any other nothing changes."""
+    """Statuses it may start from; in any other nothing changes."""
     target: Status | None
-    """State it ends in; None leaves the state as it is."""
+    """Status it ends in; None leaves the status as it is."""
 
 
 def _verb(*source: Status, to: Status | None) -> Transition:
@@ -91,24 +107,31 @@ TRANSITIONS: dict[str, Transition] = {
     "await_children": _verb(Status.RUNNING, to=Status.WAIT),
     "give_up": _verb(Status.WAIT, to=Status.SUSPEND),
     "reopen": _verb(Status.FINISH, Status.SUSPEND, Status.IGNORE, to=Status.WAIT),
-    "adopt": _verb(Status.WAIT, Status.RUNNING, Status.SUSPEND, to=Status.WAIT),
+    "adopt": _verb(Status.WAIT, Status.SUSPEND, to=Status.WAIT),
     "adopt_ended": _verb(Status.FINISH, Status.IGNORE, to=None),
-    "refuse_adoption": _verb(Status.WAIT, Status.RUNNING, Status.SUSPEND, to=Status.SUSPEND),
+    "refuse_adoption": _verb(Status.WAIT, Status.SUSPEND, to=Status.SUSPEND),
+    "observe": _verb(Status.RUNNING, Status.SUSPEND, to=None),
     "rescue": _verb(Status.RUNNING, to=Status.WAIT),
+    "refuse": _verb(Status.WAIT, to=Status.WAIT),
+    "refuse_attempt": _verb(Status.RUNNING, to=Status.WAIT),
+    "reject": _verb(Status.WAIT, to=Status.SUSPEND),
+    "tolerate_rejection": _verb(Status.WAIT, to=Status.IGNORE),
+    "hand_back": _verb(Status.RUNNING, to=Status.WAIT),
     "skip": _verb(Status.WAIT, Status.SUSPEND, to=Status.IGNORE),
     "cancel": _verb(Status.WAIT, Status.RUNNING, Status.SUSPEND, to=Status.IGNORE),
     "change": _verb(Status.WAIT, Status.SUSPEND, to=None),
     "rerun": _verb(Status.WAIT, Status.FINISH, Status.SUSPEND, Status.IGNORE, to=Status.WAIT),
 }
-"""Verb → where a task may start and where it leads.
+"""Guarded method → the statuses from which it moves a task, and to which.
 
 ``wake`` and ``complete_parked`` need a parked task, ``give_up`` one that is parked for its children, ``reopen`` one
-with children, ``adopt``, ``adopt_ended`` and ``refuse_adoption`` a row without a program.
+with children, ``adopt``, ``adopt_ended``, ``refuse_adoption`` and ``observe`` a row without a program, ``reject`` and
+``tolerate_rejection`` one that is refused.
 """
 
 
 def allows(verb: str, status: int) -> bool:
-    """Whether ``verb`` may be used on a task in ``status``."""
+    """Whether the guarded method ``verb`` may change a task in ``status``."""
     return status in TRANSITIONS[verb].source
 
 

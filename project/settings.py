@@ -2,41 +2,24 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import environ
+from django.core.exceptions import ImproperlyConfigured
 
 from flowerapp.api import openapi
 from flowerapp.executors.celery import memory_transport
+from project import state
 
 env = environ.Env()
 BASE_DIR = Path(__file__).resolve().parent.parent
 STATE_DIR = Path(env.str("FLOWER_STATE_DIR", default=".flower")).resolve()
 """The directory of the secret key, and of the SQLite database if DATABASE_URL is not set."""
-
-
-def _secret_key() -> Any:
-    """DJANGO_SECRET_KEY, or a random key that the first start writes to the state directory."""
-    if key := env.str("DJANGO_SECRET_KEY", default=""):
-        return key
-    path = STATE_DIR / "secret_key"
-    if not path.exists():
-        STATE_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        temporary = STATE_DIR / f"secret_key.{os.getpid()}"
-        temporary.touch(mode=0o600)
-        temporary.write_text(secrets.token_urlsafe(50))
-        with contextlib.suppress(FileExistsError):  # another process was first, and its key is used
-            os.link(temporary, path)
-        temporary.unlink()
-    return path.read_text()
-
-
-SECRET_KEY = _secret_key()
+if not (env.str("DJANGO_SECRET_KEY", default="") and env.str("DATABASE_URL", default="")):
+    state.prepare(Path(env.str("FLOWER_STATE_DIR", default=".flower")))
+SECRET_KEY = env.str("DJANGO_SECRET_KEY", default="") or state.secret_key(STATE_DIR)
 DEBUG = env.bool("DJANGO_DEBUG", default=False)
 ALLOWED_HOSTS = env.list("DJANGO_ALLOWED_HOSTS", default=["localhost", "127.0.0.1", "[::1]"])
 CSRF_TRUSTED_ORIGINS = env.list("DJANGO_CSRF_TRUSTED_ORIGINS", default=[])
@@ -56,6 +39,7 @@ INSTALLED_APPS = [
     "flowerapp",
 ]
 MIDDLEWARE = [
+    "project.middleware.RefuseUnusable",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -89,8 +73,7 @@ def _database() -> dict[str, Any]:
     if env.str("DATABASE_URL", default=""):
         database: dict[str, Any] = env.db("DATABASE_URL")
     else:
-        STATE_DIR.mkdir(mode=0o700, parents=True, exist_ok=True)
-        database = {"ENGINE": "django.db.backends.sqlite3", "NAME": str(STATE_DIR / "flower.sqlite3")}
+        database = {"ENGINE": "django.db.backends.sqlite3", "NAME": state.database(STATE_DIR)}
     if database["ENGINE"].endswith("sqlite3"):
         database["OPTIONS"] = {
             "timeout": 30,
@@ -156,18 +139,26 @@ FLOWER: dict[str, Any] = {
     "OPEN_API": env.bool("FLOWER_OPEN_API", default=False),
     "OPEN_API_CLIENTS": env.list("FLOWER_OPEN_API_CLIENTS", default=[]),
     "HTTP_ALLOW_PRIVATE": env.list("FLOWER_HTTP_ALLOW_PRIVATE", default=[]),
+    "HEARTBEAT_FILE": env.str("FLOWER_HEARTBEAT_FILE", default="") or None,
 }
 
 
 def _broker_url() -> Any:
-    """CELERY_BROKER_URL, or Redis if REDIS_HOST or REDIS_PORT is set, or else the in-memory broker of standalone."""
+    """CELERY_BROKER_URL, or Redis if a REDIS_ variable is set, or else the in-memory broker of standalone.
+
+    Raises ImproperlyConfigured for a user without a password.
+    """
     if url := env.str("CELERY_BROKER_URL", default=""):
         return url
-    if not {"REDIS_HOST", "REDIS_PORT"} & set(os.environ):
+    names = ("REDIS_HOST", "REDIS_PORT", "REDIS_USERNAME", "REDIS_PASSWORD")
+    host, port, user, password = (env.str(name, default="") for name in names)
+    port = port and env.int("REDIS_PORT")
+    if not (host or port or user or password):
         return memory_transport.URL
-    user, password = (quote(env.str(name, default=""), safe="") for name in ("REDIS_USERNAME", "REDIS_PASSWORD"))
-    login = f"{user}:{password}@" if password else ""
-    return f"redis://{login}{env.str('REDIS_HOST', default='127.0.0.1')}:{env.int('REDIS_PORT', default=6379)}/0"
+    if user and not password:
+        raise ImproperlyConfigured("REDIS_USERNAME is set without REDIS_PASSWORD; set both, or none of them")
+    login = f"{quote(user, safe='')}:{quote(password, safe='')}@" if password else ""
+    return f"redis://{login}{host or '127.0.0.1'}:{port or 6379}/0"
 
 
 CELERY_BROKER_URL = _broker_url()
@@ -182,10 +173,12 @@ CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = 25
 CELERY_WORKER_ENABLE_SOFT_SHUTDOWN_ON_IDLE = True
 CELERY_ACCEPT_CONTENT = CELERY_RESULT_ACCEPT_CONTENT = ["json"]
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
-CELERY_TASK_QUEUE_MAX_PRIORITY = 9 if CELERY_BROKER_URL.startswith(("amqp", "pyamqp")) else None
+CELERY_TASK_DEFAULT_QUEUE_TYPE = env.str("CELERY_TASK_DEFAULT_QUEUE_TYPE", default="classic")
+_PRIORITIES = CELERY_BROKER_URL.startswith(("amqp", "pyamqp")) and CELERY_TASK_DEFAULT_QUEUE_TYPE == "classic"
+CELERY_TASK_QUEUE_MAX_PRIORITY = 9 if _PRIORITIES else None
 CELERY_DB_REUSE_MAX = 1_000_000
 CELERY_BROKER_TRANSPORT_OPTIONS: dict[str, Any] = {}
-if CELERY_BROKER_URL.startswith(("redis", "rediss")):
+if CELERY_BROKER_URL.startswith(("redis", "rediss", "sentinel")):
     CELERY_BROKER_TRANSPORT_OPTIONS = {
         "priority_steps": list(range(10)),
         "queue_order_strategy": "priority",
@@ -193,6 +186,7 @@ if CELERY_BROKER_URL.startswith(("redis", "rediss")):
         "socket_timeout": 5,
         "socket_connect_timeout": 5,
         "socket_keepalive": True,
+        "master_name": env.str("REDIS_SENTINEL_MASTER", default=None),
     }
 
 LOGGING = {

@@ -50,6 +50,29 @@ class DependsField(forms.CharField):
             return True
 
 
+class NamesField(forms.CharField):
+    """Names as text: ``URL, BODY``."""
+
+    def __init__(self, **options: Any) -> None:
+        widget = forms.TextInput(attrs={"size": 40, "placeholder": "names, as URL, BODY", "spellcheck": "false"})
+        super().__init__(required=False, widget=widget, **options)
+
+    def to_python(self, value: Any) -> Any:
+        """A list of names, each once."""
+        if isinstance(value, list):
+            return value
+        names = (name.strip() for name in str(value or "").split(","))
+        return list(dict.fromkeys(name for name in names if name))
+
+    def prepare_value(self, value: Any) -> Any:
+        """Text for the box."""
+        return ", ".join(map(str, value)) if isinstance(value, list) else value
+
+    def has_changed(self, initial: Any, data: Any) -> bool:
+        """Compare as lists."""
+        return bool(self.to_python(initial) != self.to_python(data))
+
+
 class ValueField(forms.CharField):
     """A parameter's value: kept as typed, spaces and line ends included."""
 

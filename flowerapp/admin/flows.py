@@ -8,7 +8,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
 from django.db.models import Q, QuerySet
-from django.http import HttpRequest, HttpResponse
+from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.urls import reverse
 from django.utils.html import format_html
 from django.utils.safestring import SafeString
@@ -17,8 +17,9 @@ from flowerapp import engine
 from flowerapp.admin import html
 from flowerapp.admin.forms import WhyForm
 from flowerapp.admin.lists import LongList, LongListAdmin
-from flowerapp.admin.pages import flow_page
+from flowerapp.admin.pages import flow_page, live_part
 from flowerapp.admin.verbs import FLOW_VERBS, Verb, VerbAdmin
+from flowerapp.core.permissions import DELETE_FLOW, VIEW_FLOW
 from flowerapp.exceptions import FlowerError
 from flowerapp.models import Flow, Task, TaskDefinition
 from flowerapp.selectors import counts, flows
@@ -29,6 +30,8 @@ from flowerapp.states import CHOICES, SATISFIED
 
 MOST_MESSAGES = 10
 """Refused flows that a batch action names one by one."""
+PART, LIVE = "part", "live"
+"""The parameter with which the page of a flow asks for the part of itself that changes, and its value."""
 MOST_NAMES = 200
 """Workflows whose flows a search finds."""
 
@@ -69,7 +72,11 @@ class StatusFilter(admin.SimpleListFilter):
 
 
 class FlowList(LongList):
-    """A page of flows with the counts of their tasks, fetched together."""
+    """A page of flows with the counts of their tasks, fetched together, and without their values."""
+
+    def get_queryset(self, *arguments: Any, **options: Any) -> QuerySet[Any]:
+        """The flows, without what may be large."""
+        return super().get_queryset(*arguments, **options).defer("input", "state")
 
     def get_results(self, request: HttpRequest) -> None:
         """The page, then two statements for what the rows show beside their own columns."""
@@ -98,6 +105,7 @@ def _batch(verb: Verb) -> Callable[..., HttpResponse | None]:
 class FlowAdmin(LongListAdmin, VerbAdmin):
     """Flows, read-only, with verbs."""
 
+    permissions = {"view": VIEW_FLOW, "delete": DELETE_FLOW}
     verbs = FLOW_VERBS
     list_display = ["status", "flow", "workflow", "progress", "took", "failure", "priority", "registered"]
     list_display_links = None
@@ -178,6 +186,18 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
         """Names of the verbs that fit a flow now."""
         return flow_verbs(target)
 
+    def change_view(self, request: HttpRequest, object_id: str, *arguments: Any, **options: Any) -> HttpResponse:
+        """The page of a flow; of one that is open, the part that changes, unless the reader has it already."""
+        if request.method != "GET" or request.GET.get(PART) != LIVE:
+            return super().change_view(request, object_id, *arguments, **options)
+        target = self.target(request, object_id)
+        version = f'"{flows.version(target)}"'
+        if request.headers.get("If-None-Match") == version:
+            return HttpResponseNotModified()
+        answer = self.render(request, "flow/live.html", live_part(target))
+        answer["ETag"] = version
+        return answer
+
     def page(self, request: HttpRequest, target: Flow) -> dict[str, Any]:
         """What the page of a flow shows."""
         page = flow_page(target)
@@ -211,7 +231,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
         done, refused = 0, []
         for flow in chosen:
             try:
-                verb.run(flow, form, request.user.get_username())
+                verb.run(flow, form, request.user)
             except FlowerError as error:
                 refused.append(str(error))
             else:
@@ -244,7 +264,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
     # Deleting: ended flows only, through the engine.
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """With Django's permission, and only what has ended."""
+        """With the permission, and only what has ended."""
         return super().has_delete_permission(request, obj) and (obj is None or obj.ended)
 
     def get_deleted_objects(
@@ -252,7 +272,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
     ) -> tuple[list[Any], dict[Any, int], set[str], list[str]]:
         """What would be deleted: counts instead of a thousand tasks by name; open flows prevent it."""
         chosen = list(objs)
-        tasks = Task.objects.filter(task_flow_id__in=[flow.pk for flow in chosen]).count()
+        tasks = sum(numbers.total for numbers in counts.of_flows([flow.pk for flow in chosen]).values())
         still_open = [
             f"flow {flow.pk} of {flow.task_id} is {flow.status.label}; cancel it first"
             for flow in chosen

@@ -11,10 +11,13 @@ from django.core.exceptions import ValidationError
 from django.forms.fields import InvalidJSONInput
 
 from flowerapp import states
-from flowerapp.core import values
+from flowerapp.core import masking, values
+from flowerapp.core.names import LONGEST_WHY, text_problems
 from flowerapp.core.plan import Plan
+from flowerapp.core.unmasking import equal
 from flowerapp.exceptions import InvalidPlanError, InvalidValueError
 from flowerapp.models import Task
+from flowerapp.selectors.shown import shown
 
 
 class StrictJSONField(forms.JSONField):
@@ -74,7 +77,7 @@ class WhyForm(forms.Form):
     why = forms.CharField(
         label="Why",
         required=False,
-        max_length=1000,
+        max_length=LONGEST_WHY,
         help_text="Kept in the history with your name.",
         widget=forms.TextInput(attrs={"size": 60}),
     )
@@ -82,6 +85,13 @@ class WhyForm(forms.Form):
     def __init__(self, *args: Any, target: Any = None, **options: Any) -> None:
         super().__init__(*args, **options)
         self.target = target
+
+    def clean_why(self) -> str:
+        """A reason that people can read."""
+        why: str = self.cleaned_data["why"]
+        if problems := list(text_problems(why, "this")):
+            raise ValidationError(problems)
+        return why
 
     def refuse(self, error: InvalidPlanError) -> None:
         """Show the engine's problems at the fields that they name."""
@@ -95,7 +105,7 @@ class ChangeForm(WhyForm):
 
     parameters = StrictJSONField(
         only_objects=True,
-        help_text=f"Replace those of the same names. {values.MASKED} stands for a secret and leaves it as it is.",
+        help_text=f"Replace those of the same names. {masking.MASKED} stands for a secret and leaves it as it is.",
         widget=forms.Textarea(attrs={"rows": 8, "cols": 60, "spellcheck": "false", "class": "flower-json"}),
     )
     priority = PriorityField()
@@ -107,7 +117,7 @@ class ChangeForm(WhyForm):
     field_order = ["parameters", "priority", "queue", "rerun", "why"]
 
     def __init__(self, *args: Any, target: Task, **options: Any) -> None:
-        self.shown = values.masked(target.parameters)
+        self.shown = shown(target).parameters
         initial = {
             "parameters": self.shown,
             "priority": target.task_priority,
@@ -123,12 +133,8 @@ class ChangeForm(WhyForm):
         typed: dict[str, Any] = self.cleaned_data["parameters"]
         if gone := [key for key in self.shown if key not in typed]:
             raise ValidationError(f"{', '.join(gone)} cannot be removed, only changed; put it back")
-        changed = {key: value for key, value in typed.items() if key not in self.shown or self.shown[key] != value}
-        if values.MASKED in values.dumps(changed):
-            raise ValidationError(
-                f"type the secret again in place of {values.MASKED}, or leave the whole value as it was"
-            )
-        return changed
+        shown = self.shown
+        return {key: value for key, value in typed.items() if key not in shown or not equal(shown[key], value)}
 
     def changes(self) -> dict[str, Any]:
         """The changes, as arguments of ``engine.change``."""
@@ -159,6 +165,44 @@ class RegisterForm(WhyForm):
         del self.fields["why"]
         steps = [(node.seq, f"{node.seq}: {node.program}") for node in target.nodes]
         entrance = self.fields["entrance"]
+        self.asked: dict[str, tuple[int, str]] = {}
+        for node in target.nodes:
+            for name in node.required_at_register:
+                self._ask_for(node.seq, name)
         if isinstance(entrance, forms.TypedChoiceField):
             usual = "the beginning" if target.entrance is None else f"step {target.entrance}, as the workflow says"
             entrance.choices = [("", usual), *steps]
+
+    def _ask_for(self, seq: int, name: str) -> None:
+        """A field for a parameter that the step wants at register; the engine decides whether it must be filled in."""
+        field = f"given-{len(self.asked)}"
+        self.asked[field] = seq, name
+        widget = forms.PasswordInput() if masking.secret(name) else forms.TextInput()
+        options: dict[str, Any] = {"required": False, "strip": False, "help_text": "Text or JSON.", "widget": widget}
+        wanted = forms.CharField(label=f"Step {seq}: {name}", **options)
+        self.fields[field] = wanted
+
+    @property
+    def parameters(self) -> dict[int, dict[str, str]]:
+        """What was typed of them, as ``engine.register`` takes it."""
+        typed: dict[int, dict[str, str]] = {}
+        for field, (seq, name) in self.asked.items():
+            if value := self.cleaned_data[field]:
+                typed.setdefault(seq, {})[name] = value
+        return typed
+
+    def clean_why(self) -> str:
+        """A reason that people can read."""
+        why: str = self.cleaned_data["why"]
+        if problems := list(text_problems(why, "this")):
+            raise ValidationError(problems)
+        return why
+
+    def refuse(self, error: InvalidPlanError) -> None:
+        """Show the problems of those parameters at their fields, and the others as usual."""
+        fields = {(seq, f"parameters.{name}"): field for field, (seq, name) in self.asked.items()}
+        others = [problem for problem in error.problems if (problem.seq, problem.field) not in fields]
+        for problem in error.problems:
+            if field := fields.get((problem.seq or 0, problem.field)):
+                self.add_error(field, problem.message)
+        super().refuse(InvalidPlanError(others))

@@ -8,14 +8,12 @@ from typing import Any
 
 from django.contrib.admin.utils import quote
 from django.urls import reverse
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.html import format_html
 from django.utils.http import urlencode
 from django.utils.safestring import SafeString
 
 from flowerapp.models import Flow, Task
-from flowerapp.selectors import tasks
+from flowerapp.selectors import tasks, times
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.status_style import Style, flow_note, flow_style, task_style
 from flowerapp.states import Status
@@ -52,13 +50,8 @@ def moment(value: datetime | None) -> SafeString | str:
     """A time, readable, and exact for machines."""
     if value is None:
         return ""
-    text = clock(value)
-    return format_html('<time datetime="{}" title="{}">{}</time>', value.isoformat(), value.isoformat(), text)
-
-
-def clock(value: datetime) -> str:
-    """A time as plain text."""
-    return date_format(timezone.localtime(value), "Y-m-d H:i:s")
+    exact = value.isoformat()
+    return format_html('<time datetime="{}" title="{}">{}</time>', exact, exact, times.plain(value))
 
 
 def bar(done: int, total: int, text: str) -> SafeString:

@@ -11,6 +11,8 @@ from django.core.paginator import Paginator
 from django.db.models import QuerySet
 from django.http import HttpRequest
 
+from flowerapp.admin.patient import PatientAdmin
+
 MOST_COUNTED = 1000
 """Most rows that are counted and paged through; a search or filter leads to others."""
 
@@ -42,7 +44,7 @@ class LongList(ChangeList):
         return super().get_ordering_field(field_name) if field_name in (self.sortable_by or ()) else None
 
 
-class LongListAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class LongListAdmin(PatientAdmin):
     """An admin of such a table."""
 
     paginator = LongPaginator

@@ -9,9 +9,14 @@ from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import ValidationError
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
+from django.utils.text import Truncator
 
-from flowerapp.core.plan import name_problems
+from flowerapp.admin.patient import PatientAdmin
+from flowerapp.core.names import name_problems
 from flowerapp.exceptions import FlowerError, NotFoundError
+
+LONGEST_DESCRIPTION = 200
+"""Characters of a description in a list."""
 
 
 def check_name(name: str, field: str) -> str:
@@ -21,7 +26,7 @@ def check_name(name: str, field: str) -> str:
     return name
 
 
-class NamedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
+class NamedAdmin(PatientAdmin):
     """Rows that keep their name; what the engine refuses becomes a message."""
 
     name_field: str
@@ -29,9 +34,10 @@ class NamedAdmin(admin.ModelAdmin):  # type: ignore[type-arg]
     list_per_page = 100
     actions = None
 
-    def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Any:
-        """The row; a name that cannot be stored has none."""
-        return None if "\0" in object_id else super().get_object(request, object_id, from_field)
+    @admin.display(description="description")
+    def about(self, obj: Any) -> str:
+        """The beginning of the description."""
+        return Truncator(obj.description).chars(LONGEST_DESCRIPTION)
 
     def get_readonly_fields(self, request: HttpRequest, obj: Any = None) -> list[str]:
         """The name of a stored row: others refer to it by that."""

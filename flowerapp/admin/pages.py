@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from django.db.models import QuerySet
@@ -13,57 +15,70 @@ from flowerapp import drawing
 from flowerapp.admin import html
 from flowerapp.admin.rows import children_of, task_rows
 from flowerapp.core import values
-from flowerapp.core.messages import TaskRef
 from flowerapp.engine import context
 from flowerapp.models import Flow, Task, Worker
 from flowerapp.selectors import counts, flows, graphs, history, queues, tasks, workers
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
+from flowerapp.selectors.shown import shown_value
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import ACTIVE, Status
 
 MOST_ROWS = 200
 """Tasks, log lines and history entries that a page shows; the rest is behind a link."""
-MOST_DRAWN = 1000
-"""Steps of a flow whose graph is still drawn."""
+MOST_TASKS = 200
+"""Tasks on a flow's page; of more, the failed and the running ones come first."""
+MOST_FOLLOWERS = 50
+"""Tasks before and after another that its page lists."""
+MOST_DRAWN, MOST_EDGES = 150, 300
+"""Boxes and lines of a flow's graph on its page, which is read anew while the flow runs."""
 MOST_FAILURES = 5
 """Failed tasks that a flow's page opens with."""
 
 
 def flow_page(flow: Flow) -> dict[str, Any]:
     """Everything on the page of a flow; the number of statements does not grow with its tasks."""
+    return {
+        **live_part(flow),
+        "facts": _flow_facts(flow),
+        "input": html.pretty(flow.input),
+        "output": flows.output_text(flow, html.pretty) if flow.ended else None,
+        "state": html.pretty(flow.state) if flow.state else "",
+        "history": history_rows(task_flow_id=flow.pk),
+        **_failures(flow),
+    }
+
+
+def live_part(flow: Flow) -> dict[str, Any]:
+    """What changes on the page of a flow while it is open."""
     numbers = counts.of_flow(flow.pk)
-    steps = Task.objects.filter(task_flow_id=flow.pk, parent_seq=None).order_by("task_exec_seq")
+    steps = tasks.shown_tasks(flow.pk).filter(parent_seq=None).order_by("task_exec_seq")
     return {
         "flow": flow,
         "badge": html.flow_badge(flow, numbers),
         "workflow_url": html.workflow_url(flow.task_id),
         "flows_url": html.flows_url(flow.task_id),
-        "facts": _flow_facts(flow),
         "admission": _admission(flow, steps),
         "unserved": _unserved(flow),
         "progress": numbers.text,
         "counts": [(html.badge(style), number) for style, number in numbers.listed()],
-        "rows": task_rows(steps[:MOST_ROWS]),
+        "rows": task_rows((tasks.by_urgency(steps) if numbers.steps > MOST_TASKS else steps)[:MOST_TASKS]),
         "total": numbers.steps,
-        "more_tasks": max(0, numbers.steps - MOST_ROWS),
+        "more_tasks": max(0, numbers.steps - MOST_TASKS),
         "tasks_url": html.tasks_url(flow.pk, parent="none"),
         "drawing": drawing_of(flow, numbers),
-        "input": html.pretty(values.masked(flow.input)),
-        "output": html.pretty(flows.output_of(flow)) if flow.ended else None,
-        "state": html.pretty(values.masked(flow.state)) if flow.state else "",
-        "history": history_rows(task_flow_id=flow.pk),
         "live": flow.status in ACTIVE,
-        **_failures(flow),
     }
 
 
 def drawing_of(flow: Flow, numbers: Counts) -> SafeString | str:
-    """The graph as SVG; empty where it would take too long to draw."""
-    if not 0 < numbers.steps <= MOST_DRAWN:
+    """The graph as SVG, or a part of it; empty without steps."""
+    if not numbers.steps:
         return ""
-    nodes, edges = drawing.of_steps(graphs.steps_of(flow.pk))
-    return mark_safe(drawing.svg(nodes, edges, f"Flow of {flow.task_id}"))  # noqa: S308 - the drawing escapes its texts
+    steps, view = graphs.graph_of(flow.pk)
+    view = replace(view, most_nodes=MOST_DRAWN, most_edges=MOST_EDGES)
+    image = drawing.svg(*drawing.of_steps(steps), f"Flow of {flow.task_id}", view)
+    return mark_safe(image)  # noqa: S308 - the drawing escapes its texts
 
 
 def _flow_facts(flow: Flow) -> list[tuple[str, Any]]:
@@ -138,9 +153,9 @@ def task_page(task: Task) -> dict[str, Any]:
         "error": task.error,
         "traceback": html.cut(task.traceback),
         "input": _input(task),
-        "output": None if task.output is None else html.pretty(values.masked(task.output)),
-        "parameters": html.pretty(values.masked(task.parameters)),
-        "before": _neighbors(task, task.depends_on),
+        "output": None if task.output is None else html.pretty(task.output),
+        "parameters": html.pretty(task.parameters),
+        "before": _neighbors(task, sorted(task.depends_on), len(task.depends_on)),
         "after": _neighbors(task, _followers(task)),
         "logs": [
             (html.moment(line.ts), line.attempt, line.message) for line in history.latest_lines(MOST_ROWS, **of_task)
@@ -152,29 +167,37 @@ def task_page(task: Task) -> dict[str, Any]:
 def _input(task: Task) -> str | None:
     """Input of a task, or None before its dependencies have ended; that of a child is its item."""
     if task.parent_seq is not None:
-        return html.pretty(values.masked(task.item))
+        return html.pretty(task.item)
     if task.pending and not task.children:
         return None
-    return html.pretty(values.masked(context.input_of(task.ref)))
+    if task.passes_on:
+        return html.pretty(task.output)
+    if (size := tasks.size_of_input(task)) > tasks.MOST_WHOLE:
+        return f"{size:,} bytes, too large to be shown; the tasks before it have their outputs"
+    return html.pretty(shown_value(context.input_of(task.ref), task))
 
 
 def _followers(task: Task) -> list[int]:
-    """Seqs of tasks that depend on this one; ``dependents`` of the row holds the open ones only."""
-    later = Task.objects.filter(task_flow_id=task.task_flow_id, depends_task_exec_seq__gte=task.task_exec_seq)
-    pairs = later.order_by("task_exec_seq").values_list("task_exec_seq", "depends_on")
-    return [seq for seq, depends_on in pairs if task.task_exec_seq in depends_on]
+    """Seqs of the first tasks that depend on this one, and one more than are listed.
+
+    ``dependents`` of the row holds the open ones only.
+    """
+    later = tasks.shown_tasks(task.task_flow_id).filter(depends_task_exec_seq__gte=task.task_exec_seq)
+    pairs = later.order_by("task_exec_seq").values_list("task_exec_seq", "depends_on").iterator(chunk_size=200)
+    return list(islice((seq for seq, depends_on in pairs if task.task_exec_seq in depends_on), MOST_FOLLOWERS + 1))
 
 
-def _neighbors(task: Task, seqs: Iterable[int]) -> dict[str, Any]:
-    """Rows for a table of the tasks before or after this one, and how many more there are."""
-    listed = sorted(seqs)
-    nearest = Task.objects.filter(task_flow_id=task.task_flow_id, task_exec_seq__in=listed[:50])
-    return {"rows": task_rows(nearest.order_by("task_exec_seq")), "more": max(0, len(listed) - 50)}
+def _neighbors(task: Task, seqs: Sequence[int], number: int | None = None) -> dict[str, Any]:
+    """Rows for a table of the tasks before or after this one, and how many more there are, where that is known."""
+    listed = seqs[:MOST_FOLLOWERS]
+    nearest = tasks.shown_tasks(task.task_flow_id).filter(task_exec_seq__in=listed)
+    more = "" if len(listed) == len(seqs) else "Some" if number is None else f"{number - len(listed):,}"
+    return {"rows": task_rows(nearest.order_by("task_exec_seq")), "more": more}
 
 
 def _task_facts(task: Task) -> list[tuple[str, Any]]:
     facts = [
-        ("Program", task.program or "none yet: the watcher adopts the row"),
+        ("Program", tasks.program_text(task)),
         ("Step", task.task_seq),
         ("Name", task.name),
         *_family_facts(task),
@@ -183,7 +206,7 @@ def _task_facts(task: Task) -> list[tuple[str, Any]]:
         ("Pool", html.link(html.pool_url(task.pool), task.pool) if task.pool else ""),
         ("Attempts", f"{task.attempt} (retries {task.retries}, lost workers {task.rescues}, run {task.run})"),
         ("Worker", _worker(task)),
-        ("Progress", f"{task.progress.get('done')} of {task.progress.get('total')}" if task.progress else ""),
+        ("Progress", tasks.progress_text(task.progress)),
         ("Input", "one object, merged" if task.merge else ""),
         ("Waits", wait_reasons([task]).get(task.pk, "")),
         *_time_facts(task),
@@ -225,7 +248,8 @@ def _family_facts(task: Task) -> list[tuple[str, Any]]:
 
 
 def _child_facts(task: Task, parent_seq: int) -> list[tuple[str, Any]]:
-    parent = Task.objects.at(TaskRef(task.task_flow_id, parent_seq)).values_list("pk", "program").first()
+    parents = tasks.shown_tasks(task.task_flow_id).filter(task_exec_seq=parent_seq)
+    parent = parents.values_list("pk", "program").first()
     title = f"task {parent_seq}"
     siblings = html.link(html.tasks_url(task.task_flow_id, parent=parent_seq), "all of them")
     return [

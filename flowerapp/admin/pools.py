@@ -14,6 +14,7 @@ from django.utils.safestring import SafeString
 from flowerapp import engine
 from flowerapp.admin import html
 from flowerapp.admin.named import NamedAdmin, check_name
+from flowerapp.core.permissions import ADD_POOL, CHANGE_POOL, DELETE_POOL, VIEW_POOL
 from flowerapp.exceptions import UnknownPoolError
 from flowerapp.models import Pool, Task
 from flowerapp.selectors.pools import PoolUse, get_pool
@@ -53,10 +54,11 @@ class PoolForm(FormBase):
 class PoolAdmin(NamedAdmin):
     """Pools, written by the engine, which admits tasks to free slots."""
 
+    permissions = {"view": VIEW_POOL, "add": ADD_POOL, "change": CHANGE_POOL, "delete": DELETE_POOL}
     name_field = "name"
     form = PoolForm
     fields = ["name", "slots", "description"]
-    list_display = ["name", "slots", "held", "waiting", "description"]
+    list_display = ["name", "slots", "held", "waiting", "about"]
     search_fields = ["name"]
     change_form_template = "admin/flowerapp/pool/form.html"
 

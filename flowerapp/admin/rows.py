@@ -11,7 +11,7 @@ from flowerapp.admin import html
 from flowerapp.models import Task
 from flowerapp.selectors import counts
 from flowerapp.selectors.counts import Counts
-from flowerapp.selectors.tasks import ROW_COLUMNS, child_label, duration_of
+from flowerapp.selectors.tasks import ROW_COLUMNS, child_label, duration_of, program_text
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 
@@ -30,7 +30,7 @@ def task_row(task: Task, reason: str = "", children: dict[str, Any] | None = Non
         "seq": task.task_exec_seq,
         "task_seq": task.task_seq,
         "child": child_label(task),
-        "program": task.program or "not adopted yet",
+        "program": program_text(task),
         "badge": html.task_badge(task),
         "why": "" if children and task.pending else reason,
         "children": children,

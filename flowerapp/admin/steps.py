@@ -17,15 +17,16 @@ from django.forms.models import BaseModelFormSet, modelformset_factory
 from django.http import HttpRequest
 
 from flowerapp.admin import programs
-from flowerapp.admin.fields import DependsField, KeyField, ValueField
+from flowerapp.admin.fields import DependsField, KeyField, NamesField, ValueField
 from flowerapp.admin.forms import StrictJSONField
-from flowerapp.core import values
+from flowerapp.core import masking
+from flowerapp.core.permissions import ADD_DEFINITION, CHANGE_DEFINITION, VIEW_DEFINITION, may
 from flowerapp.core.plan import Plan
+from flowerapp.core.unmasking import unmasked
 from flowerapp.engine.register import pool_problems
 from flowerapp.exceptions import Problem
 from flowerapp.models import Pool, TaskDefinition, Workflow
 from flowerapp.models.definitions import PAIRS
-from flowerapp.workflows.rows import unmasked
 
 _GONE = {"program": "not registered", "child_program": "not registered", "pool": "does not exist"}
 """Note on a stored value that is no longer among the choices."""
@@ -71,6 +72,14 @@ class StepForm(FormBase):
         widget=forms.Textarea(attrs={"rows": 2, "cols": 50, "spellcheck": "false", "class": "flower-json"}),
     )
 
+    required_at_register = NamesField(
+        label="Required at register", help_text="Parameters that each registration gives, in place of the step."
+    )
+
+    overridable = NamesField(
+        label="Overridable", help_text="Parameters that users may override although the step holds masked values."
+    )
+
     class Meta:
         model = TaskDefinition
         exclude = ["task_id"]
@@ -90,6 +99,7 @@ class StepForm(FormBase):
         for name, options_of in (choices or {}).items():
             self._choose(name, options_of)
         self.stored = self.instance.all_parameters
+        self.stored_pairs = self.stored | self.instance.pairs
         self._mask()
 
     def _choose(self, name: str, offered: Sequence[programs.Choice]) -> None:
@@ -105,26 +115,25 @@ class StepForm(FormBase):
 
     def _mask(self) -> None:
         """Show secret-looking values masked; a masked value that comes back keeps what is stored."""
+        pairs, more = masking.masked(self.stored_pairs), masking.masked(self.stored)
         for number in PAIRS:
             key = self.initial.get(f"param{number}_key")
             if key:
-                shown = values.masked({key: self.initial.get(f"param{number}_value")})
-                self.initial[f"param{number}_value"] = shown[key]
-        if "parameters" in self.initial:
-            self.initial["parameters"] = values.masked(self.initial["parameters"])
+                self.initial[f"param{number}_value"] = pairs.get(key, masking.MASKED)
+        if isinstance(self.initial.get("parameters"), dict):
+            own = map(masking.masked, self.initial["parameters"])
+            self.initial["parameters"] = {key: more.get(key, masking.MASKED) for key in own}
 
     def _unmask(self, data: dict[str, Any]) -> None:
-        sentence = f"{values.MASKED} stands for a stored value, and none is stored under this name; type it"
-        for number in PAIRS:
-            key, name = data.get(f"param{number}_key"), f"param{number}_value"
-            if data.get(name) == values.MASKED:
-                data[name] = self.stored.get(str(key))
-                if data[name] is None:
-                    self.add_error(name, sentence)
+        """Put back what is stored; the plan's check refuses a mask that remains."""
+        names = {f"param{number}_value": data.get(f"param{number}_key") for number in PAIRS}
+        typed = {key: data.get(name) for name, key in names.items() if key}
+        more = data.get("parameters", {})
+        pairs = unmasked(more | typed, self.stored_pairs)
+        data |= {name: pairs[key] for name, key in names.items() if key and isinstance(pairs.get(key), str)}
         if "parameters" in data:
-            data["parameters"] = unmasked(data["parameters"], self.stored)
-            if values.MASKED in values.dumps(data["parameters"]):
-                self.add_error("parameters", sentence)
+            everything = unmasked(typed | more, self.stored)
+            data["parameters"] = {key: everything.get(key, value) for key, value in more.items()}
 
     def clean(self) -> dict[str, Any]:
         """Check that every pair has a name, and no name occurs twice."""
@@ -301,11 +310,12 @@ class StepInline(InlineBase):
             },
         ),
         (
-            "More: JSON parameters, queue, pool, retries, time limit, name, merge, children",
+            "More: JSON parameters, those given at register, queue, pool, retries, time limit, name, merge, children",
             {
                 "classes": ["collapse"],
                 "fields": [
                     "parameters",
+                    ("required_at_register", "overridable"),
                     ("queue", "pool"),
                     ("max_retries", "retry_delay", "time_limit"),
                     ("name", "merge"),
@@ -330,12 +340,11 @@ class StepInline(InlineBase):
         )
 
     def _allowed(self, request: HttpRequest, obj: Any) -> bool:
-        verb = "add" if obj is None else "change"
-        return request.user.has_perm(f"flowerapp.{verb}_workflow")
+        return may(request.user, ADD_DEFINITION if obj is None else CHANGE_DEFINITION)
 
     def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """As the workflow's."""
-        return request.user.has_perm("flowerapp.view_workflow") or self._allowed(request, obj)
+        return may(request.user, VIEW_DEFINITION) or self._allowed(request, obj)
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         """As the workflow's."""

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.views.main import ChangeList
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.html import format_html
@@ -12,10 +13,11 @@ from django.utils.safestring import SafeString
 
 from flowerapp.admin import html
 from flowerapp.admin.flows import StatusFilter, WorkflowFilter
-from flowerapp.admin.lists import MOST_COUNTED, LongListAdmin
+from flowerapp.admin.lists import MOST_COUNTED, LongList, LongListAdmin
 from flowerapp.admin.pages import task_page
 from flowerapp.admin.verbs import TASK_VERBS, VerbAdmin
-from flowerapp.models import Flow, Task
+from flowerapp.models import Task
+from flowerapp.selectors.flows import shown_flows
 from flowerapp.selectors.next_steps import task_verbs
 from flowerapp.selectors.tasks import child_label, duration_of
 from flowerapp.states import OPEN
@@ -44,7 +46,7 @@ class TaskWorkflowFilter(WorkflowFilter):
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         """Rows of that workflow: by its flows if they are few, else by name, the latest first."""
         chosen = super().queryset(request, queryset)
-        flows = Flow.objects.filter(task_id=self.value() or "").order_by().values_list("pk", flat=True)
+        flows = shown_flows().filter(task_id=self.value() or "").order_by().values_list("pk", flat=True)
         few = list(flows[: MOST_COUNTED + 1])
         return chosen.filter(task_flow_id__in=few) if 0 < len(few) <= MOST_COUNTED else chosen
 
@@ -73,6 +75,15 @@ class KindFilter(admin.SimpleListFilter):
         return queryset if self._parent() is None else queryset.filter(parent_seq=self._parent())
 
 
+class TaskList(LongList):
+    """A page of tasks without what may be large and is not shown."""
+
+    def get_queryset(self, *arguments: Any, **options: Any) -> QuerySet[Any]:
+        """The rows, whose columns are read as far as they are shown."""
+        large = ("parameters", "item", "output", "traceback", "canvas", "depends_on", "dependents")
+        return super().get_queryset(*arguments, **options).defer(*large, "task_flow__input", "task_flow__state")
+
+
 @admin.register(Task)
 class TaskAdmin(LongListAdmin, VerbAdmin):
     """Tasks, read-only, with verbs."""
@@ -80,6 +91,7 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
     verbs = TASK_VERBS
     list_display = ["seq", "runs", "state", "flow", "workflow", "took", "attempt", "queue", "error_line"]
     list_display_links = None
+    lookups = frozenset({"task_flow", "task_flow__exact"})
     list_filter = [TaskStatusFilter, KindFilter, TaskWorkflowFilter]
     search_fields = ["task_flow__task_flow_id__startswith"]
     search_help_text = "Start of a flow's id"
@@ -87,13 +99,17 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
     list_max_show_all = 500
     actions = None
 
+    def get_changelist(self, request: HttpRequest, **options: Any) -> type[ChangeList]:
+        """The list that reads no large values."""
+        return TaskList
+
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
         """Tasks with their flows."""
         return super().get_queryset(request).select_related("task_flow")
 
     def matching(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """By their flows, the latest first."""
-        flows = Flow.objects.filter(task_flow_id__startswith=term).order_by("-task_flow_id")
+        flows = shown_flows().filter(task_flow_id__startswith=term).order_by("-task_flow_id")
         return queryset.filter(task_flow_id__in=list(flows.values_list("pk", flat=True)[:MOST_FLOWS]))
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
@@ -103,10 +119,6 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
     def get_sortable_by(self, request: HttpRequest) -> Any:
         """One flow's tasks by any column; those of all flows only in their own order."""
         return list(self.list_display) if _of_one_flow(request) else []
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Tasks go with their flow."""
-        return False
 
     @admin.display(description="task", ordering="task_exec_seq")
     def seq(self, obj: Task) -> SafeString:

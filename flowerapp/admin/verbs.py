@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from django.contrib import admin, messages
+from django.contrib import messages
 from django.contrib.admin.utils import quote, unquote
 from django.core.exceptions import PermissionDenied
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed, HttpResponseRedirect
@@ -16,12 +16,12 @@ from django.urls import URLPattern, path, reverse
 from flowerapp import engine
 from flowerapp.admin import html
 from flowerapp.admin.forms import ChangeForm, WhyForm
+from flowerapp.admin.patient import PatientAdmin
+from flowerapp.core.permissions import OPERATE, VIEW_FLOW, may
 from flowerapp.exceptions import FlowerError, InvalidPlanError
 from flowerapp.models import Flow, Task
 
-OPERATE = "flowerapp.operate_flow"
-
-Run = Callable[[Any, Any, str], None]
+Run = Callable[[Any, Any, Any], None]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,7 +33,7 @@ class Verb:
     does: str
     """A sentence that says what will happen."""
     run: Run
-    """Called with the flow or task, the valid form and the user's name."""
+    """Called with the flow or task, the valid form and the user."""
     form: type[WhyForm] = WhyForm
     has_page: bool = False
     """Whether it has a page of its own, to confirm it or to fill in a form."""
@@ -49,24 +49,26 @@ class Verb:
 def _on_flow(call: Callable[..., Any], **options: Any) -> Run:
     """Call the engine with the id of the flow."""
 
-    def run(target: Flow | Task, form: WhyForm, actor: str) -> None:
-        call(target.task_flow_id, **options, actor=actor, why=form.cleaned_data["why"])
+    def run(target: Flow | Task, form: WhyForm, user: Any) -> None:
+        call(target.task_flow_id, **options, actor=user.get_username(), why=form.cleaned_data["why"])
 
     return run
 
 
-def _skip(task: Task, form: WhyForm, actor: str) -> None:
-    engine.skip(task.task_flow_id, task.task_exec_seq, actor=actor, why=form.cleaned_data["why"])
+def _skip(task: Task, form: WhyForm, user: Any) -> None:
+    may, why = engine.MayOverride.of(user, OPERATE), form.cleaned_data["why"]
+    engine.skip(task.task_flow_id, task.task_exec_seq, actor=user.get_username(), why=why, may_override=may)
 
 
-def _rerun_from(task: Task, form: WhyForm, actor: str) -> None:
-    _on_flow(engine.rerun, from_seq=task.task_exec_seq)(task, form, actor)
+def _rerun_from(task: Task, form: WhyForm, user: Any) -> None:
+    _on_flow(engine.rerun, from_seq=task.task_exec_seq)(task, form, user)
 
 
-def _change(task: Task, form: ChangeForm, actor: str) -> None:
-    why = form.cleaned_data["why"]
+def _change(task: Task, form: ChangeForm, user: Any) -> None:
+    actor, why = user.get_username(), form.cleaned_data["why"]
     if changes := form.changes():
-        engine.change(task.task_flow_id, task.task_exec_seq, **changes, actor=actor, why=why)
+        may = engine.MayOverride.of(user, OPERATE)
+        engine.change(task.task_flow_id, task.task_exec_seq, **changes, actor=actor, why=why, may_override=may)
     if form.cleaned_data.get("rerun"):
         engine.rerun(task.task_flow_id, actor=actor, why=why)
 
@@ -85,7 +87,7 @@ FLOW_VERBS = _named(
     Verb(
         name="resume",
         label="Resume",
-        does="The held flow is released: its ready tasks are started.",
+        does="The held flow continues: its ready tasks are started.",
         run=_on_flow(engine.resume),
     ),
     Verb(
@@ -155,36 +157,19 @@ class Button:
     url: str
 
 
-if TYPE_CHECKING:
-    Base = admin.ModelAdmin[Any]
-else:
-    Base = admin.ModelAdmin
-
-
-class VerbAdmin(Base):
+class VerbAdmin(PatientAdmin):
     """An admin that reads, and offers verbs."""
 
+    permissions = {"view": VIEW_FLOW}
     verbs: Mapping[str, Verb] = {}
 
     def fitting(self, target: Any) -> set[str]:
         """Names of the verbs that fit a row now."""
         raise NotImplementedError
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Rows come from the engine alone."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Only verbs change rows."""
-        return False
-
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        """Users who may operate flows may see them."""
-        return super().has_view_permission(request, obj) or self.has_operate_permission(request)
-
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Whether the user may call the verbs."""
-        return request.user.has_perm(OPERATE)
+        return may(request.user, OPERATE)
 
     def get_urls(self) -> list[URLPattern]:
         """A page for each verb beside Django's own pages."""
@@ -204,11 +189,11 @@ class VerbAdmin(Base):
 
     def target(self, request: HttpRequest, object_id: str) -> Any:
         """The row that a page is about; 404 if there is none, or the user may not see it."""
-        target = self.get_object(request, unquote(object_id)) if "\0" not in unquote(object_id) else None
+        if not self.has_view_permission(request):
+            raise PermissionDenied
+        target = self.get_object(request, unquote(object_id))
         if target is None:
             raise Http404(f"there is no {self.opts.verbose_name} {object_id}")
-        if not self.has_view_permission(request, target):
-            raise PermissionDenied
         return target
 
     def change_view(
@@ -247,7 +232,7 @@ class VerbAdmin(Base):
     def _do(self, request: HttpRequest, verb: Verb, target: Any, form: WhyForm) -> bool:
         """Call the engine, with a message for the user; False if the form must be shown again with errors."""
         try:
-            verb.run(target, form, request.user.get_username())
+            verb.run(target, form, request.user)
         except InvalidPlanError as error:
             if verb.has_page:
                 form.refuse(error)

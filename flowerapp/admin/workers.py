@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from django.contrib import admin
-from django.http import HttpRequest
 from django.utils.safestring import SafeString
 
 from flowerapp.admin import html
+from flowerapp.admin.patient import PatientAdmin
+from flowerapp.core.permissions import VIEW_FLOW
 from flowerapp.models import Worker
 from flowerapp.selectors import workers
 
-if TYPE_CHECKING:
-    Base = admin.ModelAdmin[Worker]
-else:
-    Base = admin.ModelAdmin
-
 
 @admin.register(Worker)
-class WorkerAdmin(Base):
-    """Workers, read-only."""
+class WorkerAdmin(PatientAdmin):
+    """Workers, read-only: they write their own rows, and the watcher deletes them."""
+
+    permissions = {"view": VIEW_FLOW}
 
     list_display = ["name", "alive", "seen", "pool", "concurrency", "serves", "started"]
     list_display_links = None
     actions = None
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        """Workers write their own rows."""
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Worker | None = None) -> bool:
-        """Workers write their own rows."""
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Worker | None = None) -> bool:
-        """The watcher deletes them."""
-        return False
 
     @admin.display(description="status")
     def alive(self, obj: Worker) -> SafeString:

@@ -13,7 +13,6 @@ from django.contrib.admin.widgets import AdminIntegerFieldWidget
 from django.core.exceptions import PermissionDenied, ValidationError
 from django.core.paginator import Paginator
 from django.db import IntegrityError
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import URLPattern, path, reverse
@@ -26,14 +25,19 @@ from flowerapp.admin.forms import RegisterForm
 from flowerapp.admin.named import NamedAdmin, check_name
 from flowerapp.admin.steps import StepInline, editable_steps
 from flowerapp.core import values
+from flowerapp.core.permissions import (
+    ADD_DEFINITION,
+    CHANGE_DEFINITION,
+    DELETE_DEFINITION,
+    REGISTER,
+    VIEW_DEFINITION,
+    may,
+)
 from flowerapp.engine import admission
 from flowerapp.engine.register import pool_problems
 from flowerapp.exceptions import FlowerError, InvalidPlanError
 from flowerapp.models import Flow, TaskDefinition, Workflow
-from flowerapp.selectors import flows
-
-REGISTER = "flowerapp.register_flow"
-
+from flowerapp.selectors import flows, times, workflows
 
 if TYPE_CHECKING:
     FormBase = forms.ModelForm[Workflow]
@@ -116,11 +120,17 @@ class WorkflowList(ChangeList):
 class WorkflowAdmin(NamedAdmin):
     """Workflows with their steps; one that was written by SQL gets its header when it is first saved here."""
 
+    permissions = {
+        "view": VIEW_DEFINITION,
+        "add": ADD_DEFINITION,
+        "change": CHANGE_DEFINITION,
+        "delete": DELETE_DEFINITION,
+    }
     name_field = "task_id"
     form = WorkflowForm
     inlines = [StepInline]
     fields = ["task_id", "description", "max_active_flows", "unique", "entrance"]
-    list_display = ["task_id", "description", "step_count", "flows", "run"]
+    list_display = ["task_id", "about", "step_count", "flows", "run"]
     search_fields = ["task_id"]
     sortable_by = ["task_id"]
     change_form_template = "admin/flowerapp/workflow/form.html"
@@ -132,12 +142,12 @@ class WorkflowAdmin(NamedAdmin):
     def get_object(self, request: HttpRequest, object_id: str, from_field: str | None = None) -> Workflow | None:
         """The header, or an unsaved one where there are only steps."""
         stored: Workflow | None = super().get_object(request, object_id, from_field)
-        if stored is None and "\0" not in object_id and TaskDefinition.objects.filter(task_id=object_id).exists():
+        if stored is None and TaskDefinition.objects.filter(task_id=object_id).exists():
             return Workflow(task_id=object_id)
         return stored
 
     def has_change_permission(self, request: HttpRequest, obj: Workflow | None = None) -> bool:
-        """With Django's permission, and only without a class that defines it."""
+        """With the permission, and only without a class that defines it."""
         return super().has_change_permission(request, obj) and not (obj and obj.source)
 
     def get_inline_instances(self, request: HttpRequest, obj: Workflow | None = None) -> list[Any]:
@@ -149,8 +159,8 @@ class WorkflowAdmin(NamedAdmin):
             return self.has_add_permission(request)
         return self.has_change_permission(request, obj) and self._steps(obj).count() <= editable_steps()
 
-    def _steps(self, obj: Workflow) -> QuerySet[Any]:
-        return TaskDefinition.objects.filter(task_id=obj.task_id).order_by("task_seq")
+    def _steps(self, obj: Workflow) -> Any:
+        return workflows.steps(obj.task_id)
 
     @admin.display(description="steps")
     def step_count(self, obj: Any) -> int:
@@ -181,7 +191,7 @@ class WorkflowAdmin(NamedAdmin):
         workflow = self.get_object(request, name)
         if workflow is None:
             return {}
-        may_register = request.user.has_perm(REGISTER)
+        may_register = may(request.user, REGISTER)
         return {
             "register_url": register_url(workflow.task_id) if may_register else "",
             "flows_url": html.flows_url(workflow.task_id),
@@ -213,7 +223,7 @@ class WorkflowAdmin(NamedAdmin):
 
     def _listed(self, obj: Workflow) -> dict[str, Any]:
         steps = self._steps(obj)
-        rows = [(step, values.dumps(values.masked(step.all_parameters))) for step in steps[:200]]
+        rows = [(step, values.dumps(step.all_parameters)) for step in steps[:200]]
         return {"step_rows": rows, "step_count": steps.count(), "most_steps": editable_steps()}
 
     # Deleting: a workflow is deleted with its steps; its flows remain.
@@ -240,7 +250,7 @@ class WorkflowAdmin(NamedAdmin):
 
     def register_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Ask for input, priority and entrance; register on POST and go to the flow."""
-        if not request.user.has_perm(REGISTER):
+        if not may(request.user, REGISTER):
             raise PermissionDenied
         task_id = unquote(object_id)
         if self.get_object(request, task_id) is None:
@@ -273,9 +283,11 @@ class WorkflowAdmin(NamedAdmin):
                 task_id,
                 input=data["input"],
                 priority=data["priority"],
+                parameters=form.parameters,
                 entrance=data["entrance"],
                 idempotency_key=key,
                 actor=request.user.get_username(),
+                may_override=engine.MayOverride.of(request.user, REGISTER),
             )
         except InvalidPlanError as error:
             form.refuse(error)
@@ -297,9 +309,9 @@ class WorkflowAdmin(NamedAdmin):
 def _already_open(flow: Flow) -> str:
     """That the unique workflow has an open flow, so that no other was registered."""
     if flow.started_ts is None:
-        since = f"registered since {html.clock(flow.registered_ts)}"
+        since = f"registered since {times.plain(flow.registered_ts)}"
     else:
-        since = f"running since {html.clock(flow.started_ts)}"
+        since = f"running since {times.plain(flow.started_ts)}"
     return f"workflow {flow.task_id} is already {since}: nothing new was started, this is its flow"
 
 

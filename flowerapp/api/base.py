@@ -2,36 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
+from contextlib import suppress
 from typing import Any, ClassVar, TypeVar
 
-from django.apps import apps
-from drf_spectacular.openapi import AutoSchema
+from django.core.exceptions import TooManyFieldsSent
+from django.db import connections, transaction
+from django.http import HttpRequest
 from drf_spectacular.utils import extend_schema
-from rest_framework.authentication import BaseAuthentication, SessionAuthentication, TokenAuthentication
+from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import GenericAPIView
 from rest_framework.metadata import BaseMetadata
+from rest_framework.mixins import ListModelMixin
 from rest_framework.pagination import BasePagination
 from rest_framework.renderers import JSONRenderer
 from rest_framework.request import Request
 from rest_framework.serializers import BaseSerializer
+from rest_framework.settings import DEFAULTS, IMPORT_STRINGS, APISettings
 from rest_framework.views import APIView
 
-from flowerapp.api import errors, parsing
+from flowerapp.api import authentication, errors, parsing, queries
+from flowerapp.api.operations import Operation
 from flowerapp.api.pagination import Cursors
-from flowerapp.api.permissions import VIEW_FLOW, VerbPermission
+from flowerapp.api.permissions import VerbPermission
+from flowerapp.core.permissions import VIEW_FLOW
 
+UTF_8 = "utf-8"
 View = TypeVar("View", bound=Callable[..., Any])
 
 
 def documented(**options: Any) -> Callable[[View], View]:
-    """drf-spectacular's ``extend_schema`` over its own schema class, whatever the host's default is."""
+    """drf-spectacular's ``extend_schema`` over its own schema class, whatever the host's default is.
+
+    The result for a class is its ``openapi``: with a ``schema`` the class would be in the host's document.
+    """
 
     def decorate(view: View) -> View:
         if not isinstance(view, type):
-            view.kwargs = {"schema": AutoSchema}  # type: ignore[attr-defined] # where extend_schema looks for it
-        return extend_schema(**options)(view)
+            view.kwargs = {"schema": Operation}  # type: ignore[attr-defined] # where extend_schema looks for it
+            return extend_schema(**options)(view)
+        made: Any = view
+        made.schema = made.openapi
+        extend_schema(**options)(made)
+        made.openapi, made.schema = made.schema, None
+        return view
 
     return decorate
 
@@ -44,44 +59,103 @@ class NameOnly(BaseMetadata):
         return {"name": view.get_view_name(), "description": view.get_view_description()}
 
 
-class ApiView(GenericAPIView[Any]):
-    """JSON in and out, sessions and tokens, a permission per verb, errors in one shape."""
+class Json(JSONRenderer):
+    """JSON as in DRF's defaults."""
 
-    renderer_classes = [JSONRenderer]
-    parser_classes = [parsing.StrictJSONParser]
-    content_negotiation_class = parsing.AlwaysFirst
+    ensure_ascii = False
+    compact = True
+    strict = True
+
+
+class Policies(APIView):
+    """What our views have in place of the policies of the host's REST_FRAMEWORK; the first base of each."""
+
+    settings = APISettings({"EXCEPTION_HANDLER": errors.handle}, DEFAULTS, IMPORT_STRINGS)
+    throttle_classes = []
     permission_classes = [VerbPermission]
+    parser_classes = [parsing.StrictJSONParser]
     metadata_class = NameOnly
-    pagination_class: type[BasePagination] = Cursors
-    filter_backends = []
     versioning_class = None
-    schema = AutoSchema()
+    schema: Any = None
+    """None keeps the view out of the host's OpenAPI document; ours reads ``openapi``."""
+    query: ClassVar[type[queries.Query]] = queries.Query
+    """The parameters that reading methods take in the address, beside those of pages."""
+    wanted: Mapping[str, Any] = {}
+    """The parameters of this request."""
 
-    permission: ClassVar[str] = VIEW_FLOW
-    """Permission for methods that ``permissions`` does not name."""
-    permissions: ClassVar[Mapping[str, str]] = {}
-    """Method → permission."""
-    opens_writing: ClassVar[bool] = False
-    """Whether ``OPEN_API`` allows other methods than reading ones."""
-    cursor_ordering: ClassVar[tuple[str, ...]] = ("pk",)
+    @classmethod
+    def as_view(cls, **options: Any) -> Any:
+        """The view outside the transaction that the host's ATOMIC_REQUESTS opens around others.
 
-    def permission_of(self, method: str) -> str:
-        """The permission that a method needs."""
-        return self.permissions.get(method, self.permission)
+        The engine opens its own, and where that fails, the view answers. What is outside would be a server error.
+        """
+        view = super().as_view(**options)
+        for alias in connections:
+            view = transaction.non_atomic_requests(using=alias)(view)
+        return view
+
+    def initialize_request(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Request:
+        """The request, whose address is UTF-8 whatever the charset of its body is said to be."""
+        with suppress(TooManyFieldsSent):  # the check of the query says so
+            request.encoding = UTF_8
+        return super().initialize_request(request, *args, **kwargs)
 
     def get_authenticators(self) -> list[BaseAuthentication]:
-        """Tokens, where the host has installed them, and sessions."""
-        tokens = [TokenAuthentication()] if apps.is_installed("rest_framework.authtoken") else []
-        return [*tokens, SessionAuthentication()]
+        """Those of ``FLOWER["AUTHENTICATION"]``, or tokens and sessions."""
+        return authentication.authenticators()
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        """Authenticate, authorize, and check method and query."""
+        super().initial(request, *args, **kwargs)
+        if (request.method or "").lower() not in self.http_method_names or request.method not in self.allowed_methods:
+            self.http_method_not_allowed(request)
+        self.wanted = queries.checked(request, self.query(data=request.query_params.dict()), self.paging())
+
+    def paging(self) -> Collection[str]:
+        """Names of the parameters that a paginator reads."""
+        return ()
 
     def get_exception_handler(self) -> Callable[..., Any]:
         """The handler of this API's errors."""
         return errors.handle
 
+
+class ApiView(Policies, GenericAPIView[Any]):
+    """JSON in and out, a permission per verb, errors in one shape."""
+
+    renderer_classes = [Json]
+    content_negotiation_class = parsing.AlwaysFirst
+    pagination_class: type[BasePagination] = Cursors
+    filter_backends = []
+    openapi: ClassVar[Any] = Operation()
+    """What our OpenAPI document says about the view."""
+
+    permission: ClassVar[str] = VIEW_FLOW
+    """Permission for methods that ``permissions`` does not name."""
+    permissions: ClassVar[Mapping[str, str]] = {}
+    """Method → permission."""
+    failure: ClassVar[type[BaseSerializer[Any]]] = errors.ErrorSerializer
+    """The body of an error."""
+    needs_login: ClassVar[bool] = True
+    names_in_body: ClassVar[bool] = False
+    """Whether a body may name what there is none of."""
+    opens_writing: ClassVar[bool] = False
+    """Whether ``OPEN_API`` allows other methods than reading ones."""
+    cursor_ordering: ClassVar[tuple[str, ...]]
+    """Columns that a list is sorted by: together unique, and all in one direction."""
+
+    def permission_of(self, method: str) -> str:
+        """The permission that a method needs."""
+        return self.permissions.get(method, self.permission)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authenticate, authorize, and check the body's size and type."""
+        """Authenticate, authorize, check the query, and the body's size and type."""
         super().initial(request, *args, **kwargs)
         parsing.check(request)
+
+    def paging(self) -> Collection[str]:
+        """Those of a list's."""
+        return getattr(self.paginator, "parameters", ()) if isinstance(self, ListModelMixin) else ()
 
     def valid(self, serializer: type[BaseSerializer[Any]], **options: Any) -> Any:
         """The body as ``serializer`` makes it; raises ValidationError."""

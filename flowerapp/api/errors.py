@@ -5,15 +5,34 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import Any
 
+from django.core.exceptions import SuspiciousOperation
 from django.core.exceptions import ValidationError as DjangoValidationError
 from django.db import DataError
-from rest_framework import exceptions, status, views
+from rest_framework import exceptions, serializers, status, views
 from rest_framework.response import Response
+from rest_framework.settings import api_settings
 
+from flowerapp.core import logs
 from flowerapp.exceptions import FlowerError, InvalidPlanError, NotFoundError, Problem, StateConflictError
+from flowerapp.querysets.outages import RETRY_SECONDS, is_outage
 
+logger = logs.logger(__name__)
+
+LONGEST_KEY = 200
+"""Most characters of the name of a parameter in an error."""
 LONGEST = 2000
 """Most characters of a sentence in an error; the rest is cut."""
+
+NON_FIELD = "non_field_errors"
+"""Key of the errors of no single field, whatever the host's REST_FRAMEWORK calls it."""
+
+
+class ErrorSerializer(serializers.Serializer[Any]):
+    """An error; beside these it has the fields at fault, each with its sentences."""
+
+    detail = serializers.CharField(help_text="What is wrong, in sentences.")
+    code = serializers.CharField(help_text="The same as a word for programs.")
+    details = serializers.DictField(required=False, help_text="What prevents it, such as the tasks that run.")
 
 
 class ConflictError(exceptions.APIException):
@@ -36,6 +55,15 @@ class LengthRequiredError(exceptions.APIException):
     status_code = status.HTTP_411_LENGTH_REQUIRED
     default_code = "length_required"
     default_detail = "the body has no Content-Length; send it whole, not in chunks"
+
+
+class UnavailableError(exceptions.APIException):
+    """503 with the header Retry-After."""
+
+    status_code = status.HTTP_503_SERVICE_UNAVAILABLE
+    default_code = "unavailable"
+    default_detail = f"the database is busy or unreachable: try again in {RETRY_SECONDS} s"
+    wait = RETRY_SECONDS
 
 
 class RefusedError(exceptions.APIException):
@@ -75,8 +103,13 @@ def _as_drf_error(error: Exception) -> Exception:
         )
     if isinstance(error, DjangoValidationError):
         return exceptions.ValidationError(error.messages)
+    if is_outage(error):
+        logger.warning("the database is busy or unreachable: %s", error)
+        return UnavailableError()
     if isinstance(error, DataError):
         return RefusedError("the database does not take a value of this request")
+    if isinstance(error, SuspiciousOperation):
+        return RefusedError(f"the request is refused: {error}")
     return error
 
 
@@ -85,15 +118,24 @@ def _body(error: Exception, data: Any) -> dict[str, Any]:
     if isinstance(data, dict) and "detail" in data:
         code = getattr(getattr(error, "detail", None), "code", None) or getattr(error, "default_code", "error")
         return {**data, "code": code}
+    data = _with_own_key(data)
     fields = data if isinstance(data, dict) else {}
     return {**fields, "detail": _short("; ".join(_sentences(data))), "code": "invalid"}
+
+
+def _with_own_key(data: Any) -> Any:
+    """The errors with ``NON_FIELD`` where DRF has written the host's key for it."""
+    if isinstance(data, dict):
+        names = {api_settings.NON_FIELD_ERRORS_KEY: NON_FIELD}
+        return {names.get(key, key): _with_own_key(value) for key, value in data.items()}
+    return [_with_own_key(value) for value in data] if isinstance(data, list) else data
 
 
 def _sentences(data: Any, place: str = "") -> Iterator[str]:
     if isinstance(data, dict):
         for key, value in data.items():
             inner = f"{place}.{key}" if place else str(key)
-            yield from _sentences(value, place if key == "non_field_errors" else inner)
+            yield from _sentences(value, place if key == NON_FIELD else inner)
     elif isinstance(data, list):
         for number, value in enumerate(data):
             yield from _sentences(value, place if isinstance(value, str) else f"{place}[{number}]")
@@ -105,16 +147,17 @@ def by_field(problems: Sequence[Problem]) -> dict[str, Any]:
     """``{"parameters": {"URL": [sentence]}}`` from problems that name ``parameters.URL``."""
     result: dict[str, Any] = {}
     for problem in problems:
-        add(result, problem.field or "non_field_errors", str(problem))
+        add(result, problem.field or NON_FIELD, str(problem))
     return result
 
 
 def add(errors: dict[str, Any], field: str, sentence: str) -> None:
     """Add ``sentence`` under ``field``; ``parameters.KEY`` is a key of a dict under ``parameters``."""
     name, _, key = field.partition(".")
+    key, sentence = key[:LONGEST_KEY], _short(sentence)
     if name == "parameters":
         inner = errors.setdefault(name, {})
-        inner.setdefault(key or "non_field_errors", []).append(sentence)
+        inner.setdefault(key or NON_FIELD, []).append(sentence)
     else:
         errors.setdefault(name, []).append(sentence)
 

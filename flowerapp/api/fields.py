@@ -10,12 +10,18 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
-from flowerapp.core import values
+from flowerapp.api.bounds import NAME, Bounds
+from flowerapp.selectors.shown import shown
 from flowerapp.states import Status
 
 
 class StrictIntegerField(serializers.IntegerField):
     """A JSON number without a fraction."""
+
+    def __init__(self, *, bounds: Bounds | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.bounds = bounds or {}
+        """What the document says; the engine checks it."""
 
     def to_internal_value(self, data: Any) -> int:
         """The number; raises ValidationError."""
@@ -37,8 +43,10 @@ class StrictBooleanField(serializers.BooleanField):
 class StrictTextField(serializers.CharField):
     """A JSON string, taken as it is."""
 
-    def __init__(self, **options: Any) -> None:
+    def __init__(self, *, bounds: Bounds | None = None, **options: Any) -> None:
         super().__init__(**{"trim_whitespace": False, "allow_blank": True, **options})
+        self.bounds = bounds or {}
+        """What the document says; the engine checks it."""
 
     def to_internal_value(self, data: Any) -> str:
         """The text; raises ValidationError."""
@@ -81,14 +89,6 @@ class AnyField(serializers.Field[Any, Any, Any, Any]):
         return value
 
 
-class MaskedField(AnyField):
-    """Any JSON value, shown with the values of secret-looking keys masked."""
-
-    def to_representation(self, value: Any) -> Any:
-        """The value, masked."""
-        return values.masked(value)
-
-
 @extend_schema_field(OpenApiTypes.OBJECT)
 class ParametersField(serializers.Field[Any, Any, Any, Any]):
     """A JSON object of parameters; secrets show as ``••••``."""
@@ -100,8 +100,8 @@ class ParametersField(serializers.Field[Any, Any, Any, Any]):
         return data
 
     def to_representation(self, value: Any) -> Any:
-        """The object, masked."""
-        return values.masked(value)
+        """The object."""
+        return value
 
 
 @extend_schema_field({"type": "object", "additionalProperties": {"type": "object", "additionalProperties": {}}})
@@ -124,8 +124,8 @@ class StepParametersField(serializers.Field[Any, Any, Any, Any]):
         return result
 
     def to_representation(self, value: Any) -> Any:
-        """The object, masked."""
-        return values.masked(value)
+        """The object."""
+        return value
 
 
 def is_seq(text: str) -> bool:
@@ -153,17 +153,23 @@ def with_status(columns: Sequence[str]) -> list[str]:
     return [*columns[:at], "status", *columns[at:]]
 
 
+def _own_field(mapped: Any) -> Any:
+    """The field that takes the place of one of DRF's whose form the host's REST_FRAMEWORK sets."""
+    if issubclass(mapped, serializers.DateTimeField):
+        return UtcField
+    return serializers.IntegerField if issubclass(mapped, serializers.IntegerField) else mapped
+
+
 class ModelSerializer(serializers.ModelSerializer[Any]):
-    """Rows with times in UTC and JSON columns as they are."""
+    """Rows as people may see them, with times in UTC, numbers as numbers and JSON columns as JSON."""
 
     serializer_field_mapping = {
-        **serializers.ModelSerializer.serializer_field_mapping,
-        **{
-            field: UtcField
-            for field, mapped in serializers.ModelSerializer.serializer_field_mapping.items()
-            if mapped is serializers.DateTimeField
-        },
+        field: _own_field(mapped) for field, mapped in serializers.ModelSerializer.serializer_field_mapping.items()
     }
+
+    def to_representation(self, instance: Any) -> Any:
+        """The row, masked."""
+        return super().to_representation(shown(instance))
 
 
 class StatusSerializer(ModelSerializer):
@@ -205,7 +211,7 @@ class NamedSerializer(StrictSerializer):
         """The name is by default that of the URL."""
         declared = super().get_fields()
         if self.name_field in self.context:
-            declared[self.name_field] = StrictTextField(default=self.context[self.name_field])
+            declared[self.name_field] = StrictTextField(bounds=NAME, default=self.context[self.name_field])
         return declared
 
     def same_name(self, value: str) -> str:

@@ -9,15 +9,30 @@ from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
+from flowerapp import drawing
 from flowerapp.api import fields
+from flowerapp.api.answers import fitted
+from flowerapp.api.bounds import OPTIONAL_NAME, PRIORITY, SEQ
 from flowerapp.api.fields import ModelSerializer, StatusSerializer, with_status
-from flowerapp.core import values
+from flowerapp.api.queries import OneOf, Query
+from flowerapp.core.names import LONGEST_NAME, LONGEST_WHY
+from flowerapp.core.passing import TooLarge
 from flowerapp.models import Flow, HistoryEntry, Log, Task
 from flowerapp.selectors import flows, history, tasks
+from flowerapp.selectors.short import left_out
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 
+LEFT_OUT = {"type": "object", "additionalProperties": {"type": "integer"}}
+"""Names of values, each with its size."""
 MOST_LOG_LINES = 1000
+JSON = "json"
+DRAWINGS: dict[str, tuple[Any, str]] = {
+    "svg": (drawing.svg, "image/svg+xml"),
+    "mermaid": (drawing.mermaid, "text/plain; charset=utf-8"),
+    "ascii": (drawing.ascii, "text/plain; charset=utf-8"),
+}
+"""Forms of a graph beside JSON: the function that draws it, and its content type."""
 
 
 class FailedSerializer(serializers.Serializer[Any]):
@@ -48,22 +63,40 @@ class FlowSerializer(StatusSerializer):
 
 
 class FlowDetailSerializer(FlowSerializer):
-    """A flow by itself."""
+    """A flow by itself; its values as far as one answer can hold them."""
 
-    input = fields.MaskedField(read_only=True)
-    state = fields.MaskedField(read_only=True, help_text="The object that its programs share.")
+    values = ("input", "state", "output", "unserved_queues")
+
+    input = fields.AnyField(read_only=True)
+    state = fields.AnyField(read_only=True, help_text="The object that its programs share.")
     output = serializers.SerializerMethodField(help_text="What its last steps returned; null until it has ended.")
+    left_out = serializers.SerializerMethodField(
+        help_text="Values that are null here because they are too large together, with their bytes of JSON; whole=NAME "
+        "puts one first. A larger output is in the list of tasks, as the outputs of the last ones."
+    )
     tasks = serializers.SerializerMethodField(help_text="Number of tasks in each state.")
     unserved_queues = serializers.SerializerMethodField(help_text="Queues that its tasks wait in and no worker serves.")
 
     class Meta(FlowSerializer.Meta):
         fields = [*FlowSerializer.Meta.fields, "admitted", "input", "state", "output", "tasks", "unserved_queues"]
+        fields = [*fields, "left_out"]
         read_only_fields = fields
+
+    def to_representation(self, instance: Flow) -> dict[str, Any]:
+        """The flow, without the values that are too large together."""
+        return fitted(super().to_representation(instance), self.values, self.context.get("whole"))
 
     @extend_schema_field(OpenApiTypes.ANY)
     def get_output(self, flow: Flow) -> Any:
         """What its last steps returned, with secrets masked."""
-        return flows.output_of(flow)
+        output = flows.output_of(flow)
+        self.large = {"output": output.size} if isinstance(output, TooLarge) else {}
+        return None if self.large else output
+
+    @extend_schema_field(LEFT_OUT)
+    def get_left_out(self, flow: Flow) -> dict[str, int]:
+        """The output, if it is too large to be read."""
+        return self.large
 
     def get_tasks(self, flow: Flow) -> dict[str, int]:
         """Number of tasks in each state, children included."""
@@ -88,11 +121,20 @@ class TaskSerializer(StatusSerializer):
         help_text="{done, total} of its children, where done ones have ended; else what its program reports."
     )
     waits = serializers.SerializerMethodField(help_text="Why it does not run now; empty if it does, or has ended.")
+    left_out = serializers.SerializerMethodField(
+        help_text="Values that are null here because they are too large, with their bytes of JSON, and texts that are "
+        "cut, with their characters. The task by itself has them; there whole=NAME puts one of several first."
+    )
 
     class Meta:
         model = Task
-        fields = [*with_status(tasks.COLUMNS), "parameters", "progress", "queue", "waits"]
+        fields = [*with_status(tasks.COLUMNS), "parameters", "progress", "queue", "waits", "left_out"]
         read_only_fields = fields
+
+    @extend_schema_field(LEFT_OUT)
+    def get_left_out(self, task: Task) -> dict[str, int]:
+        """What is too large for a list."""
+        return left_out(task)
 
     def get_queue(self, task: Task) -> str:
         """Name of the queue that it goes to."""
@@ -119,14 +161,20 @@ class LogSerializer(ModelSerializer):
 
 
 class TaskDetailSerializer(TaskSerializer):
-    """A task by itself."""
+    """A task by itself; its values as far as one answer can hold them."""
 
-    item = fields.MaskedField(read_only=True, help_text="Input of a child.")
+    values = ("error", "traceback", "depends_on", "progress", "child_id", "output", "parameters", "item", "log")
+
+    item = fields.AnyField(read_only=True, help_text="Input of a child.")
     log = serializers.SerializerMethodField(help_text=f"The last {MOST_LOG_LINES:,} lines of its log.")
 
     class Meta(TaskSerializer.Meta):
         fields = [*TaskSerializer.Meta.fields, "item", "log"]
         read_only_fields = fields
+
+    def to_representation(self, instance: Task) -> dict[str, Any]:
+        """The task, without the values that are too large together."""
+        return fitted(super().to_representation(instance), self.values, self.context.get("whole"))
 
     @extend_schema_field(LogSerializer(many=True))
     def get_log(self, task: Task) -> Any:
@@ -160,21 +208,30 @@ class NodeSerializer(serializers.Serializer[Any]):
     program = serializers.CharField()
     exec_status = serializers.IntegerField()
     status = serializers.CharField()
-    level = serializers.IntegerField(help_text="Steps on the longest path to it.")
+    level = serializers.IntegerField(help_text="Steps on the longest path to it, of those here.")
     children = DoneSerializer(required=False, help_text="Of a step that has added some.")
 
 
+class LeftOutOfGraphSerializer(serializers.Serializer[Any]):
+    """How much of a graph was left out."""
+
+    nodes = serializers.IntegerField()
+    edges = serializers.IntegerField()
+
+
 class GraphSerializer(serializers.Serializer[Any]):
-    """A flow's graph."""
+    """A flow's graph, or the part of it around one step where it has over 5,000 steps or 20,000 edges."""
 
     nodes = NodeSerializer(many=True)
     edges = serializers.ListField(child=serializers.DictField(child=serializers.IntegerField()), help_text="from, to")
+    around = serializers.IntegerField(required=False, help_text="Of a part: the step that it is about.")
+    left_out = LeftOutOfGraphSerializer(required=False, help_text="Of a part: what was left out.")
 
 
 class WhySerializer(fields.StrictSerializer):
     """Body of a verb."""
 
-    why = fields.StrictTextField(default="", max_length=2000, help_text="For the history.")
+    why = fields.StrictTextField(default="", max_length=LONGEST_WHY, help_text="For the history.")
 
 
 class RerunSerializer(WhySerializer):
@@ -187,7 +244,9 @@ class RerunSerializer(WhySerializer):
 
     def get_fields(self) -> dict[str, Any]:
         """``from`` is a word of Python, so it is added here."""
-        seq = fields.StrictIntegerField(default=None, allow_null=True, help_text="This task and all that follows it.")
+        seq = fields.StrictIntegerField(
+            bounds=SEQ, default=None, allow_null=True, help_text="This task and all that follows it."
+        )
         return {**super().get_fields(), "from": seq}
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -200,10 +259,16 @@ class RerunSerializer(WhySerializer):
 class ChangeSerializer(WhySerializer):
     """Body of a PATCH on a task; columns that are left out keep their values."""
 
-    parameters = fields.ParametersField(required=False, help_text="Replace those of the same names.")
-    priority = fields.StrictIntegerField(required=False, help_text="−20 (first) to 19 (last).")
-    task_priority = fields.StrictIntegerField(required=False, help_text="The same under the column's name.")
-    queue = fields.StrictTextField(required=False, allow_null=True, help_text="null for the program's.")
+    parameters = fields.ParametersField(
+        required=False, help_text="Replace those of the same names; •••• keeps what is stored."
+    )
+    priority = fields.StrictIntegerField(bounds=PRIORITY, required=False, help_text="−20 (first) to 19 (last).")
+    task_priority = fields.StrictIntegerField(
+        bounds=PRIORITY, required=False, help_text="The same under the column's name."
+    )
+    queue = fields.StrictTextField(
+        bounds=OPTIONAL_NAME, required=False, allow_null=True, help_text="null for the program's."
+    )
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         """One priority, and something to change."""
@@ -211,19 +276,42 @@ class ChangeSerializer(WhySerializer):
             raise serializers.ValidationError("give one of priority and task_priority")
         if not set(attrs) - {"why"}:
             raise serializers.ValidationError("nothing to change; give parameters, priority or queue")
-        if "parameters" in attrs:
-            changed = {key: value for key, value in attrs["parameters"].items() if value != values.MASKED}
-            attrs["parameters"] = changed
         return attrs
 
 
-class TaskFilterSerializer(serializers.Serializer[Any]):
+class FlowQuerySerializer(Query):
+    """Which of a flow's values is wanted most."""
+
+    whole = OneOf(FlowDetailSerializer.values, required=False, help_text="The value to give where not all fit.")
+
+
+class TaskQuerySerializer(Query):
+    """Which of a task's values is wanted most."""
+
+    whole = OneOf(TaskDetailSerializer.values, required=False, help_text="The value to give where not all fit.")
+
+
+class GraphQuerySerializer(Query):
+    """The form of a graph."""
+
+    def get_fields(self) -> dict[str, Any]:
+        """``as`` is a word of Python, so it is added here."""
+        form = OneOf([JSON, *DRAWINGS], default=JSON, help_text="A drawing, or JSON.")
+        meaning = "task_exec_seq of a step: of a graph that is too large to draw, the part around it."
+        around = serializers.IntegerField(default=None, min_value=0, max_value=2**31 - 1, help_text=meaning)
+        return {**super().get_fields(), "as": form, "around": around}
+
+
+class TaskFilterSerializer(Query):
     """Filters of the list of tasks."""
 
     def get_fields(self) -> dict[str, Any]:
         """``parent`` is a word of DRF's, so it is added here."""
         meaning = "task_exec_seq: the children of that task; none: the steps alone."
-        return {**super().get_fields(), "parent": serializers.CharField(required=False, help_text=meaning)}
+        return {
+            **super().get_fields(),
+            "parent": serializers.CharField(required=False, max_length=10, help_text=meaning),
+        }
 
     def validate_parent(self, value: str) -> int | None:
         """Seq of the parent, or None for the steps."""
@@ -232,11 +320,13 @@ class TaskFilterSerializer(serializers.Serializer[Any]):
         return None if value == "none" else int(value)
 
 
-class FlowFilterSerializer(serializers.Serializer[Any]):
+class FlowFilterSerializer(Query):
     """Filters of the list of flows."""
 
-    task_id = serializers.CharField(required=False, trim_whitespace=False, help_text="Name of the workflow.")
-    status = serializers.CharField(required=False, help_text="Words or numbers, joined by commas.")
+    task_id = serializers.CharField(
+        required=False, trim_whitespace=False, max_length=LONGEST_NAME, help_text="Name of the workflow."
+    )
+    status = serializers.CharField(required=False, max_length=100, help_text="Words or numbers, joined by commas.")
     registered_after = fields.UtcField(required=False, help_text="ISO 8601.")
     registered_before = fields.UtcField(required=False, help_text="ISO 8601.")
 

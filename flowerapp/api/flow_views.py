@@ -2,44 +2,51 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar
 
 from django.http import HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter
-from rest_framework import exceptions
 from rest_framework.generics import ListAPIView
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework.serializers import Serializer
 
 from flowerapp import drawing, engine
-from flowerapp.api import fields
+from flowerapp.api import bounds, fields
 from flowerapp.api.base import ApiView, documented
 from flowerapp.api.flow_serializers import (
+    DRAWINGS,
+    JSON,
     ChangeSerializer,
     FlowDetailSerializer,
     FlowFilterSerializer,
+    FlowQuerySerializer,
     FlowSerializer,
+    GraphQuerySerializer,
     GraphSerializer,
     HistorySerializer,
     RerunSerializer,
     TaskDetailSerializer,
     TaskFilterSerializer,
+    TaskQuerySerializer,
     TaskSerializer,
     WhySerializer,
 )
-from flowerapp.api.permissions import OPERATE, actor
+from flowerapp.api.permissions import actor
+from flowerapp.core.permissions import OPERATE
+from flowerapp.engine import MayOverride
 from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Flow, Task
-from flowerapp.selectors import graphs
-from flowerapp.selectors.flows import first_failures, get_flow
-from flowerapp.selectors.tasks import get_task
+from flowerapp.selectors import graphs, history, tasks
+from flowerapp.selectors.flows import first_failures, get_flow, short_flows
+from flowerapp.selectors.short import complete
+from flowerapp.selectors.shown import shown
 from flowerapp.selectors.wait_reasons import wait_reasons
 
-PAGING = {"cursor", "page_size", "format"}
-FLOW_ID = OpenApiParameter("flow_id", str, OpenApiParameter.PATH, description="task_flow_id")
-SEQ = OpenApiParameter("seq", int, OpenApiParameter.PATH, description="task_exec_seq")
+FLOW_ID = OpenApiParameter(
+    "flow_id", {"type": "string", **bounds.ID}, OpenApiParameter.PATH, description="task_flow_id"
+)
+SEQ = OpenApiParameter("seq", {"type": "integer", **bounds.SEQ}, OpenApiParameter.PATH, description="task_exec_seq")
 
 
 def seq_of(flow_id: str, text: str) -> int:
@@ -49,34 +56,24 @@ def seq_of(flow_id: str, text: str) -> int:
     return int(text)
 
 
-def filters(request: Request, serializer: type[Serializer[Any]]) -> dict[str, Any]:
-    """The query's filters as ``serializer`` makes them; raises ValidationError."""
-    checked = serializer(data=request.query_params.dict())
-    names = checked.fields
-    if unknown := [name for name in request.query_params if name not in names and name not in PAGING]:
-        raise exceptions.ValidationError({unknown[0][:40]: [f"no such filter; there are {', '.join(names)}"]})
-    checked.is_valid(raise_exception=True)
-    return dict(checked.validated_data)
-
-
-@documented(tags=["flows"], parameters=[FlowFilterSerializer])
+@documented(tags=["flows"])
 class FlowListView(ApiView, ListAPIView[Any]):
     """Flows, the newest first."""
 
     serializer_class = FlowSerializer
-    queryset = Flow.objects.all()
+    queryset = Flow.objects.none()
+    query = FlowFilterSerializer
     cursor_ordering = ("-registered_ts", "-task_flow_id")
 
     def get_queryset(self) -> Any:
-        """The flows that the query's filters leave; raises ValidationError."""
+        """The flows that the query's filters leave."""
         lookups = {
             "task_id": "task_id",
             "status": "exec_status__in",
             "registered_after": "registered_ts__gte",
             "registered_before": "registered_ts__lt",
         }
-        wanted = filters(self.request, FlowFilterSerializer)
-        return Flow.objects.filter(**{lookups[name]: value for name, value in wanted.items()})
+        return short_flows().filter(**{lookups[name]: value for name, value in self.wanted.items()})
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """The page, with the failed tasks of its flows."""
@@ -94,11 +91,12 @@ class FlowView(ApiView):
     """One flow."""
 
     serializer_class = FlowDetailSerializer
+    query = FlowQuerySerializer
 
     @documented(responses=FlowDetailSerializer)
     def get(self, request: Request, flow_id: str) -> Response:
         """A flow, its failed task first."""
-        return Response(FlowDetailSerializer(get_flow(flow_id)).data)
+        return Response(FlowDetailSerializer(get_flow(flow_id), context=dict(self.wanted)).data)
 
 
 class FlowListing(ApiView, ListAPIView[Any]):
@@ -106,26 +104,28 @@ class FlowListing(ApiView, ListAPIView[Any]):
 
     def flow(self) -> Flow:
         """The flow; raises UnknownFlowError."""
-        return get_flow(self.kwargs["flow_id"])
+        return shown(get_flow(self.kwargs["flow_id"]))
 
 
-@documented(tags=["tasks"], parameters=[FLOW_ID, TaskFilterSerializer])
+@documented(tags=["tasks"], parameters=[FLOW_ID])
 class TaskListView(FlowListing):
     """Tasks of a flow by seq, children among them."""
 
     serializer_class = TaskSerializer
     queryset = Task.objects.none()
+    query = TaskFilterSerializer
     cursor_ordering = ("task_exec_seq",)
 
     def get_queryset(self) -> Any:
-        """The flow's tasks that the query's filter leaves; raises ValidationError."""
-        wanted = filters(self.request, TaskFilterSerializer)
-        return self.flow().tasks.filter(**{f"{name}_seq": value for name, value in wanted.items()})
+        """The flow's tasks that the query's filter leaves."""
+        lookups = {f"{name}_seq": value for name, value in self.wanted.items()}
+        return tasks.short_tasks(self.flow().pk).filter(**lookups)
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """The page, with why its tasks wait."""
-        page = super().paginate_queryset(queryset)
-        self.waits = wait_reasons(page or [])
+        page = super().paginate_queryset(queryset) or []
+        complete(self.kwargs["flow_id"], page)
+        self.waits = wait_reasons(page)
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
@@ -143,7 +143,7 @@ class HistoryView(FlowListing):
 
     def get_queryset(self) -> Any:
         """The flow's history."""
-        return self.flow().history.all()
+        return history.entries(self.flow().pk)
 
 
 @documented(tags=["flows"], parameters=[FLOW_ID])
@@ -151,26 +151,20 @@ class GraphView(ApiView):
     """Graph of a flow."""
 
     serializer_class = GraphSerializer
-    drawings: ClassVar[dict[str, tuple[Any, str]]] = {
-        "svg": (drawing.svg, "image/svg+xml"),
-        "mermaid": (drawing.mermaid, "text/plain; charset=utf-8"),
-        "ascii": (drawing.ascii, "text/plain; charset=utf-8"),
-    }
+    query = GraphQuerySerializer
 
     @documented(
-        responses=GraphSerializer,
-        parameters=[OpenApiParameter("as", str, enum=["json", *drawings], description="A drawing instead of JSON.")],
+        responses={200: GraphSerializer, **{(200, kind.partition(";")[0]): str for _, kind in DRAWINGS.values()}},
     )
     def get(self, request: Request, flow_id: str) -> HttpResponseBase:
         """Steps with their states, and edges."""
-        form = request.query_params.get("as", "json")
-        if form != "json" and form not in self.drawings:
-            raise exceptions.ValidationError({"as": [f"must be one of json, {', '.join(self.drawings)}"]})
-        nodes, edges = drawing.of_steps(graphs.steps_of(get_flow(flow_id).pk))
-        if form == "json":
-            return Response(drawing.as_json(nodes, edges))
-        draw, content_type = self.drawings[form]
-        response = HttpResponse(draw(nodes, edges), content_type=content_type)
+        form = self.wanted["as"]
+        steps, view = graphs.graph_of(get_flow(flow_id).pk, self.wanted["around"])
+        nodes, edges = drawing.of_steps(steps)
+        if form == JSON:
+            return Response(drawing.as_json(nodes, edges, view))
+        draw, content_type = DRAWINGS[form]
+        response = HttpResponse(draw(nodes, edges, view=view), content_type=content_type)
         response["Content-Security-Policy"] = "default-src 'none'; style-src 'unsafe-inline'"
         return response
 
@@ -180,27 +174,35 @@ class TaskView(ApiView):
     """One task."""
 
     serializer_class = TaskDetailSerializer
+    query = TaskQuerySerializer
     permissions = {"PATCH": OPERATE}
 
     @documented(responses=TaskDetailSerializer)
     def get(self, request: Request, flow_id: str, seq: str) -> Response:
         """A task with its log, and the item of a child."""
-        return Response(TaskDetailSerializer(get_task(flow_id, seq_of(flow_id, seq))).data)
+        return self.answer(flow_id, seq_of(flow_id, seq))
+
+    def answer(self, flow_id: str, seq: int) -> Response:
+        """The task as it is now."""
+        task = tasks.whole_task(flow_id, seq)
+        return Response(TaskDetailSerializer(task, context=dict(self.wanted)).data)
 
     @documented(request=ChangeSerializer, responses=TaskDetailSerializer)
     def patch(self, request: Request, flow_id: str, seq: str) -> Response:
         """Change parameters, priority or queue of a task that waits or has failed."""
         body = self.valid(ChangeSerializer)
-        task = engine.change(
+        number = seq_of(flow_id, seq)
+        engine.change(
             flow_id,
-            seq_of(flow_id, seq),
+            number,
             parameters=body.get("parameters"),
             priority=body.get("priority", body.get("task_priority")),
             queue=(body["queue"] or "") if "queue" in body else None,
             actor=actor(request),
             why=body["why"],
+            may_override=MayOverride.of(request.user, OPERATE),
         )
-        return Response(TaskDetailSerializer(task).data)
+        return self.answer(flow_id, number)
 
 
 class VerbView(ApiView):
@@ -209,10 +211,15 @@ class VerbView(ApiView):
     serializer_class = WhySerializer
     permission = OPERATE
 
-    def answer(self, verb: Callable[..., Flow], *target: Any, **options: Any) -> Response:
-        """Call the engine with the caller's name and the body's ``why``, and answer with the flow."""
+    def answer(
+        self, verb: Callable[..., Flow], *target: Any, named: Mapping[str, str] | None = None, **options: Any
+    ) -> Response:
+        """Call the engine with the caller's name and the body's ``why``, and answer with the flow.
+
+        ``named`` maps further arguments to names in the body; ``options`` are arguments as they are.
+        """
         body = self.valid(self.serializer_class)
-        arguments = {name: body[key] for name, key in options.items()}
+        arguments = {name: body[key] for name, key in (named or {}).items()} | options
         flow = verb(*target, **arguments, actor=actor(self.request), why=body["why"])
         return Response(FlowDetailSerializer(flow).data)
 
@@ -236,7 +243,7 @@ class SuspendView(FlowVerbView):
 
 
 class ResumeView(FlowVerbView):
-    """Release a held flow."""
+    """Let a held flow continue."""
 
     verb = engine.resume
 
@@ -256,8 +263,8 @@ class RerunView(VerbView):
     @documented(request=RerunSerializer, responses=FlowDetailSerializer)
     def post(self, request: Request, flow_id: str) -> Response:
         """Put tasks back to Wait."""
-        options = {"from_seq": "from", "all_tasks": "all", "parameters": "parameters", "refresh": "refresh"}
-        return self.answer(engine.rerun, flow_id, **options)
+        named = {"from_seq": "from", "all_tasks": "all", "parameters": "parameters", "refresh": "refresh"}
+        return self.answer(engine.rerun, flow_id, named=named, may_override=MayOverride.of(request.user, OPERATE))
 
 
 @documented(tags=["tasks"], parameters=[FLOW_ID, SEQ])
@@ -267,4 +274,5 @@ class SkipView(VerbView):
     @documented(request=WhySerializer, responses=FlowDetailSerializer)
     def post(self, request: Request, flow_id: str, seq: str) -> Response:
         """The task's input becomes its output, and its followers are released."""
-        return self.answer(engine.skip, flow_id, seq_of(flow_id, seq))
+        may_override = MayOverride.of(request.user, OPERATE)
+        return self.answer(engine.skip, flow_id, seq_of(flow_id, seq), may_override=may_override)

@@ -10,25 +10,20 @@ from rest_framework.request import Request
 
 from flowerapp import conf
 from flowerapp.api import loopback
+from flowerapp.core.permissions import (
+    ADD_DEFINITION,
+    ADD_POOL,
+    CHANGE_DEFINITION,
+    CHANGE_POOL,
+    DELETE_DEFINITION,
+    DELETE_POOL,
+    is_user,
+    may,
+)
 
-VIEW_FLOW = "flowerapp.view_flow"
-VIEW_DEFINITION = "flowerapp.view_taskdefinition"
-VIEW_POOL = "flowerapp.view_pool"
-REGISTER = "flowerapp.register_flow"
-OPERATE = "flowerapp.operate_flow"
-
-DEFINE = {
-    "POST": "flowerapp.add_taskdefinition",
-    "PUT": "flowerapp.change_taskdefinition",
-    "DELETE": "flowerapp.delete_taskdefinition",
-}
+DEFINE = {"POST": ADD_DEFINITION, "PUT": CHANGE_DEFINITION, "DELETE": DELETE_DEFINITION}
 """Method → permission, for writing workflows."""
-
-DEFINE_POOL = {
-    "POST": "flowerapp.add_pool",
-    "PUT": "flowerapp.change_pool",
-    "DELETE": "flowerapp.delete_pool",
-}
+DEFINE_POOL = {"POST": ADD_POOL, "PUT": CHANGE_POOL, "DELETE": DELETE_POOL}
 """Method → permission, for writing pools."""
 
 
@@ -39,22 +34,27 @@ class VerbPermission(BasePermission):
         """Whether the caller may; raises PermissionDenied that says what is missing."""
         needed = view.permission_of(request.method or "")
         user = request.user
-        is_user = user is not None and user.is_authenticated
-        if is_user and user.has_perm(needed):
+        logged_in = is_user(user)
+        if logged_in and may(user, needed):
             return True
         if conf.get().OPEN_API and self._opens(request, view):
             if why := loopback.refusal(request._request):
                 raise PermissionDenied(why)
             return True
-        if is_user:
-            raise PermissionDenied(f"user {user.get_username()} lacks the permission {needed}")
+        if logged_in:
+            raise PermissionDenied(f"user {name_of(user)} lacks the permission {needed}")
         return False
 
     def _opens(self, request: Request, view: Any) -> bool:
         return request.method in SAFE_METHODS or view.opens_writing
 
 
+def name_of(user: Any) -> str:
+    """The name of a user, who may be none of the database's."""
+    named = getattr(user, "get_username", None)
+    return str(named() if named else user)
+
+
 def actor(request: Request) -> str:
     """Name of the caller for the history; empty for a caller of the open API."""
-    user = request.user
-    return str(user.get_username())[:150] if user is not None and user.is_authenticated else ""
+    return name_of(request.user)[:150] if is_user(request.user) else ""

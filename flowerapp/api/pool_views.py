@@ -13,16 +13,18 @@ from rest_framework.response import Response
 from flowerapp import engine
 from flowerapp.api import fields
 from flowerapp.api.base import ApiView, documented
+from flowerapp.api.bounds import NAME, SEQ
 from flowerapp.api.fields import StatusSerializer
-from flowerapp.api.permissions import DEFINE_POOL, VIEW_POOL
-from flowerapp.core.plan import name_problems
+from flowerapp.api.permissions import DEFINE_POOL
+from flowerapp.core.names import name_problems
+from flowerapp.core.permissions import VIEW_POOL
 from flowerapp.exceptions import UnknownPoolError
 from flowerapp.models import Pool, Task
 from flowerapp.selectors import pools
 from flowerapp.selectors.pools import PoolUse, get_pool
 from flowerapp.selectors.wait_reasons import wait_reasons
 
-NAME = OpenApiParameter("name", str, OpenApiParameter.PATH, description="Name of the pool.")
+POOL = OpenApiParameter("name", {"type": "string", **NAME}, OpenApiParameter.PATH, description="Name of the pool.")
 MOST_TASKS = 100
 """Holders and waiters of a pool that are listed."""
 
@@ -32,13 +34,19 @@ class PoolBodySerializer(fields.NamedSerializer):
 
     name_field = "name"
 
-    name = fields.StrictTextField()
-    slots = fields.StrictIntegerField(help_text="Tasks that may run at once; 0 lets none start.")
+    name = fields.StrictTextField(bounds=NAME)
+    slots = fields.StrictIntegerField(bounds=SEQ, help_text="Tasks that may run at once; 0 lets none start.")
     description = fields.StrictTextField(default="")
 
     def validate_name(self, value: str) -> str:
         """One name."""
         return self.same_name(value)
+
+
+class ChangedPoolSerializer(PoolBodySerializer):
+    """A pool, whose name may be left out because the URL has it."""
+
+    name = fields.StrictTextField(bounds=NAME, required=False)
 
 
 class ListedPoolSerializer(serializers.Serializer[Any]):
@@ -114,7 +122,7 @@ class PoolListView(ApiView, ListAPIView[Any]):
         return Response(shown(pool), status=status.HTTP_201_CREATED)
 
 
-@documented(tags=["pools"], parameters=[NAME])
+@documented(tags=["pools"], parameters=[POOL])
 class PoolView(ApiView):
     """One pool."""
 
@@ -137,11 +145,11 @@ class PoolView(ApiView):
         """A pool with its holders, its waiters and why they wait."""
         return Response(shown(get_pool(name)))
 
-    @documented(request=PoolBodySerializer, responses=PoolSerializer)
+    @documented(request=ChangedPoolSerializer, responses=PoolSerializer)
     def put(self, request: Request, name: str) -> Response:
         """Change a pool; tasks that find a free slot are admitted at once."""
         get_pool(name)
-        return Response(shown(engine.set_pool(**self.valid(PoolBodySerializer))))
+        return Response(shown(engine.set_pool(**self.valid(ChangedPoolSerializer))))
 
     @documented(responses={204: None})
     def delete(self, request: Request, name: str) -> Response:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from datetime import UTC
 from typing import Any
 
 from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer
@@ -15,10 +14,14 @@ from rest_framework.response import Response
 from flowerapp import engine
 from flowerapp.api import errors, fields
 from flowerapp.api.base import ApiView, documented
-from flowerapp.api.permissions import REGISTER, actor
-from flowerapp.core.plan import name_problems
+from flowerapp.api.bounds import NAME, PRIORITY
+from flowerapp.api.permissions import actor
+from flowerapp.core.names import name_problems
+from flowerapp.core.permissions import REGISTER
+from flowerapp.engine import MayOverride
 from flowerapp.exceptions import UnknownWorkflowError
 from flowerapp.models import Flow
+from flowerapp.selectors import times
 from flowerapp.selectors.flows import was_open
 
 LONGEST_KEY = 255
@@ -29,7 +32,9 @@ class RegisterSerializer(fields.StrictSerializer):
     """Body of a registration."""
 
     input = fields.AnyField(default=None, help_text="The flow's input.")
-    priority = fields.StrictIntegerField(default=0, help_text="Added to each task's, −20 (first) to 19 (last).")
+    priority = fields.StrictIntegerField(
+        bounds=PRIORITY, default=0, help_text="Added to each task's, −20 (first) to 19 (last)."
+    )
     parameters = fields.StepParametersField(default=dict, help_text="By task_seq, over those of the definition.")
     entrance = fields.StepField(help_text="Step to start at: its task_seq, or its name.")
 
@@ -37,13 +42,13 @@ class RegisterSerializer(fields.StrictSerializer):
 class RegisterByBodySerializer(RegisterSerializer):
     """The same with the workflow's name."""
 
-    taskId = fields.StrictTextField(help_text="Name of the workflow.")  # noqa: N815 - the original's name
+    taskId = fields.StrictTextField(bounds=NAME, help_text="Name of the workflow.")  # noqa: N815 - the original's name
 
 
 class RegisterNamedSerializer(RegisterSerializer):
     """The same beside a URL that names the workflow."""
 
-    taskId = fields.StrictTextField(required=False)  # noqa: N815 - the original's name
+    taskId = fields.StrictTextField(bounds=NAME, required=False)  # noqa: N815 - the original's name
 
 
 class SucceededSerializer(serializers.Serializer[Any]):
@@ -73,12 +78,14 @@ class FailedRegisterSerializer(serializers.Serializer[Any]):
     description = serializers.CharField(help_text="What is wrong.")
 
 
-FAILED = dict.fromkeys([400, 401, 403, 404, 409, 411, 413, 415], FailedRegisterSerializer)
 REGISTERED = PolymorphicProxySerializer(
     component_name="Registered", serializers=[SucceededSerializer, RunningSerializer], resource_type_field_name=None
 )
 KEY_HEADER = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="The same key of the same user returns the same flow."
+    "Idempotency-Key",
+    {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": r"^[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*$"},
+    OpenApiParameter.HEADER,
+    description="The same key of the same user returns the same flow.",
 )
 
 
@@ -103,7 +110,7 @@ def running(flow: Flow) -> dict[str, Any]:
         "startedTs": flow.started_ts,
         "registeredTs": flow.registered_ts,
         "description": f"workflow {flow.task_id!r} runs one flow at a time, and flow {flow.pk} {how} "
-        f"{began.astimezone(UTC):%Y-%m-%d %H:%M:%S} UTC",
+        f"{times.with_zone(began)}",
     }
 
 
@@ -111,7 +118,9 @@ class RegisterBase(ApiView):
     """Both ways to register."""
 
     permission = REGISTER
+    failure = FailedRegisterSerializer
     opens_writing = True
+    names_in_body = True
     task_id = ""
     """The workflow's name, for errors."""
 
@@ -136,7 +145,8 @@ class RegisterBase(ApiView):
         if any(name_problems(named)):
             raise UnknownWorkflowError(f"there is no workflow {named[:256]!r}")
         key, caller = idempotency_key(request), actor(request)
-        flow = engine.register(named, **body, idempotency_key=key, actor=caller)
+        may_override = MayOverride.of(request.user, REGISTER)
+        flow = engine.register(named, **body, idempotency_key=key, actor=caller, may_override=may_override)
         if was_open(flow, key, caller):
             return Response(RunningSerializer(running(flow)).data)
         return Response({"status": "succeeded", "taskId": flow.task_id, "taskFlowId": flow.pk})
@@ -151,7 +161,7 @@ class RegisterView(RegisterBase):
     @documented(
         operation_id="register",
         request=RegisterByBodySerializer,
-        responses={200: REGISTERED, **FAILED},
+        responses={200: REGISTERED},
         parameters=[KEY_HEADER],
     )
     def post(self, request: Request) -> Response:
@@ -173,8 +183,8 @@ class RegisterNamedView(RegisterBase):
     @documented(
         operation_id="register_named",
         request=RegisterNamedSerializer,
-        responses={200: REGISTERED, **FAILED},
-        parameters=[OpenApiParameter("task_id", str, OpenApiParameter.PATH), KEY_HEADER],
+        responses={200: REGISTERED},
+        parameters=[OpenApiParameter("task_id", {"type": "string", **NAME}, OpenApiParameter.PATH), KEY_HEADER],
     )
     def post(self, request: Request, task_id: str) -> Response:
         """Register a flow of the workflow that the URL names."""

@@ -4,50 +4,71 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.conf import settings
+from django.utils.translation import get_language
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
-from rest_framework.authentication import BaseAuthentication
+from rest_framework.negotiation import DefaultContentNegotiation
+from rest_framework.request import Request
+from rest_framework.response import Response
 
-from flowerapp.api.base import ApiView
-from flowerapp.api.openapi import SETTINGS
-from flowerapp.api.permissions import VIEW_FLOW, VerbPermission
-
-
-def ours(endpoints: list[Any]) -> list[Any]:
-    """The endpoints of flowerapp among those of the project; those outside ``/api/`` without a slash at the end."""
-    return [
-        (path if "/api/" in path else path.rstrip("/"), *rest)
-        for path, *rest in endpoints
-        if issubclass(getattr(rest[-1], "cls", object), ApiView)
-    ]
+from flowerapp.api import schema_generator
+from flowerapp.api.base import Json, Policies
+from flowerapp.api.queries import OneOf, Query
+from flowerapp.core.permissions import VIEW_FLOW
 
 
-class _Guarded:
-    """Authentication and permission as in ``ApiView``."""
+class ByFormat(DefaultContentNegotiation):
+    """By the parameter ``format`` if it names a form that there is; the query's check refuses others."""
+
+    def filter_renderers(self, renderers: Any, format: str) -> Any:
+        """Those of the format."""
+        return [renderer for renderer in renderers if renderer.format == format] or renderers
+
+
+class SchemaQuery(Query):
+    """The form of the document."""
+
+    format = OneOf(["yaml", "json"], required=False)
+
+
+class _Page(Policies):
+    """Users who may read flows may read it."""
 
     opens_writing = False
-
-    def get_authenticators(self) -> list[BaseAuthentication]:
-        """As in ``ApiView``."""
-        return ApiView().get_authenticators()
+    content_negotiation_class = ByFormat
 
     def permission_of(self, method: str) -> str:
         """The permission to read flows."""
         return VIEW_FLOW
 
+    def handle_exception(self, exc: Exception) -> Response:
+        """The error as JSON, as on all routes."""
+        response = super().handle_exception(exc)
+        self.request.accepted_renderer, self.request.accepted_media_type = Json(), Json.media_type
+        return response
 
-class SchemaView(_Guarded, SpectacularAPIView):
+
+class SchemaView(_Page, SpectacularAPIView):
     """The OpenAPI document."""
 
-    permission_classes = [VerbPermission]
-    versioning_class = None
-    custom_settings = {name: value for name, value in SETTINGS.items() if not name.startswith(("SERVE", "SWAGGER"))}
+    query = SchemaQuery
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The document as YAML or JSON."""
+        urlconf = getattr(request, "urlconf", None) or settings.ROOT_URLCONF
+        document = schema_generator.document(urlconf, get_language())
+        return Response(document, headers={"Content-Disposition": "inline"})
 
 
-class DocsView(_Guarded, SpectacularSwaggerView):
+class DocsView(_Page, SpectacularSwaggerView):
     """The OpenAPI document as a page."""
 
     http_method_names = ["get", "head"]
-    permission_classes = [VerbPermission]
-    versioning_class = None
     url_name = "flowerapp:schema"
     title = "flowerapp"
+
+    def get(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """The page, with its files from this server."""
+        with schema_generator.own_settings():
+            page: Response = super().get(request, *args, **kwargs)  # type: ignore[no-untyped-call]
+            return page

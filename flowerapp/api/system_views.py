@@ -17,8 +17,8 @@ from flowerapp import registry
 from flowerapp.api.base import ApiView, documented
 from flowerapp.api.fields import ModelSerializer
 from flowerapp.api.pagination import OnePage
-from flowerapp.api.permissions import VIEW_DEFINITION
 from flowerapp.core import executor
+from flowerapp.core.permissions import VIEW_DEFINITION
 from flowerapp.models import Worker
 from flowerapp.selectors import programs, queues, workers
 
@@ -49,7 +49,8 @@ class QueueSerializer(serializers.Serializer[Any]):
 
     name = serializers.CharField()
     waiting = serializers.IntegerField(help_text="Ready tasks that no worker has claimed.")
-    messages = serializers.IntegerField(allow_null=True, help_text="In the broker; null if it is unreachable.")
+    messages = serializers.IntegerField(allow_null=True, help_text="In the broker; null if unknown.")
+    unknown = serializers.CharField(help_text="Why the number of messages is unknown; empty if it is known.")
     workers = serializers.ListField(child=serializers.CharField())
     unserved = serializers.BooleanField(help_text="Whether tasks wait and no worker serves it.")
 
@@ -119,12 +120,14 @@ class ReadySerializer(HealthSerializer):
 
     database = serializers.CharField()
     broker = serializers.CharField(help_text="For information: flows wait while it is unreachable.")
+    workers = serializers.CharField(help_text="For information: flows wait while none is alive.")
 
 
 class HealthView(ApiView):
     """A view that needs no authentication."""
 
     permission_classes = [AllowAny]
+    needs_login = False
 
     def get_authenticators(self) -> list[BaseAuthentication]:
         """None: it answers without a database too."""
@@ -152,15 +155,19 @@ class ReadyView(HealthView):
 
     @documented(operation_id="readyz", responses={200: ReadySerializer, 503: ReadySerializer})
     def get(self, request: Request) -> Response:
-        """200 while the database answers, else 503."""
+        """200 while the database answers, else 503. Broker and workers do not change the status."""
+        facts = self._facts()
+        well = facts["status"] == "ok"
+        return Response(facts, status=status.HTTP_200_OK if well else status.HTTP_503_SERVICE_UNAVAILABLE)
+
+    def _facts(self) -> dict[str, str]:
         try:
-            Worker.objects.exists()
-            database = "ok"
+            alive = workers.alive().exists()
         except (DatabaseError, InterfaceError):
-            database = "unreachable, or not migrated"
-        well = database == "ok"
-        data = {"status": "ok" if well else "unavailable", "database": database, "broker": self._broker()}
-        return Response(data, status=status.HTTP_200_OK if well else status.HTTP_503_SERVICE_UNAVAILABLE)
+            facts = {"status": "unavailable", "database": "unreachable, or not migrated", "workers": "unknown"}
+        else:
+            facts = {"status": "ok", "database": "ok", "workers": "ok" if alive else "none is alive; flows wait"}
+        return {**facts, "broker": self._broker()}
 
     def _broker(self) -> str:
         """Whether the broker answers in time; one request at a time asks it."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import apps
 from django.urls import URLPattern, re_path
 
-from flowerapp.api import flow_views, pool_views, register_views, system_views, workflow_views
+from flowerapp.api import flow_views, pool_views, register_views, schema_views, system_views, workflow_views
 
 FLOW = r"^api/flows/(?P<flow_id>[^/]+)"
 TASK = FLOW + r"/tasks/(?P<seq>[^/]+)"
@@ -31,14 +31,10 @@ urlpatterns: list[URLPattern] = [
     re_path(r"^api/programs/?\Z", system_views.ProgramListView.as_view(), name="programs"),
     re_path(r"^api/queues/?\Z", system_views.QueueListView.as_view(), name="queues"),
     re_path(r"^api/workers/?\Z", system_views.WorkerListView.as_view(), name="workers"),
+    re_path(r"^api/schema/?\Z", schema_views.SchemaView.as_view(), name="schema"),
     re_path(r"^livez/?\Z", system_views.LiveView.as_view(), name="livez"),
     re_path(r"^readyz/?\Z", system_views.ReadyView.as_view(), name="readyz"),
 ]
 
-if apps.is_installed("drf_spectacular") and apps.is_installed("drf_spectacular_sidecar"):
-    from flowerapp.api import schema_views
-
-    urlpatterns += [
-        re_path(r"^api/schema/?\Z", schema_views.SchemaView.as_view(), name="schema"),
-        re_path(r"^api/docs/?\Z", schema_views.DocsView.as_view(), name="docs"),
-    ]
+if apps.is_installed("drf_spectacular") and apps.is_installed("drf_spectacular_sidecar"):  # templates and files
+    urlpatterns += [re_path(r"^api/docs/?\Z", schema_views.DocsView.as_view(), name="docs")]

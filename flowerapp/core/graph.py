@@ -117,7 +117,7 @@ def waits(edges: Edges, is_open: Collection[int]) -> Waits:
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The tasks that one message carries after its own task."""
+    """What one message carries besides its own task."""
 
     then: list[int] = field(default_factory=list)
     """Seqs of the tasks that follow one by one: a Celery chain."""
@@ -126,9 +126,9 @@ class Run:
 
 
 def runs(edges: Edges, longest: int, alone: Collection[int] = ()) -> dict[int, Run]:
-    """Cut a graph into the runs that each travel as one message: ``{first seq: Run}``.
+    """Cut a graph into parts that each travel as one message: ``{first seq: what its message carries}``.
 
-    A run is linear and has at most ``longest`` tasks, its first included. A join becomes the body of a chord if its
+    A part is linear and has at most ``longest`` tasks, its first included. A join becomes the body of a chord if its
     branches are linear and either fork from one task or start at roots; the body carries no further task. A task in
     ``alone`` carries no other task, and no other task carries it. Raises CycleError.
     """

@@ -32,6 +32,17 @@ def was_forked() -> bool:
     return _parent == os.getppid()
 
 
+def is_alive(pid: int) -> bool:
+    """Whether a process of this machine has that id, of any user."""
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True
+
+
 class Process(NamedTuple):
     """The process that runs an attempt."""
 

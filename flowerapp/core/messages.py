@@ -72,9 +72,26 @@ class Message:
             join=TaskCall(**join) if join else None,
         )
 
-    def sooner(self) -> Message:
-        """The same message, one priority step of the broker more urgent."""
-        return replace(self, head=replace(self.head, priority=states.clamp_priority(self.head.priority - STEP)))
+    def of_pool(self, pool: str) -> Message:
+        """The same message, with the priority that a task of this pool is sent with."""
+        if not pool:
+            return self
+        return replace(self, head=replace(self.head, priority=sent_priority(self.head.priority, pool)))
+
+
+class Marker(NamedTuple):
+    """A message about no task, which is sent after those of a queue and a priority step.
+
+    Once a worker takes it, the messages that were sent there before it are lost if they were not taken. So losses are
+    found where the broker does not say, or cannot say, how many messages of tasks a queue holds.
+    """
+
+    queue: str
+    """Name of the queue."""
+    step: int
+    """0…9, the lowest is the most urgent."""
+    until: str
+    """``sent_ts`` of the last task that was sent before it: ISO 8601."""
 
 
 def carried_json(then: Sequence[TaskCall], join: TaskCall | None) -> dict[str, Any] | None:
@@ -116,3 +133,12 @@ def broker_step(priority: int, *, highest_first: bool) -> int:
     """
     step = (states.clamp_priority(priority) - states.HIGHEST_PRIORITY) // STEP
     return BROKER_STEPS - 1 - step if highest_first else step
+
+
+def sent_priority(priority: int, pool: str) -> int:
+    """The nice value that a task's message is sent with.
+
+    That of a task with a pool is one priority step of the broker more urgent, so that no slot waits in a queue behind
+    tasks without a pool.
+    """
+    return states.clamp_priority(priority - STEP) if pool else priority

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from itertools import islice
 from typing import Any
 
 from flowerapp import conf, states
-from flowerapp.core import graph, programs
-from flowerapp.exceptions import InvalidPlanError, Problem
+from flowerapp.core import graph, problems
+from flowerapp.core.names import name_problems, part_problems, text_problems
+from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
 
-_NOT_IN_NAMES = re.compile(r"[/\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
-_LARGEST_SEQ = 2**31 - 1
-_LONGEST_NAME = 256
+LARGEST = 2**31 - 1
+"""The largest number of a step, and of its options."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,6 +29,11 @@ class Node:
     """``task_seq`` of the steps that this step waits for; empty for a root."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     """Parameters of the program, as JSON values."""
+    required_at_register: tuple[str, ...] = ()
+    """Names of parameters that the step does not give, so that each registration has to."""
+    overridable: tuple[str, ...] = ()
+    """Names of parameters that a caller who may not edit the workflow may override although the step holds masked
+    values."""
     priority: int = 0
     """−20…19; lower runs first."""
     queue: str = ""
@@ -51,6 +56,16 @@ class Node:
     """Most children that run at once; None means one for each worker process."""
     exit_on_failed: bool = True
     """Whether a failed child fails the task and stops its siblings; if not, the task continues without it."""
+
+    @property
+    def open_parameters(self) -> tuple[str, ...]:
+        """Names of the parameters that the step leaves to its callers: the overridable ones, and those that it requires
+        at register."""
+        return tuple(dict.fromkeys([*self.overridable, *self.required_at_register]))
+
+    def still_requires(self, parameters: Mapping[str, Any]) -> tuple[str, ...]:
+        """Names of the parameters that are required at register and not among these ``parameters``."""
+        return tuple(name for name in self.required_at_register if name not in parameters)
 
 
 @dataclass(frozen=True)
@@ -101,8 +116,10 @@ class Plan:
 
     def _header_problems(self, seqs: set[int]) -> Iterator[Problem]:
         most = self.max_active_flows
-        if most is not None and not 1 <= most <= _LARGEST_SEQ:
+        if most is not None and not 1 <= most <= LARGEST:
             yield Problem(f"max_active_flows {most} is out of range; use 1 or more", field="max_active_flows")
+        for message in text_problems(self.description, "description"):
+            yield Problem(message, field="description")
         if self.entrance is not None and self.entrance not in seqs:
             yield Problem(f"entrance {self.entrance} is not a step of {self.name!r}", field="entrance")
 
@@ -126,8 +143,8 @@ class Plan:
                 yield Problem(f"steps depend on each other in a cycle: {error}", error.cycle[0], "depends_on")
 
     def check(self) -> Plan:
-        """Return the plan if it has no problems; raises InvalidPlanError with all of them."""
-        problems = list(self.problems())
+        """Return the plan if it has no problems; raises InvalidPlanError with the first of them."""
+        problems = list(islice(self.problems(), MOST_PROBLEMS + 1))
         if problems:
             raise InvalidPlanError(problems, self.name)
         return self
@@ -138,45 +155,41 @@ def most_flows(max_active_flows: int | None, *, unique: bool) -> int | None:
     return 1 if unique else max_active_flows
 
 
-def name_problems(name: str, what: str = "task_id") -> Iterator[str]:
-    """The problems of a name that stands in URLs and varchar(256) columns; ``what`` names it in the sentences."""
-    if not name or not name.strip():
-        yield f"{what} is empty; give a name"
-    if len(name) > _LONGEST_NAME:
-        yield f"{what} has {len(name)} characters; {_LONGEST_NAME} is the most"
-    if _NOT_IN_NAMES.search(name):
-        yield f"{what} holds a slash or a control character; use other characters"
-    if name in {".", ".."}:
-        yield f"{what} {name!r} cannot be part of a URL; use another name"
-
-
-_RANGES: dict[str, tuple[int, str]] = {
-    "max_retries": (0, "0 or more"),
-    "retry_delay": (0, "0 or more"),
-    "time_limit": (1, "seconds, 1 or more"),
-    "max_concurrency": (1, "1 or more"),
-}
-"""Options of a node that are whole numbers: the smallest value, and the range in words."""
+SMALLEST = {"max_retries": 0, "retry_delay": 0, "time_limit": 1, "max_concurrency": 1}
+"""Options of a node that are whole numbers, each with its smallest value."""
 
 
 def node_problems(node: Node) -> Iterator[Problem]:
     """The problems of a step by itself, its program and parameters included."""
-    if not 0 <= node.seq <= _LARGEST_SEQ:
-        yield Problem(f"task_seq {node.seq} is out of range; use 0…{_LARGEST_SEQ}", node.seq, "task_seq")
+    if not 0 <= node.seq <= LARGEST:
+        yield Problem(f"task_seq {node.seq} is out of range; use 0…{LARGEST}", node.seq, "task_seq")
     yield from (Problem(message, node.seq, "task_priority") for message in priority_problems(node.priority))
-    for option, (smallest, words) in _RANGES.items():
+    for option, smallest in SMALLEST.items():
         number = getattr(node, option)
-        if number is not None and not smallest <= number <= _LARGEST_SEQ:
-            yield Problem(f"{option} {number} is out of range; use {words}", node.seq, option)
+        if number is not None and not smallest <= number <= LARGEST:
+            yield Problem(f"{option} {number} is out of range; use {smallest} or more", node.seq, option)
     for option in ("queue", "name", "pool"):
-        text = getattr(node, option)
-        if len(text) > _LONGEST_NAME or _NOT_IN_NAMES.search(text):
-            sentence = f"{option} has over {_LONGEST_NAME} characters, a slash or a control character"
-            yield Problem(sentence, node.seq, option)
-    for place, message in programs.problems_of(node.program, node.parameters):
+        yield from (Problem(message, node.seq, option) for message in part_problems(getattr(node, option), option))
+    later, follows = node.required_at_register, bool(node.depends_on)
+    for place, message in problems.problems_of(node.program, node.parameters, follows=follows, later=later):
         yield Problem(message, node.seq, place)
-    for message in programs.problems_of_child(node.child_program) if node.child_program else ():
+    for message in problems.unknown_parameters(node.program, node.overridable):
+        yield Problem(message, node.seq, "overridable")
+    for name in [name for name in later if name in node.parameters]:
+        yield Problem(f"{name} has a value and is required at register; drop one", node.seq, "required_at_register")
+    for message in problems.problems_of_child(node.child_program) if node.child_program else ():
         yield Problem(message, node.seq, "child_program")
+
+
+def missing_problems(node: Node) -> Iterator[Problem]:
+    """The parameters that a registration, or an inserted row, has to give to this step and did not."""
+    for name in node.required_at_register:
+        example = f'{{"{node.seq}": {{"{name}": …}}}}'
+        yield Problem(
+            f"parameter {name} is required at register and was not given; pass the parameters {example}",
+            node.seq,
+            f"parameters.{name}",
+        )
 
 
 def priority_problems(priority: int) -> Iterator[str]:

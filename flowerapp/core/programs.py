@@ -4,17 +4,25 @@ from __future__ import annotations
 
 import difflib
 import inspect
-import json
 import random
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, get_type_hints, overload
+from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 
-from pydantic import BaseModel, ConfigDict, ValidationError, create_model
+from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flowerapp.core import values
-from flowerapp.exceptions import InvalidPlanError, InvalidValueError, Problem, RetryTask, UnknownProgramError
+from flowerapp.core import coercion, masking, values
+from flowerapp.core.context import CONTEXT, Context
+from flowerapp.core.names import unseen_problems
+from flowerapp.exceptions import (
+    InvalidPlanError,
+    InvalidValueError,
+    Problem,
+    RetryTask,
+    TimeLimitError,
+    UnknownProgramError,
+)
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
@@ -30,89 +38,12 @@ def _bare(field: str) -> str:
     return field.removeprefix(_PREFIX)
 
 
-CONTEXT = "ctx"
-"""A parameter of this name receives the context instead of a value from the row."""
-
-
-class Context(Protocol):
-    """The object that a program receives as its parameter ``ctx``."""
-
-    @property
-    def flow_id(self) -> str:
-        """``task_flow_id``."""
-
-    @property
-    def task_id(self) -> str:
-        """Name of the workflow."""
-
-    @property
-    def seq(self) -> int:
-        """``task_exec_seq``."""
-
-    @property
-    def task_seq(self) -> int:
-        """``task_seq``."""
-
-    @property
-    def attempt(self) -> int:
-        """Number of times this task was started, this start included; it never decreases."""
-
-    @property
-    def retries(self) -> int:
-        """Number of retries since the task was registered or rerun."""
-
-    @property
-    def input(self) -> Any:
-        """The flow's input if the task has no dependencies; else their outputs, combined by ``core.values.merge``."""
-
-    @property
-    def idempotency_key(self) -> str:
-        """``flow:seq:run``: the same for all attempts between two reruns, for use with services that deduplicate."""
-
-    @property
-    def cancelled(self) -> bool:
-        """Whether the engine would refuse the outcome of this attempt, say after a cancel; queries the database."""
-
-    def output_of(self, step: int | str) -> Any:
-        """The output of a satisfied task of this flow, by ``task_seq``, name or program; raises KeyError."""
-
-    @property
-    def state(self) -> dict[str, Any]:
-        """A copy of the flow's shared state, as it is in the database now."""
-
-    def change_state(self, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any]:
-        """Change the flow's shared state with compare-and-set; returns the state stored.
-
-        ``change`` receives a copy of the state; it edits the copy and returns None, or returns a new object. If another
-        process changed the state in between, ``change`` is called again; ContendedStateError after too many tries.
-        """
-
-    @property
-    def child_id(self) -> Any:
-        """The id that the parent gave this child in ``add_children``; None for a task that is not a child."""
-
-    def add_children(self, items: Iterable[Any]) -> None:
-        """Add children, which run the task's child program once this program has succeeded.
-
-        ``items`` are JSON values, one child for each; or pairs ``(id, item)`` or a dict ``{id: item}``, one child for
-        each id. A child's ``input`` is its item; with ids, the list of the items of its id. The output of the task
-        becomes the list of the children's outputs, in order. Raises FlowerError if the step has no child program, and
-        InvalidValueError for more than ``FLOWER["MAX_CHILDREN"]`` children or an item that is not JSON.
-        """
-
-    def log(self, message: str) -> None:
-        """Add a line to the task's log."""
-
-    def progress(self, done: int, total: int) -> None:
-        """Record the progress of the task: ``done`` of ``total``, in units of the program's choice."""
-
-
 @dataclass(frozen=True, kw_only=True)
 class Program:
     """A registered callable with its retry policy and limits; the options have Celery's names and meanings."""
 
     name: str
-    """The name in a definition's ``program``, and the name of the Celery task."""
+    """The name in a definition's ``program``; the Celery task is named ``flowerapp.`` and this."""
     function: Callable[..., Any] = field(repr=False)
     """The callable; its signature defines the parameters."""
     autoretry_for: tuple[type[BaseException], ...] = ()
@@ -151,25 +82,55 @@ class Program:
         """Whether the function has a parameter ``ctx``."""
         return CONTEXT in self.signature.parameters
 
+    @property
+    def refusal(self) -> str:
+        """Why no flow can run it, as a sentence; empty if flows can."""
+        return ""
+
+    @property
+    def item_place(self) -> str:
+        """How the function receives a child's item."""
+        return "ctx.input"
+
+    def input_argument(self, parameters: Parameters) -> str:
+        """Name of the argument that the input becomes in a step that follows others; empty if it becomes none."""
+        return ""
+
     @cached_property
     def model(self) -> type[BaseModel]:
         """A pydantic model whose fields are the function's parameters, ``ctx`` left out."""
+        return self._model_of()
+
+    def _model_of(self, optional: Collection[str] | None = ()) -> type[BaseModel]:
+        """The model, in which the parameters named in ``optional`` are not required; None means all."""
         try:
             hints = get_type_hints(self.function, include_extras=True)
-        except (NameError, TypeError):
+        except (NameError, TypeError, AttributeError, SyntaxError):  # say names that only type checkers import
             hints = {}
         fields: dict[str, Any] = {}
-        extra = "forbid"
-        for name, parameter in self.signature.parameters.items():
-            if name == CONTEXT or parameter.kind is parameter.VAR_POSITIONAL:
-                continue
-            if parameter.kind is parameter.VAR_KEYWORD:
-                extra = "allow"
-                continue
-            default = ... if parameter.default is parameter.empty else parameter.default
-            fields[_PREFIX + name] = (hints.get(name, Any), default)
+        for name, parameter in self._declared():
+            kind, default = self._field(parameter, hints.get(name, Any))
+            is_optional = optional is None or name in optional
+            fields[_PREFIX + name] = (kind, None if is_optional and default is ... else default)
+        extra = "allow" if self._takes_any else "forbid"
         config = ConfigDict(extra=extra, arbitrary_types_allowed=True, protected_namespaces=(), alias_generator=_bare)  # type: ignore[typeddict-item]
-        return create_model(self.name, __config__=config, **fields)
+        return coercion.model_of(self.name, config, fields)
+
+    @property
+    def _takes_any(self) -> bool:
+        """Whether the function takes parameters that it does not declare."""
+        return any(item.kind is item.VAR_KEYWORD for item in self.signature.parameters.values())
+
+    def _declared(self) -> list[tuple[str, inspect.Parameter]]:
+        """The parameters that a row can give."""
+        items = self.signature.parameters.items()
+        return [
+            (name, it) for name, it in items if name != CONTEXT and it.kind not in (it.VAR_POSITIONAL, it.VAR_KEYWORD)
+        ]
+
+    def _field(self, parameter: inspect.Parameter, hint: Any) -> tuple[Any, Any]:
+        """Type and default of a parameter's field; the default ``...`` means that it is required."""
+        return hint, ... if parameter.default is parameter.empty else parameter.default
 
     @property
     def fields(self) -> dict[str, FieldInfo]:
@@ -184,38 +145,55 @@ class Program:
         except (InvalidValueError, ValueError, TypeError, RuntimeError):
             return {"type": "object"}
 
-    def parameter_problems(self, parameters: Parameters) -> list[tuple[str, str]]:
-        """The errors in ``parameters``: pairs of a key and a sentence."""
+    def accepts(self, name: str) -> bool:
+        """Whether a row can give a parameter of that name."""
+        return self._takes_any or name in self.fields
+
+    def parameter_problems(
+        self, parameters: Parameters, *, follows: bool = False, later: Collection[str] = ()
+    ) -> list[tuple[str, str]]:
+        """The errors in ``parameters``, pairs of a key and a sentence.
+
+        ``follows`` is whether the step follows others; those of ``later`` are given later and may be missing.
+        """
         try:
-            self._coerce(parameters)
+            self._coerce(parameters, self._model_without(later) if later else None)
         except ValidationError as error:
-            return self._sentences(error)
+            return self._sentences(error, parameters)
         return []
 
-    def _sentences(self, error: ValidationError) -> list[tuple[str, str]]:
-        return [self._sentence(details) for details in error.errors(include_url=False)]
+    def _model_without(self, later: Collection[str]) -> type[BaseModel]:
+        """The model, in which the parameters that rows call so are not required."""
+        fields = self.model.model_fields.items()
+        return self._model_of({_bare(name) for name, info in fields if (info.alias or name) in later})
 
-    def _sentence(self, error: Any) -> tuple[str, str]:
+    def _sentences(self, error: ValidationError, parameters: Parameters) -> list[tuple[str, str]]:
+        """Pairs of a key and a sentence that quotes no secret of the parameters."""
+        secrets = masking.secrets_of(dict(parameters))
+        return [self._sentence(details, secrets) for details in error.errors(include_url=False)]
+
+    def _sentence(self, error: Any, secrets: masking.Secrets) -> tuple[str, str]:
         key = ".".join(map(str, error["loc"]))
         if error["type"] == "extra_forbidden":
             names = ", ".join(self.fields) or "none"
             return key, f"{self.name} has no such parameter; it takes: {names}"
         if error["type"] == "missing":
             return key, f"{self.name} needs it"
-        value = values.MASKED if values.secret(key) else _short(error["input"])
-        return key, f"{error['msg']}, got {value}"
+        value = masking.MASKED if masking.secret(key) else coercion.short(masking.masked(error["input"], secrets))
+        return key, f"{masking.masked(error['msg'], secrets)}, got {value}"
 
-    def _coerce(self, parameters: Parameters) -> BaseModel:
+    def _coerce(self, parameters: Parameters, model: type[BaseModel] | None = None) -> BaseModel:
         """Convert ``parameters`` to the types of the signature; text that does not fit as it is, is parsed as JSON."""
+        model = model or self.model
         try:
-            return self.model.model_validate(dict(parameters))
+            return model.model_validate(dict(parameters))
         except ValidationError as error:
             invalid = {details["loc"][0] for details in error.errors() if details["loc"]}
-            parsed = {key: _from_json(value) if key in invalid else value for key, value in parameters.items()}
+            parsed = {key: coercion.from_json(value) if key in invalid else value for key, value in parameters.items()}
             if parsed == dict(parameters):
                 raise
             try:
-                return self.model.model_validate(parsed)
+                return model.model_validate(parsed)
             except ValidationError:
                 raise error from None
 
@@ -228,14 +206,41 @@ class Program:
         try:
             model = self._coerce(parameters)
         except ValidationError as error:
-            problems = [Problem(f"parameter {key}: {message}") for key, message in self._sentences(error)]
+            problems = [Problem(f"parameter {key}: {message}") for key, message in self._sentences(error, parameters)]
             raise InvalidPlanError(problems) from None
-        arguments = {_bare(name): getattr(model, name) for name in type(model).model_fields} | (model.model_extra or {})
+        arguments = self._values(model)
         if self.has_context:
             arguments[CONTEXT] = context
         declared = self.signature.parameters.values()
         positional = [arguments.pop(item.name) for item in declared if item.kind is item.POSITIONAL_ONLY]
         return self.function(*positional, **arguments)
+
+    def encode(self, output: Any) -> str:
+        """What ``call`` returned, as JSON text; raises InvalidValueError."""
+        return values.dumps({} if output is None else output, f"output of program {self.name}")
+
+    def next_delay(
+        self, error: BaseException, retries: int, *, max_retries: int | None = None, retry_delay: float | None = None
+    ) -> float | None:
+        """Seconds between an attempt that ended by ``error``, after ``retries`` retries, and the next; None: no next.
+
+        ``max_retries`` and ``retry_delay`` are the step's, where it overrides the program's.
+        """
+        limit_given = max_retries is not None
+        timed_out = isinstance(error, TimeLimitError) and (limit_given or bool(self.autoretry_for))
+        limit = max_retries if limit_given else self.max_retries
+        if not (timed_out or self.retries_on(error, limit_given=limit_given)):
+            return None
+        if limit is not None and retries >= limit:
+            return None
+        if isinstance(error, RetryTask) and error.delay is not None:
+            return error.delay
+        return retry_delay if retry_delay is not None else self.delay(retries)
+
+    @staticmethod
+    def _values(model: BaseModel) -> dict[str, Any]:
+        """The values of a model by the names of the parameters."""
+        return {_bare(name): getattr(model, name) for name in type(model).model_fields} | (model.model_extra or {})
 
     def retries_on(self, error: BaseException, *, limit_given: bool = False) -> bool:
         """Whether ``error`` leads to a retry, as long as the task has retries left.
@@ -259,21 +264,21 @@ class Program:
         return random.uniform(0, delay) if self.retry_jitter else delay  # noqa: S311 - spreads load, no secret
 
 
-def _short(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "…"
-
-
-def _from_json(value: Any) -> Any:
-    if not isinstance(value, str):
-        return value
-    try:
-        return json.loads(value)
-    except (ValueError, RecursionError):
-        return value
-
-
 _programs: dict[str, Program] = {}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """A call of a program with all its arguments, which a child can run."""
+
+    program: str
+    """Name of the program."""
+    parameters: Parameters
+    """JSON values."""
+    queue: str = ""
+    """Name of the queue; empty means the program's."""
+    time_limit: int | None = None
+    """In seconds; None means the step's."""
 
 
 @dataclass(frozen=True)
@@ -284,6 +289,8 @@ class Source:
     """The program of a name; None if this source has none."""
     names: Callable[[], Iterable[str]]
     """The names of all its programs."""
+    calls: Callable[[Any], list[Call] | None] = lambda _: None
+    """The calls of its programs that an object stands for, such as a Celery signature; None for any other object."""
 
 
 _sources: list[Source] = []
@@ -311,7 +318,9 @@ def program(name: Any = None, /, **options: Any) -> Any:
 
 
 def register(entry: Program) -> Program:
-    """Add a program and return it; raises ValueError if another function has its name."""
+    """Add a program and return it; raises ValueError for a name that another function has, or that cannot be."""
+    if problems := list(unseen_problems(entry.name, f"the name of program {entry.name!r}")):
+        raise ValueError(problems[0])
     existing = _programs.get(entry.name)
     if existing is not None and _import_path(existing.function) != _import_path(entry.function):
         paths = f"{_import_path(existing.function)} and {_import_path(entry.function)}"
@@ -339,34 +348,6 @@ def get(name: str) -> Program:
     return entry
 
 
-def problems_of(name: str, parameters: Any) -> Iterator[tuple[str, str]]:
-    """The problems of calling the program of that name with ``parameters``: pairs of field and sentence.
-
-    The field is ``program``, ``parameters``, or ``parameters.KEY``.
-    """
-    try:
-        program = get(name)
-    except UnknownProgramError as error:
-        yield "program", str(error)
-        return
-    if not isinstance(parameters, Mapping):
-        yield "parameters", "parameters must be a JSON object"
-        return
-    for key, message in program.parameter_problems(parameters):
-        yield f"parameters.{key}", f"parameter {key}: {message}" if key else message
-    try:
-        values.dumps(dict(parameters), "parameters")
-    except InvalidValueError as error:
-        yield "parameters", str(error)
-
-
-def problems_of_child(name: str) -> Iterator[str]:
-    """The problems of calling the program of that name for a child, with the context as its only argument."""
-    for place, message in problems_of(name, {}):
-        advice = "" if place == "program" else "; a child gets its item as ctx.input, so give it a default"
-        yield message + advice
-
-
 def registered() -> list[Program]:
     """The registered programs, sorted by name; those of further sources are left out."""
     return [_programs[name] for name in sorted(_programs)]
@@ -376,6 +357,14 @@ def programs() -> list[Program]:
     """All programs: the registered ones sorted by name, then those of further sources."""
     further = (source.get(name) for source in _sources for name in source.names() if name not in _programs)
     return registered() + [entry for entry in further if entry]
+
+
+def calls_of(item: Any) -> list[Call] | None:
+    """The calls that ``item`` stands for, such as a Celery signature; None for any other object.
+
+    Raises InvalidValueError for a call that a child cannot run.
+    """
+    return next((calls for source in _sources if (calls := source.calls(item)) is not None), None)
 
 
 def add_source(source: Source) -> None:

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
+import uuid
 from collections.abc import Mapping
 from typing import Any
 
 from flowerapp import conf
 from flowerapp.exceptions import InvalidValueError
 
-MASKED = "••••"
-"""Shown in place of a secret value."""
 MAX_DEPTH = 200
 """Most nested arrays and objects; parsers and databases fail at a few thousand."""
 
@@ -98,9 +97,61 @@ def text(value: object) -> str:
     return readable.replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
+def cut(value: str, most: int) -> str:
+    """``value``, or its beginning and its end with the number of characters that are left out between them."""
+    if len(value) <= most:
+        return value
+    half = most // 2
+    return f"{value[:half]}\n… {len(value) - 2 * half:,} characters are left out …\n{value[-half:]}"
+
+
+def brief(details: Mapping[str, Any], most: int) -> dict[str, Any]:
+    """``details`` in at most about ``most`` characters of JSON: long values are cut to text, further ones counted."""
+    result: dict[str, Any] = {}
+    room = most
+    for name, value in details.items():
+        shown = brief(value, room) if isinstance(value, dict) else _short(value, most // 10)
+        room -= len(name) + len(json.dumps(shown, ensure_ascii=False))
+        if room < 0:
+            return result | {"…": len(details) - len(result)}
+        result[name] = shown
+    return result
+
+
+def _short(value: Any, most: int) -> Any:
+    """``value``, or the beginning of its JSON text."""
+    text = json.dumps(value, ensure_ascii=False)
+    return value if len(text) <= most else f"{text[:most]}…"
+
+
 def storable(value: str) -> bool:
     """Whether the database can store a text as it is, so that a query for it makes sense."""
     return text(value) == value
+
+
+TYPED = '"__type__"'
+"""Stands in the JSON text of values that have types beyond JSON's, as Celery's serializer writes them."""
+
+
+def plain(value: Any) -> Any:
+    """A JSON value with text in place of Celery's typed values: ``{"__type__": "date", "__value__": "2026-01-31"}``."""
+    if isinstance(value, list):
+        return [plain(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    if value.keys() != {"__type__", "__value__"}:
+        return {key: plain(item) for key, item in value.items()}
+    inner = value["__value__"]
+    if value["__type__"] == "uuid" and isinstance(inner, dict):
+        return _uuid_text(str(inner.get("hex", "")))
+    return plain(inner)
+
+
+def _uuid_text(digits: str) -> str:
+    try:
+        return str(uuid.UUID(digits))
+    except ValueError:
+        return digits
 
 
 def merge(outputs: list[Any]) -> Any:
@@ -130,23 +181,3 @@ def merge_objects(outputs: Mapping[int, Any]) -> dict[str, Any]:
             )
         merged |= output
     return merged
-
-
-def secret(key: str) -> bool:
-    """Whether a parameter of this name is secret: the name contains a word of ``FLOWER["MASK"]``, in any case."""
-    return any(word.lower() in key.lower() for word in conf.get().MASK)
-
-
-def masked(parameters: Any) -> Any:
-    """A copy of ``parameters`` to show to people: ``MASKED`` replaces the values of secret keys at any depth."""
-
-    def mask(value: Any) -> Any:
-        if isinstance(value, dict):
-            return {
-                key: MASKED if item not in (None, "") and secret(key) else mask(item) for key, item in value.items()
-            }
-        if isinstance(value, list):
-            return [mask(item) for item in value]
-        return value
-
-    return mask(parameters)

@@ -6,30 +6,41 @@ from collections.abc import Iterable
 
 from flowerapp.core import graph
 from flowerapp.drawing.colors import LIGHT
-from flowerapp.drawing.nodes import Node, clean, collapse
+from flowerapp.drawing.nodes import LABEL_COLUMNS, Node, clean, collapse, shortened
+from flowerapp.drawing.parts import WHOLE, Part, View, drawn, fits
 
 MERMAID_EDGES = 500
 """Edges above which Mermaid refuses a drawing unless its ``maxEdges`` is raised."""
 
 
-def mermaid(nodes: Iterable[Node], edges: graph.Edges) -> str:
+def mermaid(nodes: Iterable[Node], edges: graph.Edges, view: View = WHOLE) -> str:
     """A Mermaid diagram."""
-    drawn, depends = collapse(nodes, edges)
+    _, text = drawn(nodes, edges, view, lambda part: _drawn(part, view))
+    return text
+
+
+def _drawn(part: Part, view: View) -> str | None:
+    shown, depends = collapse(part.nodes, part.edges)
+    if len(shown) > view.most_nodes or sum(map(len, depends.values())) > view.most_edges:
+        return None
     lines = ["flowchart TD"]
-    for node in drawn:
+    if part.note:
+        lines.append(f'    note["{_mermaid_text(part.note)}"]')
+    for node in shown:
         state = f"<br/>{node.style.symbol} {node.note}" if node.style else ""
         style = f":::{node.style.color}" if node.style else ""
-        lines.append(f'    t{node.seq}["{_mermaid_text(node.title)}{state}"]{style}')
+        title = _mermaid_text(shortened(node.title, LABEL_COLUMNS))
+        lines.append(f'    t{node.seq}["{title}{state}"]{style}')
     arrows = [f"    t{before} --> t{seq}" for seq in sorted(depends) for before in sorted(depends[seq])]
     if len(arrows) > MERMAID_EDGES:
         lines.insert(1, f"    %% {len(arrows)} edges: raise maxEdges in Mermaid's settings, {MERMAID_EDGES} by default")
-    used = {node.style.color for node in drawn if node.style}
+    used = {node.style.color for node in shown if node.style}
     styles = [
         f"    classDef {token} fill:{colors.fill},stroke:{colors.line},color:{colors.text}"
         for token, colors in LIGHT.items()
         if token in used
     ]
-    return "\n".join([*lines, *arrows, *styles]) + "\n"
+    return fits("\n".join([*lines, *arrows, *styles]) + "\n")
 
 
 def _mermaid_text(text: str) -> str:

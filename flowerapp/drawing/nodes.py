@@ -6,9 +6,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from flowerapp.core import graph
+from flowerapp.core.names import visible
 from flowerapp.selectors.status_style import STYLES, Style, task_style
 from flowerapp.states import Status
 
@@ -17,6 +18,9 @@ if TYPE_CHECKING:
 
 WIDEST = 20
 """Most tasks of one level that are drawn one by one."""
+
+LABEL_COLUMNS = 80
+"""Columns of the longest title in text and Mermaid."""
 
 NO_STATUS = "●"
 """Symbol of a step of a definition."""
@@ -85,28 +89,6 @@ def of_steps(steps: Iterable[Step]) -> tuple[list[Node], dict[int, list[int]]]:
     return nodes, edges
 
 
-def as_json(nodes: Iterable[Node], edges: graph.Edges) -> dict[str, Any]:
-    """The whole graph: nodes with their level, and edges from a dependency to its dependent."""
-    levels = graph.levels(edges)
-    return {
-        "nodes": [_node_json(node, levels) for node in sorted(nodes, key=lambda node: node.seq)],
-        "edges": [
-            {"from": before, "to": seq} for seq in sorted(edges) for before in sorted(edges[seq]) if before in edges
-        ],
-    }
-
-
-def _node_json(node: Node, levels: dict[int, int]) -> dict[str, Any]:
-    return {
-        "seq": node.seq,
-        "program": node.label,
-        "exec_status": None if node.status is None else int(node.status),
-        "status": None if node.status is None else node.status.label,
-        "level": levels.get(node.seq, 0),
-        **({"children": {"done": node.children_ended, "total": node.children}} if node.children else {}),
-    }
-
-
 def collapse(nodes: Iterable[Node], edges: graph.Edges, widest: int = WIDEST) -> tuple[list[Node], dict[int, set[int]]]:
     """The graph with each level's tasks beyond ``widest`` as one node, which takes over their edges."""
     by_seq = {node.seq: node for node in nodes}
@@ -148,6 +130,16 @@ def _rank(node: Node) -> tuple[int, int]:
     return (urgent.index(node.status) if node.status in urgent else len(urgent), node.seq)
 
 
+def shortened(text: str, columns: int) -> str:
+    """``text``, or its beginning where it would be wider."""
+    width = 0
+    for index, char in enumerate(text):
+        width += 2 if unicodedata.east_asian_width(char) in "WF" else 1
+        if width > columns:
+            return text[: max(1, index - 1)] + "…"
+    return text
+
+
 def clean(text: str) -> str:
-    """``text`` on one line, without control characters, which break terminals and XML."""
-    return "".join("\N{REPLACEMENT CHARACTER}" if unicodedata.category(char) in {"Cc", "Cs"} else char for char in text)
+    """``text`` on one line, with escapes for what breaks terminals and XML, or misleads a reader."""
+    return visible(text)

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-import unicodedata
 from collections import Counter
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from html import escape
 
 from flowerapp.core import graph
 from flowerapp.drawing.colors import DARK, LIGHT, BoxColors
-from flowerapp.drawing.layout import BOX_HEIGHT, BOX_WIDTH, Layout
-from flowerapp.drawing.nodes import Node, clean, collapse
+from flowerapp.drawing.layout import BOX_HEIGHT, BOX_WIDTH, MARGIN, Layout
+from flowerapp.drawing.nodes import Node, clean, collapse, shortened
+from flowerapp.drawing.parts import WHOLE, Part, View, drawn, fits
 from flowerapp.selectors.status_style import STYLES
 
+NOTE_WIDTH, NOTE_HEIGHT = 900, 24
+"""Room for the note that steps were left out, in pixels."""
 LABEL_COLUMNS = 21
 """Characters of a label that fit into a box."""
 
@@ -31,36 +33,49 @@ LINES_LIGHT = Lines(page="#ffffff", line="#8c959f", none=BoxColors("#ffffff", "#
 LINES_DARK = Lines(page="#0d1117", line="#6e7681", none=BoxColors("#161b22", "#8b949e", "#e6edf3"))
 
 
-def svg(nodes: Iterable[Node], edges: graph.Edges, title: str = "Workflow") -> str:
+def svg(nodes: Iterable[Node], edges: graph.Edges, title: str = "Workflow", view: View = WHOLE) -> str:
     """An SVG drawing in light or dark colors, as the reader's system asks; screen readers read ``title`` aloud."""
     everything = list(nodes)
-    drawn, depends = collapse(everything, edges)
+    _, text = drawn(everything, edges, view, lambda part: _drawn(part, title, view))
+    return text
+
+
+def _drawn(part: Part, title: str, view: View) -> str | None:
+    shown, depends = collapse(part.nodes, part.edges)
+    if len(shown) > view.most_nodes or sum(map(len, depends.values())) > view.most_edges:
+        return None
     layout = Layout.of(depends)
-    by_seq = {node.seq: node for node in drawn}
+    by_seq = {node.seq: node for node in shown}
     paths = [layout.path(route) for route in layout.routes]
     boxes = [_box(by_seq[seq], *layout.corner(seq)) for seq in sorted(by_seq)]
     width, height = layout.size
-    return "\n".join(
-        [
-            f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" viewBox="0 0 {width} {height}"'
-            ' role="img" aria-labelledby="flow-title flow-desc" class="flow-graph">',
-            f'<title id="flow-title">{escape(clean(title))}</title>',
-            f'<desc id="flow-desc">{escape(_description(everything))}</desc>',
-            f"<style>{_css()}</style>",
-            '<defs><marker id="flow-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
-            ' orient="auto-start-reverse"><path class="head" d="M0 0 8 4 0 8z"/></marker></defs>',
-            f'<rect class="page" width="{width}" height="{height}"/>',
-            *(f'<path class="edge" d="{path}" marker-end="url(#flow-arrow)"/>' for path in paths),
-            *boxes,
-            "</svg>\n",
-        ]
+    if part.note:
+        width, height = max(width, NOTE_WIDTH), height + NOTE_HEIGHT
+        boxes.append(f'<text class="word note" x="{MARGIN}" y="{height - MARGIN}">{escape(part.note)}</text>')
+    return fits(
+        "\n".join(
+            [
+                f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
+                f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="flow-title flow-desc" class="flow-graph">',
+                f'<title id="flow-title">{escape(clean(title))}</title>',
+                f'<desc id="flow-desc">{escape(_description(part))}</desc>',
+                f"<style>{_css()}</style>",
+                '<defs><marker id="flow-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
+                ' orient="auto-start-reverse"><path class="head" d="M0 0 8 4 0 8z"/></marker></defs>',
+                f'<rect class="page" width="{width}" height="{height}"/>',
+                *(f'<path class="edge" d="{path}" marker-end="url(#flow-arrow)"/>' for path in paths),
+                *boxes,
+                "</svg>\n",
+            ]
+        )
     )
 
 
-def _description(nodes: Collection[Node]) -> str:
-    counts = Counter(node.style for node in nodes)
+def _description(part: Part) -> str:
+    counts = Counter(node.style for node in part.nodes)
     states = ", ".join(f"{counts[style]:,} {style.word}" for style in STYLES if counts[style])
-    return f"{len(nodes):,} task{'s' if len(nodes) != 1 else ''}" + (f": {states}" if states else "")
+    number = f"{len(part.nodes):,} task{'s' if len(part.nodes) != 1 else ''}" + (f": {states}" if states else "")
+    return f"{number}. {part.note}" if part.note else number
 
 
 def _css() -> str:
@@ -87,7 +102,7 @@ def _theme(within: str, boxes: Mapping[str, BoxColors], lines: Lines) -> str:
         f"{within} .{name} circle{{fill:{box.line}}}{within} .{name} .sign{{fill:{box.fill}}}"
         for name, box in {"plain": lines.none, **boxes}.items()
     )
-    ground = f"{within} .page{{fill:{lines.page};stroke:none}}"
+    ground = f"{within} .page{{fill:{lines.page};stroke:none}}{within} .note{{fill:{lines.none.text}}}"
     return f"{ground}{within} .edge{{stroke:{lines.line}}}{within} .head{{fill:{lines.line}}}{states}"
 
 
@@ -97,7 +112,7 @@ def _box(node: Node, x: float, y: float) -> str:
     left = 44 if node.style else 16
     below = node.note if node.style else " ".join(f"{style.symbol} {count}" for style, count in node.counts)
     seq = "" if node.more else f'<tspan class="seq">{node.seq}</tspan> '
-    label = escape(_shortened(clean(node.label), LABEL_COLUMNS - len(str(node.seq))))
+    label = escape(shortened(clean(node.label), LABEL_COLUMNS - len(str(node.seq))))
     parts = [
         f'<g class="{classes}" transform="translate({x:g} {y:g})"><title>{escape(clean(tooltip))}</title>',
         f'<rect width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="9"/>',
@@ -108,12 +123,3 @@ def _box(node: Node, x: float, y: float) -> str:
     if below:
         parts.append(f'<text class="word" x="{left}" y="38">{below}</text>')
     return "".join([*parts, "</g>"])
-
-
-def _shortened(text: str, columns: int) -> str:
-    width = 0
-    for index, char in enumerate(text):
-        width += 2 if unicodedata.east_asian_width(char) in "WF" else 1
-        if width > columns:
-            return text[: max(1, index - 1)] + "…"
-    return text

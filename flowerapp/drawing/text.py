@@ -6,11 +6,16 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from flowerapp.core import graph
-from flowerapp.drawing.nodes import NO_STATUS, Node, clean, collapse
+from flowerapp.drawing.nodes import LABEL_COLUMNS, NO_STATUS, Node, clean, collapse, shortened
+from flowerapp.drawing.parts import WHOLE, Part, View, drawn, fits
 from flowerapp.selectors.status_style import STYLES
 
 SPACED = 60
 """Most nodes of a text drawing that has a line between any two."""
+WIDEST = 100
+"""Most columns of lines beside each other."""
+MOST_LISTED = 10
+"""Tasks that one follows and that a list names."""
 
 
 _PLAIN = (
@@ -20,18 +25,55 @@ _PLAIN = (
 )
 
 
-def ascii(nodes: Iterable[Node], edges: graph.Edges, *, unicode: bool = True) -> str:
+def ascii(nodes: Iterable[Node], edges: graph.Edges, *, unicode: bool = True, view: View = WHOLE) -> str:
     """A drawing in lines of text, one for each task in an order in which they could run.
 
+    Where it would be wider than ``WIDEST`` columns of lines, it is a list: each task with those that it follows.
     Without ``unicode`` its lines and symbols are plain ASCII.
     """
-    drawn, depends = collapse(nodes, edges)
-    by_seq = {node.seq: node for node in drawn}
+    _, text = drawn(nodes, edges, view, lambda part: _drawn(part, view))
+    return text if unicode else text.translate(_PLAIN)
+
+
+def _drawn(part: Part, view: View) -> str | None:
+    shown, depends = collapse(part.nodes, part.edges)
+    if len(shown) > view.most_nodes or sum(map(len, depends.values())) > view.most_edges:
+        return None
+    by_seq = {node.seq: node for node in shown}
     after = graph.followers(depends)
-    columns = _Columns(spaced=len(drawn) <= SPACED)
-    for seq in graph.order(depends):
+    order = graph.order(depends)
+    columns = _Columns(spaced=len(shown) <= SPACED)
+    for seq in order:
         columns.add(by_seq[seq], after[seq])
-    return columns.text() if unicode else columns.text().translate(_PLAIN)
+        if len(columns.targets) > WIDEST:
+            return fits(_noted(part, _list([by_seq[seq] for seq in order], depends)))
+    return fits(_noted(part, columns.text()))
+
+
+def _noted(part: Part, text: str) -> str:
+    return f"{part.note}\n\n{text}" if part.note else text
+
+
+def _list(nodes: Iterable[Node], edges: graph.Edges) -> str:
+    """A line for each task, with the seqs of those that it follows."""
+    lines = [f"{_symbol(node)}  {_title(node)}{_after(sorted(edges[node.seq]))}" for node in nodes]
+    return "\n".join([f"A drawing would be over {WIDEST} columns of lines wide; as a list:", "", *lines]) + "\n"
+
+
+def _after(before: Sequence[int]) -> str:
+    if not before:
+        return ""
+    more = f" and {len(before) - MOST_LISTED:,} more" if len(before) > MOST_LISTED else ""
+    return f"  after {', '.join(map(str, before[:MOST_LISTED]))}{more}"
+
+
+def _symbol(node: Node) -> str:
+    return node.style.symbol if node.style else NO_STATUS
+
+
+def _title(node: Node) -> str:
+    word = f"  {node.note}" if node.note else ""
+    return clean(shortened(node.title, LABEL_COLUMNS)) + word
 
 
 _SIDES = {
@@ -68,9 +110,7 @@ class _Columns:
                 self.rows.append((self._bars(), ""))
             column = self._free()
         self.targets[column] = node.seq
-        symbol = node.style.symbol if node.style else NO_STATUS
-        word = f"  {node.note}" if node.note else ""
-        self.rows.append((self._bars(column, symbol), clean(node.title) + word))
+        self.rows.append((self._bars(column, _symbol(node)), _title(node)))
         self._lead_to_dependents(column, sorted(after))
 
     def _free(self) -> int:

@@ -4,6 +4,7 @@ The transactions of a use-case are opened here, and messages go out on commit. W
 executors and the watcher's duties import the modules. ``docs/architecture.md`` shows the way of a task through them.
 """
 
+from flowerapp.core.overriding import MayOverride
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.register import plan_of, register
@@ -14,6 +15,7 @@ from flowerapp.selectors.tasks import get_task
 
 __all__ = [
     "HookEvent",
+    "MayOverride",
     "cancel",
     "change",
     "change_state",

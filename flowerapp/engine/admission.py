@@ -1,18 +1,17 @@
 """Limits: pools that tasks share, and the flows of a workflow that are active at once.
 
-Each limit has a row. A process that frees a place, or brings something that wants one, locks that row, counts what has
-a place in a second statement, and admits the next in line. Places are counted from live rows, so a crash leaks none.
+Each limit has a row. A process that gives a slot or place back, or adds a task or flow that needs one, locks that row,
+counts what is taken in a second statement, and admits the next in line. What is taken is counted from the rows of tasks
+and flows, so a crash cannot lose a slot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from django.db import transaction
-
 from flowerapp.engine.dispatching import send_on_commit, send_released
 from flowerapp.models import Flow, Pool, Task, Workflow
-from flowerapp.querysets.db import retry_on_disconnect
+from flowerapp.querysets.db import atomic, retry_on_disconnect
 
 
 def admit(pools: Iterable[str]) -> int:
@@ -24,7 +23,7 @@ def admit(pools: Iterable[str]) -> int:
 def _admit_tasks(pool: str) -> int:
     if not Task.objects.waiting_for(pool).exists():
         return 0
-    with transaction.atomic():
+    with atomic():
         slots = Pool.objects.slots(pool)
         free = slots - Task.objects.slots_held(pool)
         messages = Task.objects.admit(pool, free) if free > 0 else []
@@ -37,14 +36,14 @@ def admit_flows(task_id: str) -> int:
     """Admit the flows of a workflow that are next in line, and send their tasks; the number of flows."""
     if not Flow.objects.waiting().filter(task_id=task_id).exists():
         return 0
-    with transaction.atomic():
+    with atomic():
         limit = Workflow.objects.limit(task_id)
         free = None if limit is None else limit - Flow.objects.active(task_id).count()
         admitted = Flow.objects.admit(task_id, free) if free is None or free > 0 else []
     for flow_id in admitted:
         pools = Task.objects.waiting_for().filter(task_flow_id=flow_id)
         admit(set(pools.order_by().values_list("pool", flat=True)))
-        with transaction.atomic():
+        with atomic():
             send_released(flow_id)
     return len(admitted)
 

@@ -5,41 +5,36 @@ A program never runs inside a transaction of ours.
 
 from __future__ import annotations
 
-import logging
 import time
-
-from django.db import transaction
+from functools import partial
 
 from flowerapp import conf, registry, signals
-from flowerapp.core import executor, identity, values
+from flowerapp.core import executor, identity, logs
+from flowerapp.core.executor import Limits
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import completion, hooks, propagation, recovery
-from flowerapp.engine.completion import (
-    DB_RETRY_SECONDS,
-    NO_CONTINUATION,
-    Continuation,
-    Interrupted,
-    Result,
-    Succeeded,
-    WithChildren,
-)
+from flowerapp.engine.completion import DB_RETRY_SECONDS, NO_CONTINUATION, Continuation
 from flowerapp.engine.context import Context
 from flowerapp.engine.propagation import REFUSED, Outcome
+from flowerapp.engine.results import Interrupted, Refused, Result, Succeeded, WithChildren
 from flowerapp.exceptions import TimeLimitError
 from flowerapp.models import Task, Worker
 from flowerapp.querysets import Claim
-from flowerapp.querysets.db import retry_on_disconnect
-from flowerapp.runtimes.process import Limits, ProcessEnded, ProcessUnwanted, ProgramProcess
+from flowerapp.querysets.db import atomic, retry_on_disconnect
+from flowerapp.registry import Program
+from flowerapp.runtimes.process import ProcessEnded, ProcessUnwanted, ProgramProcess
 
-logger = logging.getLogger(__name__)
+logger = logs.logger(__name__)
 
+UNKNOWN_PROGRAM = "program {!r} is unknown to the worker that got it; deploy it there, or route it elsewhere"
+"""Why a worker refuses a task."""
 HEARTBEAT_PAUSE = 0.2
 """Seconds between looks whether the worker has sent a heartbeat again."""
 
 
 def run(ref: TaskRef, worker: str, *, sent: bool = True, continuation: Continuation = NO_CONTINUATION) -> Outcome:
-    """Look at a task: claim it for this process of ``worker``, run its program and record the outcome.
+    """Look at a task: claim it for this process of ``worker``, run its program and record the result.
 
     ``sent`` is False where the process continues with the task without a message; ``continuation`` says what the
     process would continue with. Where there is nothing to claim, it does what ``look_again`` says.
@@ -70,7 +65,7 @@ def _claim_at_once(ref: TaskRef, process: Process, sent: bool) -> Claim | None:
 
 
 @retry_on_disconnect(DB_RETRY_SECONDS)
-@transaction.atomic
+@atomic()
 def _claim_with_hooks(ref: TaskRef, process: Process, sent: bool) -> tuple[Claim | None, bool]:
     """The claim, and whether an event of it was recorded."""
     claim = Task.objects.claim(ref, process, sent=sent)
@@ -112,20 +107,28 @@ def perform(claim: Claim, continuation: Continuation = NO_CONTINUATION) -> Outco
 
 def _run_program(claim: Claim) -> Result:
     """Call the program; in a process that was asked to stop, an exception is taken for the interruption."""
+    if registry.find(claim.program) is None and not executor.current().runs_here:  # another worker may know it
+        return Refused(UNKNOWN_PROGRAM.format(claim.program))
     context = Context(claim)
     try:
-        output = registry.get(claim.program).call(claim.parameters, context)
-        text = values.dumps({} if output is None else output, f"output of program {claim.program}")
+        program = registry.get(claim.program)
+        text = executor.current().call(partial(_output_of, program, claim, context), _limits_of(claim))
     except signals.ERRORS as error:
-        return Interrupted() if executor.current().is_stopping() else completion.result_of(claim, error)
+        stopped = executor.current().is_stopping()
+        return Interrupted() if stopped else completion.result_of(claim, error, context.secrets)
     return WithChildren(context.added.children) if context.added.children else Succeeded(text)
 
 
-def _limits_of(claim: Claim) -> Limits | None:
-    """The tighter of the program's limit and the task's own; None without any."""
+def _output_of(program: Program, claim: Claim, context: Context) -> str:
+    """What a program returns, as JSON text."""
+    return program.encode(program.call(claim.parameters, context))
+
+
+def _limits_of(claim: Claim) -> Limits:
+    """The tighter of the program's limit and the task's own."""
     program = registry.find(claim.program)
     if program is None:
-        return None
+        return Limits()
     hard = min((limit for limit in (program.time_limit, claim.time_limit) if limit), default=None)
     soft = program.soft_time_limit
     return Limits(hard=hard, soft=soft if soft and (hard is None or soft < hard) else None)
@@ -141,7 +144,8 @@ def _perform_isolated(claim: Claim, limits: Limits, process: Process) -> Outcome
     except ProcessUnwanted:
         return REFUSED
     except ProcessEnded as error:
-        return recovery.record_lost(claim.ref, str(error), Process(process.worker, None))
+        record = recovery.hand_back if executor.current().hands_back() else recovery.record_lost
+        return record(claim.ref, str(error), Process(process.worker, None))
     return outcome
 
 
@@ -152,7 +156,7 @@ def look_again(ref: TaskRef) -> Outcome:
     Not sent lately, because two copies of each message of a chain would otherwise become four, eight, sixteen.
     """
     waiting = Task.objects.released_by(ref) & Task.objects.silent(conf.get().RESEND_AFTER)
-    with transaction.atomic():
+    with atomic():
         messages = waiting.messages(alone=True)
         if messages:
             seqs = [message.head.seq for message in messages]

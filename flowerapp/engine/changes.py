@@ -6,13 +6,17 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowerapp.core import values
+from flowerapp.core import masking, overriding
+from flowerapp.core.names import checked_why
+from flowerapp.core.overriding import MayOverride
 from flowerapp.core.plan import Node, node_problems
+from flowerapp.core.unmasking import equal
 from flowerapp.engine import children
 from flowerapp.engine.readiness import LockedFlow
 from flowerapp.engine.register import plan_of, pool_problems, task_columns
-from flowerapp.exceptions import InvalidPlanError, StateConflictError
+from flowerapp.exceptions import InvalidPlanError, Problem, StateConflictError
 from flowerapp.models import Flow, HistoryEntry, Task
+from flowerapp.querysets import NOT_REFUSED
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -23,20 +27,29 @@ class TaskChange:
     """Laid over those that it has."""
     priority: int | None = None
     queue: str | None = None
+    may_override: MayOverride = MayOverride.ANY
+    """Which parameters the caller may change of a task that holds masked values."""
 
     def columns_of(self, task: Task) -> dict[str, Any]:
         """The columns that the task then has."""
-        own = task.parameters if isinstance(task.parameters, dict) else {}
+        own = _own(task)
         return {
-            "parameters": own if self.parameters is None else {**own, **self.parameters},
+            "parameters": own if self.parameters is None else overriding.laid_over(own, self.parameters),
             "task_priority": task.task_priority if self.priority is None else self.priority,
             "queue": task.queue if self.queue is None else self.queue,
         }
 
-    @property
-    def details(self) -> dict[str, Any]:
-        """For the history, secrets masked."""
-        changed = {"parameters": values.masked(dict(self.parameters or {})), "priority": self.priority}
+    def refusals(self, task: Task) -> list[Problem]:
+        """The changes that the caller may not make."""
+        overrides = self.parameters or {}
+        return list(overriding.refusals(task.task_exec_seq, _own(task), overrides, self.may_override, _listed(task)))
+
+    def details(self, before: Mapping[str, Any], after: Mapping[str, Any]) -> dict[str, Any]:
+        """For the history: what changes in the parameters, secrets masked, and the rest of the wish."""
+        named, shown = self.parameters or {}, masking.masked(after)
+        new = [name for name in named if name not in before or not equal(before[name], after[name])]
+        parameters = {name: shown.get(name, masking.MASKED) for name in new}
+        changed = {"parameters": parameters, "priority": self.priority}
         return {name: value for name, value in (changed | {"queue": self.queue}).items() if value not in (None, {})}
 
 
@@ -45,24 +58,46 @@ def change(task: Task, wish: TaskChange, actor: str, why: str) -> None:
 
     Raises InvalidPlanError, or StateConflictError unless the task is Wait or Suspend.
     """
+    facts: dict[str, Any] = {"actor": actor, "reason": checked_why(why), "attempt": task.attempt}
+    if refused := wish.refusals(task):
+        raise InvalidPlanError(refused, task.task_id)
     columns = wish.columns_of(task)
     _must_fit(task, columns)
+    details = wish.details(_own(task), columns["parameters"])
     if wish.priority is not None or wish.queue is not None:
-        columns |= {"sent_ts": None, "deferred": False}
+        columns |= {"sent_ts": None, "deferred": False, **NOT_REFUSED}
     if not Task.objects.change(task.ref, **columns):
         place = f"task {task.task_exec_seq} of flow {task.task_flow_id}"
         raise StateConflictError(f"{place} is {task.status.label}; change takes Wait or Suspend")
-    HistoryEntry.objects.record(
-        "change", *task.ref, attempt=task.attempt, actor=actor, reason=why, details=wish.details
-    )
+    HistoryEntry.objects.record("change", *task.ref, **facts, details=details)
 
 
-def change_all(flow: Flow, parameters: Mapping[int, Mapping[str, Any]], actor: str, why: str) -> None:
-    """Change the parameters of tasks by seq, as the rows are now; raises what ``change`` does, and UnknownTaskError."""
-    rows = Task.objects.filter(task_flow_id=flow.pk, task_exec_seq__in=parameters)
+def _own(task: Task) -> dict[str, Any]:
+    return task.parameters if isinstance(task.parameters, dict) else {}
+
+
+def _listed(task: Task) -> list[str]:
+    return task.overridable if isinstance(task.overridable, list) else []
+
+
+def must_not_give_input(locked: LockedFlow, seq: int, may: MayOverride) -> None:
+    """Raise InvalidPlanError if an output of the task would become a parameter that the caller may not override."""
+    followers = [task for task in locked.tasks.values() if seq in task.depends_on and task.parent_seq is None]
+    refused = [
+        problem
+        for task in followers
+        for problem in overriding.input_refusals(task.task_exec_seq, task.program, _own(task), may, _listed(task))
+    ]
+    if refused:
+        raise InvalidPlanError(refused, locked.flow.task_id)
+
+
+def change_all(flow: Flow, wishes: Mapping[int, TaskChange], actor: str, why: str) -> None:
+    """Change tasks by seq, as the rows are now; raises what ``change`` does, and UnknownTaskError."""
+    rows = Task.objects.filter(task_flow_id=flow.pk, task_exec_seq__in=wishes)
     locked = LockedFlow(flow, {task.task_exec_seq: task for task in rows})
-    for seq, changed in parameters.items():
-        change(locked.task(seq), TaskChange(parameters=changed), actor, why)
+    for seq, wish in wishes.items():
+        change(locked.task(seq), wish, actor, why)
 
 
 def _must_fit(task: Task, columns: Mapping[str, Any]) -> None:
@@ -70,11 +105,15 @@ def _must_fit(task: Task, columns: Mapping[str, Any]) -> None:
     node = Node(
         seq=task.task_exec_seq,
         program=task.program,
+        depends_on=tuple(task.depends_on) if task.parent_seq is None else (task.parent_seq,),
         parameters=columns["parameters"],
         priority=columns["task_priority"],
         queue=columns["queue"],
     )
-    if problems := list(node_problems(node)):
+    problems = list(node_problems(node))
+    if not task.program:  # a row of another system gets its program when the watcher adopts it, and is checked then
+        problems = [problem for problem in problems if problem.field != "program"]
+    if problems:
         raise InvalidPlanError(problems, task.task_id)
 
 
@@ -85,11 +124,13 @@ def must_all_fit(flow: Flow, seqs: Collection[int]) -> None:
 
 
 def refresh(flow: Flow, seqs: Collection[int]) -> None:
-    """Take the definition's present state for these tasks; steps that are gone from it stay as they are.
+    """Take what the definition says now for these tasks; steps that are gone from it stay as they are.
+
+    Rows that are not adopted yet stay as they are too: their adoption takes the definition.
 
     Raises UnknownWorkflowError, and InvalidPlanError for a step that cannot be run.
     """
-    tasks = Task.objects.filter(task_flow_id=flow.pk, task_exec_seq__in=seqs)
+    tasks = Task.objects.filter(task_flow_id=flow.pk, task_exec_seq__in=seqs).exclude(program="")
     plan = plan_of(flow.task_id)
     task_seqs = set(tasks.values_list("task_seq", flat=True))
     nodes = {node.seq: node for node in plan.nodes if node.seq in task_seqs}
@@ -100,5 +141,12 @@ def refresh(flow: Flow, seqs: Collection[int]) -> None:
     for task in tasks:
         if node := nodes.get(task.task_seq):
             columns = task_columns(node, flow.task_priority)
-            own = columns if task.parent_seq is None else children.child_columns(columns)
+            columns["parameters"] = {**_given_at_register(task, node), **columns["parameters"]}
+            own = columns if task.parent_seq is None else children.refreshed_columns(task, columns)
             Task.objects.at(task.ref).update(**own, deferred=False)
+
+
+def _given_at_register(task: Task, node: Node) -> dict[str, Any]:
+    """The task's values of the parameters that its step does not give."""
+    own = _own(task)
+    return {name: own[name] for name in node.required_at_register if name in own}

@@ -14,8 +14,9 @@ from flowerapp.engine import hooks
 from flowerapp.exceptions import InvalidValueError
 from flowerapp.models import Flow, HistoryEntry, Task, Worker
 from flowerapp.models.flows import NO_DEPENDENCY
-from flowerapp.querysets import Claim, Completion, batched
-from flowerapp.querysets.db import database_now
+from flowerapp.querysets import Claim, Completion, batched, clock
+from flowerapp.querysets.outputs import TYPED_OUTPUT_OF_CHILD
+from flowerapp.registry import Call
 from flowerapp.states import ACTIVE, Status
 
 
@@ -27,6 +28,8 @@ class Child:
     """What its parent calls it."""
     item: Any
     """Its input."""
+    call: Call | None = None
+    """What it runs instead of its step's child program."""
 
 
 def add(claim: Claim, children: Sequence[Child]) -> Completion | None:
@@ -48,7 +51,7 @@ def add(claim: Claim, children: Sequence[Child]) -> Completion | None:
 
 def _insert(parent: Task, first: int, children: Sequence[Child], room: int) -> list[Message]:
     """Write the rows of children; the messages that are to be sent."""
-    now, sends = database_now(), min(room, SEND_BATCH if executor.current().connected() else 0)
+    now, sends = clock.now(), min(room, SEND_BATCH if executor.current().connected() else 0)
     released: list[Message] = []
     for indexes in batched(range(len(children))):
         rows = [_row(parent, first, index, children[index], waits=index >= room) for index in indexes]
@@ -74,8 +77,23 @@ def _row(parent: Task, first: int, index: int, child: Child, *, waits: bool) -> 
         item=child.item,
         dependents=[parent.task_exec_seq],
         pending=int(waits),
-        **child_columns({name: getattr(parent, name) for name in (*_INHERITED, "child_program", "queue")}),
+        **_columns(parent, child),
     )
+
+
+def _columns(parent: Task, child: Child) -> dict[str, Any]:
+    step = {name: getattr(parent, name) for name in (*_INHERITED, "child_program", "queue")}
+    return child_columns(step) if child.call is None else _inherited(step) | _columns_of(child.call, step)
+
+
+def _columns_of(call: Call, step: Mapping[str, Any]) -> dict[str, Any]:
+    limits = [limit for limit in (call.time_limit, step["time_limit"]) if limit]
+    return {
+        "program": call.program,
+        "parameters": dict(call.parameters),
+        "queue": call.queue or registry.get(call.program).queue,
+        "time_limit": min(limits, default=None),
+    }
 
 
 _INHERITED = ("task_priority", "pool", "max_retries", "retry_delay", "time_limit")
@@ -85,7 +103,16 @@ def child_columns(parent: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of a child that come from those of its step."""
     program = registry.get(parent["child_program"])
     own = {"program": program.name, "queue": program.queue or parent["queue"]}
-    return {name: parent[name] for name in _INHERITED} | {"admitted": not parent["pool"]} | own
+    return _inherited(parent) | own
+
+
+def refreshed_columns(child: Task, step: Mapping[str, Any]) -> dict[str, Any]:
+    """Columns of a child from the present columns of its step; one that runs a call keeps that."""
+    return _inherited(step) if child.parameters else child_columns(step)
+
+
+def _inherited(step: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: step[name] for name in _INHERITED} | {"admitted": not step["pool"]}
 
 
 def concurrency_of(parent: Task) -> int:
@@ -135,7 +162,7 @@ def _outputs(parent_ref: TaskRef) -> list[Any]:
     """Outputs of the children of a task in order; no more is read than may be stored."""
     children = Task.objects.children_of(parent_ref).order_by("child_index")
     outputs, size, limit = [], 2, conf.get().MAX_JSON_BYTES
-    for output in children.values_list("output", flat=True).iterator(chunk_size=50):
+    for output in children.values_list(TYPED_OUTPUT_OF_CHILD, flat=True).iterator(chunk_size=50):
         outputs.append(output)
         size += len(values.dumps(output).encode()) + 1
         if size > limit:

@@ -1,4 +1,4 @@
-"""Records how an attempt ended: success, children, parked, a retry, a failure, or a process that was lost.
+"""Records how an attempt ended: success, children, parked, a retry, a failure, refused, or a process that was lost.
 
 Each way an attempt can end is a ``Result``; ``record`` writes it in one transaction with its history and its events.
 ``propagation`` does what follows.
@@ -6,27 +6,41 @@ Each way an attempt can end is a ``Result``; ``record`` writes it in one transac
 
 from __future__ import annotations
 
-import logging
 import traceback as tracebacks
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from typing import Any, Protocol
 
-from django.db import transaction
-
 from flowerapp import conf, registry, signals
-from flowerapp.core import executor, identity, values
+from flowerapp.core import executor, identity, logs, masking, values
+from flowerapp.core.endings import Ending
 from flowerapp.core.identity import Process
+from flowerapp.core.masked_errors import masked_error
+from flowerapp.core.masking import NO_SECRETS, Secrets
 from flowerapp.core.messages import Message, TaskRef
 from flowerapp.engine import children, hooks
 from flowerapp.engine.children import Child
-from flowerapp.exceptions import FlowerError, ParkTask, RetryTask, TimeLimitError
-from flowerapp.models import Flow, HistoryEntry, Task
+from flowerapp.engine.dispatching import REFUSAL_PAUSE
+from flowerapp.engine.failures import Failure, fail_for_good
+from flowerapp.engine.masks import secrets_of
+from flowerapp.engine.results import (
+    LATE,
+    Errored,
+    Interrupted,
+    Parked,
+    Recorded,
+    Refused,
+    Result,
+    Succeeded,
+    WithChildren,
+)
+from flowerapp.exceptions import FlowerError, ParkTask, ProcessLostError, TimeLimitError
+from flowerapp.models import HistoryEntry, Task
 from flowerapp.querysets import Claim, Completion, Success
-from flowerapp.querysets.db import retry_on_disconnect
+from flowerapp.querysets.db import atomic, retry_on_disconnect
 from flowerapp.states import Status
 
-logger = logging.getLogger(__name__)
+logger = logs.logger(__name__)
 
 DB_RETRY_SECONDS = 30.0
 """Seconds to try to claim a task or to record its result while the database is unreachable; after that the message is
@@ -58,73 +72,6 @@ NO_CONTINUATION: Continuation = _NoContinuation()
 """Never continues: every task gets a message."""
 
 
-@dataclass(frozen=True, slots=True)
-class Succeeded:
-    """The program returned."""
-
-    output: str
-    """JSON text."""
-
-
-@dataclass(frozen=True, slots=True)
-class WithChildren:
-    """The program returned, and has added children: they come first."""
-
-    children: Sequence[Child]
-
-
-@dataclass(frozen=True, slots=True)
-class Parked:
-    """The program waits without a worker."""
-
-    seconds: float | None
-    """None until it is woken."""
-    reason: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Errored:
-    """The program ended by an error, or was killed."""
-
-    message: str
-    traceback: str
-    timed_out: bool
-    delay: float | None
-    """Seconds until the next start; None where no retry is left."""
-
-
-@dataclass(frozen=True, slots=True)
-class Interrupted:
-    """The process was asked to stop, so another one may start the task."""
-
-
-Result = Succeeded | WithChildren | Parked | Errored | Interrupted
-
-
-@dataclass(frozen=True, slots=True)
-class Recorded:
-    """A result as the database took it."""
-
-    completion: Completion | None
-    """What it led to; None where the attempt is no longer the one that runs, or was recorded before."""
-    satisfied: bool = False
-    """The task is Finish."""
-    messages: tuple[Message, ...] = ()
-    """Further messages to send."""
-
-    @property
-    def followed(self) -> bool:
-        """Whether the next deferred task must be sent now: the attempt did not finish, and its task is not sent again.
-
-        A finish takes the next deferred task by itself.
-        """
-        return self.completion is not None and not self.satisfied and not self.messages
-
-
-LATE = Recorded(None)
-"""The attempt is no longer the one that runs: nothing was written."""
-
-
 def record(claim: Claim, result: Result, continuation: Continuation = NO_CONTINUATION) -> Recorded:
     """Write how an attempt ended; tries for ``DB_RETRY_SECONDS`` while the database is unreachable."""
     match result:
@@ -137,7 +84,9 @@ def record(claim: Claim, result: Result, continuation: Continuation = NO_CONTINU
         case Errored():
             recorded = _patiently(record_error)(claim, result)
         case Interrupted():
-            recorded = record_loss(claim.ref, "its process was asked to stop", identity.process())
+            recorded = _record_interruption(claim)
+        case Refused():
+            recorded = record_refused(claim, result)
     if recorded is LATE:
         logger.warning("late result of %s attempt %s refused", claim.ref, claim.attempt)
     return recorded
@@ -159,7 +108,7 @@ def _finish(claim: Claim, output: str, continuation: Continuation) -> Completion
     success = Success(ref=claim.ref, attempt=claim.attempt, output=output, child=claim.parent_seq is not None)
     if not signals.has_listeners(claim.task_id, "task_over", "task_all_over", "all_over"):
         return _finish_and_claim(claim, success, continuation)
-    with transaction.atomic():
+    with atomic():
         completion = Task.objects.finish(success)
         if completion is not None:
             hooks.record(claim.task_id, claim.ref, _events(success, completion), attempt=claim.attempt)
@@ -208,7 +157,7 @@ def record_children(claim: Claim, result: WithChildren) -> Recorded:
 
 
 @_patiently
-@transaction.atomic
+@atomic()
 def _add_children(claim: Claim, added: Sequence[Child]) -> Completion | None:
     completion = children.add(claim, added)
     if completion is not None:
@@ -217,7 +166,7 @@ def _add_children(claim: Claim, added: Sequence[Child]) -> Completion | None:
 
 
 @_patiently
-@transaction.atomic
+@atomic()
 def record_parked(claim: Claim, result: Parked) -> Recorded:
     """Let an attempt wait without holding a worker."""
     if not Task.objects.park(claim.ref, claim.attempt, result.seconds):
@@ -228,13 +177,23 @@ def record_parked(claim: Claim, result: Parked) -> Recorded:
     return Recorded(Completion())
 
 
+@_patiently
+def record_refused(claim: Claim, result: Refused) -> Recorded:
+    """Give an attempt back that could not begin: no retry is counted, and the task is sent again after a pause."""
+    if not Task.objects.refuse_attempt(claim.ref, claim.attempt, result.reason, REFUSAL_PAUSE):
+        return LATE
+    logger.warning("%s is refused: %s", claim.ref, result.reason)
+    return Recorded(Completion())
+
+
 def _facts(claim: Claim) -> dict[str, Any]:
     return {"attempt": claim.attempt, "worker": identity.worker(), "actor": "program"}
 
 
-@transaction.atomic
+@atomic()
 def record_error(claim: Claim, result: Errored) -> Recorded:
     """Record that an attempt ended by an error: a retry if one is left, else a failure."""
+    result = _masked(result, claim.ref)
     retried = result.delay is not None
     completion = _retry(claim, result) if retried else _fail(claim, result)
     if completion is None:
@@ -244,7 +203,29 @@ def record_error(claim: Claim, result: Errored) -> Recorded:
     HistoryEntry.objects.record(verb, *claim.ref, **_facts(claim), reason=result.message, details=details)
     events = ["task_timeout" if result.timed_out else "task_exit", *([] if retried else ["task_failed"])]
     hooks.record(claim.task_id, claim.ref, events, attempt=claim.attempt, error=result.message)
-    return Recorded(completion)
+    return Recorded(completion, ending=_ending(claim, result))
+
+
+def _masked(result: Errored, ref: TaskRef) -> Errored:
+    """The result, which quotes no secret of its task."""
+    secrets = result.secrets | secrets_of(*ref)
+    return replace(
+        result,
+        error=masked_error(result.error, secrets),
+        message=masking.masked(result.message, secrets),
+        traceback=masking.masked(result.traceback, secrets),
+    )
+
+
+def _ending(claim: Claim, result: Errored) -> Ending:
+    return Ending(
+        ref=claim.ref,
+        program=claim.program,
+        attempt=claim.attempt,
+        error=result.error,
+        message=result.message,
+        delay=result.delay,
+    )
 
 
 def _retry(claim: Claim, result: Errored) -> Completion | None:
@@ -254,38 +235,24 @@ def _retry(claim: Claim, result: Errored) -> Completion | None:
 
 
 def _fail(claim: Claim, result: Errored) -> Completion | None:
-    return fail_for_good(claim.ref, claim.attempt, claim.parent_seq, result.message, result.traceback)
-
-
-def fail_for_good(
-    ref: TaskRef, attempt: int, parent_seq: int | None, error: str, traceback: str = ""
-) -> Completion | None:
-    """Fail a task whose retries are spent; a child's failure fails its parent too, or is tolerated. In a transaction.
-
-    None if this attempt is no longer the one that runs.
-    """
-    parent = None
-    if parent_seq is not None:
-        parent_ref = TaskRef(ref.flow_id, parent_seq)
-        if not Task.objects.at(parent_ref).values_list("exit_on_failed", flat=True).get():
-            return Task.objects.tolerate_failure(ref, attempt, error, traceback)
-        parent = Task.objects.family(parent_ref)[-1]
-    if not Task.objects.fail(ref, attempt, error, traceback):
-        return None
-    if parent is not None:
-        index = Task.objects.at(ref).values_list("child_index", flat=True).get()
-        children.fail_parent(parent, f"child {index} (task {ref.seq}) failed: {error}")
-    Flow.objects.point_to_failure(ref.flow_id, ref.seq)
-    return Completion(may_be_stuck=True)
+    return fail_for_good(
+        Failure(
+            ref=claim.ref,
+            parent_seq=claim.parent_seq,
+            error=result.message,
+            traceback=result.traceback,
+            attempt=claim.attempt,
+        )
+    )
 
 
 @retry_on_disconnect()
-@transaction.atomic
-def record_loss(ref: TaskRef, reason: str, process: Process, *, counted: bool = True) -> Recorded:
+@atomic()
+def record_loss(ref: TaskRef, reason: str, process: Process) -> Recorded:
     """The process that ran a task is gone: the task goes back to Wait, or fails when that has happened too often.
 
-    An attempt of another process stays as it is; then the messages are those that the lost process may not have sent:
-    for the task itself if it had not begun, else for what its finish took on to send.
+    If the process does not run the task, no status changes. The messages are then those that it may not have sent: that
+    of the task, if it can start, and those of the tasks that its finish took on to send.
     """
     hooks.release(ref.flow_id, process)
     _lock_family(ref)
@@ -293,10 +260,34 @@ def record_loss(ref: TaskRef, reason: str, process: Process, *, counted: bool = 
     if task is None:
         itself = Task.objects.at(ref).startable().messages(alone=True)
         return Recorded(None, messages=(*itself, *_sent_by_finish(ref)))
-    if counted and task.rescues >= conf.get().MAX_RESCUES:
+    if task.rescues >= conf.get().MAX_RESCUES:
         return _fail_lost(task, reason)
-    Task.objects.rescue(ref, task.attempt, counted=counted)
+    Task.objects.rescue(ref, task.attempt)
     _record_lost_attempt(task, "rescue", reason, ["task_exit"])
+    messages = tuple(Task.objects.at(ref).startable().messages(alone=True))
+    return Recorded(Completion(), messages=messages, ending=_lost(task, reason, delay=0.0))
+
+
+def _record_interruption(claim: Claim) -> Recorded:
+    """The process got the signal to end: from the operator who stops its worker, or from elsewhere."""
+    gives_back = executor.current().hands_back()
+    record = record_hand_back if gives_back else record_loss
+    return record(claim.ref, "its process was asked to stop", identity.process())
+
+
+@retry_on_disconnect()
+@atomic()
+def record_hand_back(ref: TaskRef, reason: str, process: Process) -> Recorded:
+    """The worker of an attempt was asked to stop: the task goes back to Wait, and no rescue is counted.
+
+    If the process does not run the task, no status changes, and the messages are those that it may not have sent.
+    """
+    hooks.release(ref.flow_id, process)
+    task = Task.objects.select_for_update().at(ref).run_by(process).first()
+    if task is None:
+        return Recorded(None, messages=_sent_by_finish(ref))
+    Task.objects.hand_back(ref, task.attempt)
+    _record_lost_attempt(task, "hand_back", reason, ["task_exit"])
     return Recorded(Completion(), messages=tuple(Task.objects.at(ref).startable().messages(alone=True)))
 
 
@@ -309,9 +300,21 @@ def _lock_family(ref: TaskRef) -> None:
 
 def _fail_lost(task: Task, reason: str) -> Recorded:
     reason = f"{reason}; its worker was lost {task.rescues + 1} times, so it is not started again"
-    completion = fail_for_good(task.ref, task.attempt, task.parent_seq, reason)
+    failure = Failure(ref=task.ref, parent_seq=task.parent_seq, error=reason, attempt=task.attempt)
+    completion = fail_for_good(failure)
     _record_lost_attempt(task, "fail", reason, ["task_exit", "task_failed"])
-    return Recorded(completion or Completion())
+    return Recorded(completion or Completion(), ending=_lost(task, reason, delay=None))
+
+
+def _lost(task: Task, reason: str, delay: float | None) -> Ending:
+    return Ending(
+        ref=task.ref,
+        program=task.program,
+        attempt=task.attempt,
+        error=ProcessLostError(reason),
+        message=reason,
+        delay=delay,
+    )
 
 
 def _record_lost_attempt(task: Task, verb: str, reason: str, events: Sequence[str]) -> None:
@@ -322,20 +325,23 @@ def _record_lost_attempt(task: Task, verb: str, reason: str, events: Sequence[st
         hooks.deliver_on_commit(task.task_flow_id)
 
 
-def result_of(claim: Claim, error: BaseException) -> Result:
-    """What an exception of a program means for its attempt."""
+def result_of(claim: Claim, error: BaseException, secrets: Secrets = NO_SECRETS) -> Result:
+    """What an exception of a program means for its attempt, which must not quote ``secrets``."""
     if isinstance(error, ParkTask):
-        return Parked(None if error.seconds is None else _bounded(error.seconds), str(error))
-    return errored(claim, error)
+        reason = masking.masked(str(error), secrets)
+        return Parked(None if error.seconds is None else _bounded(error.seconds), reason)
+    return errored(claim, error, secrets)
 
 
-def errored(claim: Claim, error: BaseException) -> Errored:
-    """The error as it is stored, and whether a retry is left."""
+def errored(claim: Claim, error: BaseException, secrets: Secrets = NO_SECRETS) -> Errored:
+    """The error with its text, and whether a retry is left; ``record_error`` masks it."""
     return Errored(
+        error=error,
         message=_message_of(error),
         traceback=values.text("".join(tracebacks.format_exception(error))),
         timed_out=isinstance(error, (TimeLimitError, executor.current().soft_limit_error)),
         delay=_retry_delay(claim, error),
+        secrets=secrets,
     )
 
 
@@ -355,15 +361,8 @@ def _bounded(seconds: float) -> float:
 def _retry_delay(claim: Claim, error: BaseException) -> float | None:
     """Seconds until the next start, or None if there is to be none."""
     program = registry.find(claim.program)
-    if program is None or not _may_retry(claim, program, error):
+    if program is None:
         return None
-    if isinstance(error, RetryTask) and error.delay is not None:
-        return _bounded(error.delay)
-    return claim.retry_delay if claim.retry_delay is not None else program.delay(claim.retries)
-
-
-def _may_retry(claim: Claim, program: registry.Program, error: BaseException) -> bool:
-    limit_set = claim.max_retries is not None
-    timed_out = isinstance(error, TimeLimitError) and (limit_set or bool(program.autoretry_for))
-    limit = claim.max_retries if limit_set else program.max_retries
-    return (timed_out or program.retries_on(error, limit_given=limit_set)) and (limit is None or claim.retries < limit)
+    overrides: dict[str, Any] = {"max_retries": claim.max_retries, "retry_delay": claim.retry_delay}
+    delay = program.next_delay(error, claim.retries, **overrides)
+    return None if delay is None else _bounded(delay)

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
 from typing import Any
 
-from flowerapp import conf
-from flowerapp.core import values
+from flowerapp import conf, registry
+from flowerapp.core import masking, problems, values
+from flowerapp.core.masking import Secrets
 from flowerapp.core.messages import TaskRef
+from flowerapp.core.names import part_problems, unseen_problems
 from flowerapp.engine.children import Child
 from flowerapp.engine.state import change_state, get_state
 from flowerapp.exceptions import FlowerError, InvalidValueError
 from flowerapp.models import Flow, Log, Task
 from flowerapp.querysets import Claim
 from flowerapp.querysets.db import retry_on_disconnect
+from flowerapp.registry import Call
 from flowerapp.states import SATISFIED
 
 MOST_ITEMS = 1_000_000
@@ -25,19 +28,35 @@ READ_SECONDS = 30.0
 """Seconds to try to read a task's input while the database is unreachable."""
 
 
-@retry_on_disconnect(READ_SECONDS)
 def input_of(ref: TaskRef) -> Any:
     """Input of a task: a child's item, the flow's if it depends on none, else what those before it returned."""
+    return _input_of(ref, _merged, typed=False)
+
+
+def celery_input_of(ref: TaskRef) -> Any:
+    """Input of a task as Celery has it: after one task its result, after several the list of all results in order.
+
+    Dates, decimals and so on of Celery tasks are as they are stored.
+    """
+    return _input_of(ref, lambda outputs: outputs[0] if len(outputs) == 1 else outputs, typed=True)
+
+
+def _merged(outputs: list[Any]) -> Any:
+    return values.merge([{} if output is None else output for output in outputs])
+
+
+@retry_on_disconnect(READ_SECONDS)
+def _input_of(ref: TaskRef, combine: Callable[[list[Any]], Any], *, typed: bool) -> Any:
     columns = ("depends_on", "merge", "parent_seq", "item")
     depends_on, merge, parent_seq, item = Task.objects.at(ref).values_list(*columns).get()
     if parent_seq is not None:
         return item
     if not depends_on:
         return Flow.objects.values_list("input", flat=True).get(pk=ref.flow_id)
-    before = Task.objects.filter(task_flow_id=ref.flow_id, task_exec_seq__in=depends_on, exec_status__in=SATISFIED)
-    rows = before.order_by("task_exec_seq").values_list("task_exec_seq", "output")
-    outputs = {seq: {} if output is None else output for seq, output in rows}
-    return values.merge_objects(outputs) if merge else values.merge(list(outputs.values()))
+    outputs = Task.objects.outputs(ref.flow_id, depends_on, typed=typed)
+    if merge:
+        return values.merge_objects({seq: {} if output is None else output for seq, output in outputs.items()})
+    return combine(list(outputs.values()))
 
 
 @retry_on_disconnect(READ_SECONDS)
@@ -68,39 +87,21 @@ def _child_id_of(ref: TaskRef) -> Any:
     return Task.objects.at(ref).values_list("child_id", flat=True).get()
 
 
-class Added:
-    """The children that a program has added so far."""
+NewChild = tuple[Any, Any]
+"""``(id, item)``: the id is None where the program gave none, the item is a JSON value or a ``Call``."""
 
-    def __init__(self) -> None:
-        self.children: list[Child] = []
-        self._places: dict[tuple[type, Any], int] = {}
 
-    def add(self, items: Iterable[Any]) -> None:
-        """Add a child for each item, or for each id of pairs or of a dict; nothing is added where it raises.
+def list_children(items: Any) -> list[NewChild]:
+    """The children that ``items`` of ``add_children`` stand for.
 
-        Raises InvalidValueError for too many, for what is not JSON, and for an id that is neither text nor a whole
-        number.
-        """
-        listed = _listed(items)
-        pairs = bool(listed) and all(isinstance(item, tuple) and len(item) == 2 for item in listed)
-        checked = (
-            [_checked(*pair) for pair in listed] if pairs else [(None, values.check(item, "item")) for item in listed]
-        )
-        fresh = len({key for key, _ in checked if key not in self._places}) if pairs else len(checked)
-        if len(self.children) + fresh > conf.get().MAX_CHILDREN:
-            raise _too_many()
-        for key, item in checked:
-            self._put(key, item)
-
-    def _put(self, key: tuple[type, Any] | None, item: Any) -> None:
-        place = len(self.children)
-        if key is None:
-            self.children.append(Child(place, item))
-        elif key in self._places:
-            self.children[self._places[key]].item.append(item)
-        else:
-            self._places[key] = place
-            self.children.append(Child(key[1], [item]))
+    Raises InvalidValueError for too many, for what is not JSON, for an id that is neither text nor a whole number, and
+    for a call that cannot be made.
+    """
+    calls: list[Any] | None = registry.calls_of(items)
+    listed = _listed(items) if calls is None else calls
+    if listed and all(isinstance(item, tuple) and len(item) == 2 for item in listed):
+        return [_checked(*pair) for pair in listed]
+    return [(None, item) for entry in listed for item in _calls_or_item(entry)]
 
 
 def _listed(items: Iterable[Any]) -> list[Any]:
@@ -112,11 +113,78 @@ def _listed(items: Iterable[Any]) -> list[Any]:
     return listed
 
 
-def _checked(child_id: Any, item: Any) -> tuple[tuple[type, Any], Any]:
+def _calls_or_item(item: Any, what: str = "item") -> list[Any]:
+    """The calls that an item stands for; a JSON value stands for itself."""
+    calls: list[Call] | None = [item] if isinstance(item, Call) else registry.calls_of(item)
+    if calls is None:
+        return [values.check(item, what)]
+    for call in calls:
+        _check_call(call)
+    return calls
+
+
+def _check_call(call: Call) -> None:
+    if wrong := list(part_problems(call.queue or "", "the queue of a child")):
+        raise InvalidValueError(wrong[0])
+    for _, message in problems.problems_of(call.program, call.parameters):
+        raise InvalidValueError(f"a child cannot run {call.program}: {message}")
+
+
+def _checked(child_id: Any, item: Any) -> NewChild:
     if type(child_id) not in (int, str):
         raise InvalidValueError(f"{child_id!r} is no id of a child; use text or a whole number")
     values.check(child_id, "id of a child")
-    return (type(child_id), child_id), values.check(item, f"an item of child {child_id!r}")
+    if problems := list(unseen_problems(str(child_id), f"the id {child_id!r} of a child")):
+        raise InvalidValueError(problems[0])
+    checked = _calls_or_item(item, f"an item of child {child_id!r}")
+    if len(checked) != 1:
+        raise InvalidValueError(f"child {child_id!r} stands for {len(checked)} calls; give each an id of its own")
+    return child_id, checked[0]
+
+
+class Added:
+    """The children that a program has added so far."""
+
+    def __init__(self) -> None:
+        self.children: list[Child] = []
+        self._places: dict[tuple[type, Any], int] = {}
+
+    def add(self, items: Any) -> None:
+        """Add a child for each item, or for each id of pairs or of a dict; nothing is added where it raises.
+
+        Raises what ``list_children`` raises, and InvalidValueError for an id with a call and anything else.
+        """
+        self.extend(list_children(items))
+
+    def extend(self, added: Sequence[NewChild]) -> None:
+        """Add listed children; raises as ``add`` does."""
+        ids = [(type(child_id), child_id) for child_id, _ in added]
+        fresh = {key for key in ids if key[1] is not None} - self._places.keys()
+        if len(self.children) + len(fresh) + sum(child_id is None for child_id, _ in added) > conf.get().MAX_CHILDREN:
+            raise _too_many()
+        self._check_calls(added)
+        for key, (_, item) in zip(ids, added, strict=True):
+            self._put(key, item)
+
+    def _check_calls(self, added: Sequence[NewChild]) -> None:
+        """Raise where one id stands for a call and for something else."""
+        seen = {key: self.children[place].call is not None for key, place in self._places.items()}
+        for child_id, item in added:
+            key, is_call = (type(child_id), child_id), isinstance(item, Call)
+            if child_id is not None and key in seen and (is_call or seen[key]):
+                raise InvalidValueError(f"child {child_id!r} is a call and more; give each call an id of its own")
+            seen[key] = is_call
+
+    def _put(self, key: tuple[type, Any], item: Any) -> None:
+        place, child_id = len(self.children), key[1]
+        if child_id is not None and key in self._places:
+            self.children[self._places[key]].item.append(item)
+            return
+        if child_id is not None:
+            self._places[key] = place
+        call = item if isinstance(item, Call) else None
+        own = place if child_id is None else child_id
+        self.children.append(Child(own, None if call else item if child_id is None else [item], call))
 
 
 def _too_many() -> InvalidValueError:
@@ -133,6 +201,20 @@ class Context:
     claim: Claim
     added: Added = field(default_factory=Added, repr=False)
     """The children that the program has added so far."""
+    values: dict[Any, Any] = field(default_factory=dict, repr=False)
+    """What the program was given beside its parameters, as it was last."""
+
+    def give(self, what: Any, value: Any) -> Any:
+        """Pass ``value`` to the program, and remember it for its secrets."""
+        if what not in self.values or self.values[what] != value:
+            self.values[what] = value
+            self.__dict__.pop("secrets", None)
+        return value
+
+    @cached_property
+    def secrets(self) -> Secrets:
+        """The secrets that the program has; its errors and its log must not quote them."""
+        return masking.secrets_of(self.claim.parameters, *self.values.values())
 
     @property
     def flow_id(self) -> str:
@@ -167,30 +249,32 @@ class Context:
     @cached_property
     def input(self) -> Any:
         """The flow's input, or what the tasks before it returned."""
-        return input_of(self.claim.ref)
+        return self.give("input", input_of(self.claim.ref))
 
     @property
     def idempotency_key(self) -> str:
-        """``flow:seq:run``: the same for every attempt that does the same piece of work."""
+        """``flow:seq:run``: the same for all attempts until the task is rerun."""
         return f"{self.flow_id}:{self.seq}:{self.claim.run}"
 
     @property
     def cancelled(self) -> bool:
-        """Whether the outcome of this attempt is no longer wanted; asks the database."""
+        """Whether the result of this attempt would be refused; asks the database."""
         return not Task.objects.attempt(self.claim.ref, self.attempt).exists()
 
     def output_of(self, step: int | str) -> Any:
         """Output of a satisfied task of the same flow, by ``task_seq``, name or program; KeyError if there is none."""
-        return output_of(self.flow_id, step)
+        return self.give(("output", step), output_of(self.flow_id, step))
 
     @property
     def state(self) -> dict[str, Any]:
         """The object that the flow's programs share, as it is now; a copy."""
-        return _state_of(self.flow_id)
+        state: dict[str, Any] = self.give("state", _state_of(self.flow_id))
+        return state
 
     def change_state(self, change: Callable[[dict[str, Any]], dict[str, Any] | None]) -> dict[str, Any]:
         """Change the shared object as ``engine.change_state`` does; what was stored."""
-        return change_state(self.flow_id, change)
+        state: dict[str, Any] = self.give("state", change_state(self.flow_id, change))
+        return state
 
     @cached_property
     def child_id(self) -> Any:
@@ -201,15 +285,24 @@ class Context:
         """Let the step's child program run for each of ``items``; see ``registry.Context``."""
         if self.claim.parent_seq is not None:
             raise FlowerError("a child cannot add children; let its parent add them all")
-        if not self.claim.child_program:
+        added = list_children(items)
+        if not self.claim.child_program and not all(isinstance(child, Call) for _, child in added):
             raise FlowerError(f"step {self.task_seq} of {self.task_id!r} has no child_program; set one to add children")
-        self.added.add(items)
+        self.added.extend(added)
 
     def log(self, message: str) -> None:
         """Write a line to the task's log."""
-        text = values.text(message)
+        text = masking.masked(values.text(message), self.secrets)
         Log.objects.create(task_flow_id=self.flow_id, task_exec_seq=self.seq, attempt=self.attempt, message=text)
 
     def progress(self, done: int, total: int) -> None:
         """Report how far the task is: ``done`` of ``total``."""
-        Task.objects.attempt(self.claim.ref, self.attempt).update(progress={"done": done, "total": total})
+        self.report({"done": done, "total": total})
+
+    def report(self, progress: dict[str, Any]) -> None:
+        """Store an object as the task's progress; ``done`` and ``total`` are shown, or else ``state``.
+
+        Raises InvalidValueError for what is not JSON, or too large.
+        """
+        checked = values.check(progress, "progress")
+        Task.objects.attempt(self.claim.ref, self.attempt).update(progress=checked)

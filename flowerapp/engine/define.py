@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
-
 from flowerapp.core import values
-from flowerapp.core.plan import Plan, name_problems
+from flowerapp.core.masking import masked
+from flowerapp.core.names import name_problems, text_problems
+from flowerapp.core.plan import Plan
+from flowerapp.core.unmasking import holds_mask, unmasked
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.register import pool_problems
 from flowerapp.exceptions import (
@@ -19,6 +21,7 @@ from flowerapp.exceptions import (
     UnknownWorkflowError,
 )
 from flowerapp.models import Pool, Task, TaskDefinition, Workflow
+from flowerapp.querysets.db import atomic, on_commit
 from flowerapp.querysets.definitions import HEADER
 from flowerapp.states import OPEN
 
@@ -35,8 +38,11 @@ def define(
 
     Flows that were registered keep theirs. ``header`` may have ``description``, ``max_active_flows``, ``unique`` and
     ``entrance``; ``source`` names the Python class that defines the workflow. ``new`` refuses a workflow that has rows.
+    A value ``••••`` keeps the one that the step of the same ``task_seq`` has stored; a class cannot say so.
     Raises InvalidPlanError, and StateConflictError where ``new`` meets a workflow, or ``source`` does not define it.
     """
+    stored = TaskDefinition.objects.filter(task_id=task_id) if values.storable(task_id) else ()
+    _keep_stored(rows, list(stored), masks=not source)
     nodes = []
     before: int | None = None
     for row in sorted(rows, key=lambda row: row.task_seq):
@@ -45,7 +51,7 @@ def define(
     plan = Plan(task_id, tuple(nodes), **(header or {})).check()
     if problems := pool_problems(plan):
         raise InvalidPlanError(problems, task_id)
-    with transaction.atomic():
+    with atomic():
         may_change(task_id, source)
         settings = {name: getattr(plan, name) for name in HEADER}
         Workflow.objects.update_or_create(task_id=task_id, defaults={**settings, "source": source})
@@ -54,19 +60,50 @@ def define(
             raise StateConflictError(f"workflow {task_id!r} exists; replace it, or take another task_id")
         present.delete()
         TaskDefinition.objects.bulk_create(rows, batch_size=500)
-        transaction.on_commit(lambda: admit_flows(task_id), robust=True)
+        on_commit(lambda: admit_flows(task_id))
     return plan
+
+
+def _keep_stored(rows: Sequence[TaskDefinition], stored: Sequence[TaskDefinition], *, masks: bool) -> None:
+    """Give rows what those of the same ``task_seq`` have stored: values for masks, and the same columns."""
+    by_seq = {row.task_seq: row for row in stored}
+    with_masks = [row for row in rows if row.task_seq in by_seq and holds_mask(row.all_parameters)] if masks else []
+    moved = _moved(with_masks, stored) if with_masks else set()
+    for row in with_masks:
+        if row.task_seq not in moved:
+            row.set_parameters(unmasked(row.all_parameters, by_seq[row.task_seq].all_parameters))
+    for row in rows:
+        if earlier := by_seq.get(row.task_seq):
+            row.keep_columns(earlier)
+
+
+def _moved(rows: Iterable[TaskDefinition], stored: Sequence[TaskDefinition]) -> set[int]:
+    """``task_seq`` of the rows that are stored steps of other numbers, by their names or by all that shows of them."""
+    names = {row.name: {row.task_seq} for row in stored if row.name}
+    looks: dict[str, set[int]] = {}
+    for row in stored:
+        looks.setdefault(_look(row, masked(row.all_parameters)), set()).add(row.task_seq)
+    return {
+        row.task_seq
+        for row in rows
+        if row.task_seq not in (names.get(row.name) or looks.get(_look(row, row.all_parameters)) or {row.task_seq})
+    }
+
+
+def _look(row: TaskDefinition, parameters: Mapping[str, Any]) -> str:
+    return json.dumps([row.program, parameters], sort_keys=True, default=str)
 
 
 def may_change(task_id: str, source: str = "") -> None:
     """Raise StateConflictError if others than ``source`` define the workflow: another Python class, or people."""
+    has_rows = bool(source) and TaskDefinition.objects.filter(task_id=task_id).exists()
     header = Workflow.objects.select_for_update().filter(pk=task_id).values_list("source", flat=True)
-    defined_by = header.first() or ""
+    defined_by = header.first() or ""  # read after the rows: who writes both at once is seen with both
     if defined_by == source:
         return
     if defined_by:
         raise StateConflictError(f"workflow {task_id!r} is defined by the class {defined_by}; change it there")
-    if TaskDefinition.objects.filter(task_id=task_id).exists():
+    if has_rows:
         raise StateConflictError(
             f"workflow {task_id!r} exists, and {source} does not define it; delete it, or take another task_id"
         )
@@ -80,11 +117,10 @@ def set_pool(name: str, slots: int, description: str = "", *, new: bool = False)
     problems = [Problem(message, field="name") for message in name_problems(name, "name")]
     if not 0 <= slots < 2**31:
         problems.append(Problem(f"slots {slots} is out of range; use 0 or more", field="slots"))
-    if not values.storable(description):
-        problems.append(Problem("description holds a character that cannot be stored", field="description"))
+    problems += [Problem(message, field="description") for message in text_problems(description, "description")]
     if problems:
         raise InvalidPlanError(problems)
-    with transaction.atomic():
+    with atomic():
         if new and Pool.objects.filter(pk=name).exists():
             raise StateConflictError(f"pool {name!r} exists; change it, or take another name")
         pool, _ = Pool.objects.update_or_create(name=name, defaults={"slots": slots, "description": description})
@@ -94,7 +130,7 @@ def set_pool(name: str, slots: int, description: str = "", *, new: bool = False)
 
 def delete_pool(name: str) -> None:
     """Delete a pool that no step and no open task names; raises UnknownPoolError, StateConflictError."""
-    with transaction.atomic():
+    with atomic():
         if not Pool.objects.select_for_update().filter(pk=name).exists():
             raise UnknownPoolError(f"there is no pool {name!r}")
         steps = TaskDefinition.objects.filter(pool=name).values_list("task_id", flat=True).distinct()
@@ -110,7 +146,7 @@ def undefine(task_id: str) -> None:
 
     Raises UnknownWorkflowError.
     """
-    with transaction.atomic():
+    with atomic():
         headers = Workflow.objects.filter(pk=task_id).delete()[0]
         if not TaskDefinition.objects.filter(task_id=task_id).delete()[0] and not headers:
             raise UnknownWorkflowError(f"there is no workflow {task_id!r}")

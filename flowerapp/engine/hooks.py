@@ -1,31 +1,30 @@
 """Hooks: a transactional outbox of events that code listens to.
 
-An event is recorded in the transaction that makes it and delivered after it, by a worker if its process died meanwhile.
-A process that runs a program delivers by itself: the start before the program begins, the end before it sends the tasks
-that follow, so that listeners see a chain in its order. Tasks that are admitted because the end freed a place may start
-before. What other processes record is delivered by a worker.
+Each event is written in the transaction of its change. The process that runs the program then calls the listeners: for
+the start before the program begins, for the end before it sends the tasks that follow, so that listeners see a chain in
+its order. Tasks that are admitted because the end freed a place may start before. If the process died, or another
+process wrote the event, a worker calls the listeners.
 """
 
 from __future__ import annotations
 
-import logging
-import os
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any
 
-from django.db import transaction
-
 from flowerapp import conf, signals
-from flowerapp.core import executor, identity, values
+from flowerapp.core import executor, identity, logs, masking, values
 from flowerapp.core.identity import Process
+from flowerapp.core.masked_errors import masked_error
 from flowerapp.core.messages import TaskRef
+from flowerapp.engine.masks import secrets_of
 from flowerapp.engine.state import State, change_state, get_state
 from flowerapp.models import Flow, HistoryEntry, Hook, Task, Worker
+from flowerapp.querysets.db import atomic, on_commit
 
-logger = logging.getLogger(__name__)
+logger = logs.logger(__name__)
 
 LONGEST = 60
 """Seconds that a delivery may take; after that another process delivers too."""
@@ -120,7 +119,7 @@ def _deliver_one(hook: Hook, task_id: str) -> None:
     errors = list(signals.deliver(hook.event, task_id, event))
     if executor.current().is_stopping() and any(isinstance(error, SystemExit) for error in errors):
         raise SystemExit
-    with transaction.atomic():
+    with atomic():
         for error in errors:
             _record_error(hook, error)
         Hook.objects.filter(pk=hook.pk).delete()
@@ -128,8 +127,10 @@ def _deliver_one(hook: Hook, task_id: str) -> None:
 
 def _record_error(hook: Hook, error: BaseException) -> None:
     """A listener's error goes to the log and the history; the flow is not affected."""
+    secrets = secrets_of(hook.task_flow_id, hook.task_exec_seq)
+    error = masked_error(error, secrets)
     logger.error("hook %s of flow %s failed", hook.event, hook.task_flow_id, exc_info=error)
-    reason = f"{hook.event}: {type(error).__name__}: {values.text(error)}"
+    reason = masking.masked(f"{hook.event}: {type(error).__name__}: {values.text(error)}", secrets)
     facts: dict[str, Any] = {"attempt": hook.attempt, "worker": identity.worker(), "actor": "hook"}
     HistoryEntry.objects.record(
         "hook", hook.task_flow_id, hook.task_exec_seq, reason=reason, details={"event": hook.pk}, **facts
@@ -147,23 +148,13 @@ def release_of_dead_processes(worker: str) -> int:
     """Release what processes of this host's ``worker`` had taken that are gone; the number of events."""
     taken = Hook.objects.filter(worker=worker)
     pids = set(taken.filter(pid__isnull=False).values_list("pid", flat=True))
-    dead = [pid for pid in pids if pid is not None and not _is_alive(pid)]
+    dead = [pid for pid in pids if pid is not None and not identity.is_alive(pid)]
     return taken.filter(pid__in=dead).release() if dead else 0
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except OSError:  # it belongs to another user
-        return True
-    return True
 
 
 def deliver_on_commit(flow_id: str) -> None:
     """On commit, have a worker deliver what was recorded of a flow."""
-    transaction.on_commit(lambda: executor.current().deliver([flow_id]), robust=True)
+    on_commit(lambda: executor.current().deliver([flow_id]))
 
 
 def redeliver() -> int:

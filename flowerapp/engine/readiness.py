@@ -1,12 +1,10 @@
-"""What follows from the states of a flow's tasks: how many each waits for, which wait for it, what travels together."""
+"""What the statuses of a flow's tasks lead to: how many each waits for, which wait for it, what travels together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
-
-from django.db import transaction
 
 from flowerapp import conf
 from flowerapp.core import graph, values
@@ -17,6 +15,7 @@ from flowerapp.engine.dispatching import send_released
 from flowerapp.engine.propagation import complete_parents, settle
 from flowerapp.exceptions import UnknownFlowError, UnknownTaskError
 from flowerapp.models import Flow, Task
+from flowerapp.querysets.db import connection, on_commit
 from flowerapp.states import OPEN, Status
 
 
@@ -47,15 +46,15 @@ def lock(flow_id: str) -> LockedFlow:
     process adds any.
     """
     while values.storable(flow_id):
-        before = transaction.savepoint()
+        before = connection().savepoint()
         tasks = Task.objects.for_update(flow_id)
         flow = Flow.objects.for_update(flow_id)
         if flow is None:
             break
         if Task.objects.filter(task_flow_id=flow_id).count() == len(tasks):
-            transaction.savepoint_commit(before)
+            connection().savepoint_commit(before)
             return LockedFlow(flow, by_seq(tasks))
-        transaction.savepoint_rollback(before)
+        connection().savepoint_rollback(before)
     raise UnknownFlowError(f"there is no flow {flow_id!r}")
 
 
@@ -74,7 +73,7 @@ def edges_of(tasks: Mapping[int, Task]) -> dict[int, list[int]]:
 
 
 def recompute(tasks: Mapping[int, Task]) -> int:
-    """Set what follows from the states of all tasks of a flow: pending, dependents and canvas of the open ones.
+    """Set what follows from the statuses of all tasks of a flow: pending, dependents and canvas of the open ones.
 
     Returns the number of open sinks.
     """
@@ -104,17 +103,20 @@ def _hold_children_back(unfinished: Iterable[Task], tasks: Mapping[int, Task]) -
 
 
 def _set_canvas(steps: Mapping[int, Task], edges: graph.Edges) -> None:
-    """Set which tasks share a message. A step travels alone if it has children, as it ends later than its message, or a
-    pool, as it has no slot yet."""
+    """Set which tasks share a message.
+
+    A step travels alone if it has children, as it ends later than its message, if it has a pool, as it has no slot yet,
+    or if another system runs it.
+    """
     inner = {seq: [before for before in edges[seq] if before in steps] for seq in steps}
-    alone = {seq for seq, task in steps.items() if task.pool or task.child_program}
+    alone = {seq for seq, task in steps.items() if task.pool or task.child_program or not task.program}
     for seq, run in graph.runs(inner, conf.get().CHAIN_LENGTH, alone).items():
         join = steps[run.join].call if run.join is not None else None
         steps[seq].canvas = carried_json([steps[then].call for then in run.then], join)
 
 
 def save(flow: Flow) -> None:
-    """After a verb has changed tasks: store what follows from their states, and send what became ready.
+    """After a verb has changed tasks: store what follows from their statuses, and send what became ready.
 
     The caller holds the locks of ``lock``; the rows are read anew under them.
     """
@@ -123,7 +125,7 @@ def save(flow: Flow) -> None:
     settle(flow.pk)
     send_released(flow.pk)
     pools = {task.pool for task in tasks.values() if task.pool}
-    transaction.on_commit(partial(_after_commit, flow.pk, flow.task_id, pools), robust=True)
+    on_commit(partial(_after_commit, flow.pk, flow.task_id, pools))
 
 
 _COLUMNS = ("pending", "dependents", "canvas")

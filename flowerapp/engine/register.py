@@ -7,29 +7,48 @@ import json
 import os
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError
 
 from flowerapp import registry
-from flowerapp.core import executor, graph, values
+from flowerapp.core import executor, graph, overriding, unmasking, values
 from flowerapp.core.messages import Message, first_sent
-from flowerapp.core.plan import Node, Plan, priority_problems
+from flowerapp.core.overriding import MayOverride
+from flowerapp.core.plan import Node, Plan, missing_problems, priority_problems
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.dispatching import send_deferred, send_on_commit
 from flowerapp.engine.readiness import by_seq, recompute
-from flowerapp.exceptions import IdempotencyConflictError, InvalidPlanError, Problem, UnknownWorkflowError
+from flowerapp.exceptions import (
+    IdempotencyConflictError,
+    InvalidPlanError,
+    Problem,
+    UnknownWorkflowError,
+)
 from flowerapp.models import Flow, Pool, Task, TaskDefinition, Workflow
 from flowerapp.models.flows import NO_DEPENDENCY
+from flowerapp.querysets.db import atomic, connection, on_commit
 from flowerapp.states import ACTIVE, IgnoredBy, Status, clamp_priority
+
+_stores: list[Callable[[str], Plan | None]] = []
+
+
+def add_store(store: Callable[[str], Plan | None]) -> None:
+    """Call ``store`` with the name of each workflow that has no rows.
+
+    It stores the workflow, and returns its plan, or None if it does not know it.
+    """
+    _stores.append(store)
 
 
 def plan_of(task_id: str) -> Plan:
-    """The stored workflow as a plan; raises UnknownWorkflowError."""
-    plan = TaskDefinition.objects.plan(task_id) if values.storable(task_id) else None
+    """The workflow as a plan, stored first if it never was and a class defines it; raises UnknownWorkflowError."""
+    plan = None
+    if values.storable(task_id):
+        plan = TaskDefinition.objects.plan(task_id) or next(filter(None, (store(task_id) for store in _stores)), None)
     if plan is None:
         raise UnknownWorkflowError(f"workflow {task_id!r} has no rows in ms_task_definition")
     return plan
@@ -44,18 +63,23 @@ def register(
     entrance: int | str | None = None,
     idempotency_key: str | None = None,
     actor: str = "",
+    may_override: MayOverride = MayOverride.ANY,
 ) -> Flow:
     """Write a flow and its tasks from a workflow, send the ready ones on commit, and return the flow.
 
     ``input`` is JSON (None is ``{}``), ``priority`` is added to each task's, ``parameters`` are over those of the
     definition by ``task_seq``, ``entrance`` is the ``task_seq`` or name of the step to start at: only it and what
-    follows it is run. The same ``idempotency_key`` of the same actor returns the same flow, and a unique workflow the
-    flow that runs; ``flow.created`` says whether it is a new one.
+    follows it is run. A second call with the same ``idempotency_key``, by the same actor for the same workflow, returns
+    the flow of the first, or raises IdempotencyConflictError if it asks for something else. For a unique workflow it is
+    the active flow, if there is one. ``flow.created`` says whether the flow is new. ``may_override`` says which
+    parameters the caller may override of steps that hold masked values; a value ``••••`` keeps the stored one.
     Raises UnknownWorkflowError, InvalidPlanError, InvalidValueError, IdempotencyConflictError.
     """
-    plan = _with_overrides(plan_of(task_id), parameters or {}).check()
+    stored = plan_of(task_id)
+    plan = _with_overrides(stored, parameters or {}, may_override).check()
     start = plan.entrance if entrance is None else plan.seq_of(entrance)
-    _must_be_registrable(plan, priority, idempotency_key)
+    _must_not_enter(stored, start, may_override)
+    _must_be_registrable(plan, start, priority, idempotency_key)
     flow = _new_flow(plan, input, priority, actor)
     if idempotency_key is not None:
         flow.idempotency_key = idempotency_key
@@ -68,7 +92,7 @@ def _new_flow(plan: Plan, input: Any, priority: int, actor: str) -> Flow:
         task_flow_id=str(uuid7()),
         task_id=plan.name,
         task_priority=int(priority),
-        input=values.check({} if input is None else input, "input"),
+        input=unmasking.checked({} if input is None else input, "input"),
         registered_by=actor,
         limited=plan.most_flows is not None,
         admitted=plan.most_flows is None,
@@ -86,7 +110,7 @@ def _write(flow: Flow, plan: Plan, entrance: int | None) -> Flow:
     """Write the flow and its tasks, unless another process has written the one that answers the request."""
     tasks = _tasks_of(flow, plan, entrance)
     try:
-        with transaction.atomic() if _may_fail(plan, flow) else nullcontext():
+        with atomic() if _may_fail(plan, flow) else nullcontext():
             if plan.unique and Workflow.objects.limit(plan.name) and (active := _active(plan.name)):
                 return active
             _insert(flow, tasks)
@@ -100,17 +124,27 @@ def _write(flow: Flow, plan: Plan, entrance: int | None) -> Flow:
 
 def _may_fail(plan: Plan, flow: Flow) -> bool:
     """Whether more than one statement is made, or one whose failure a caller's transaction has to survive."""
-    return plan.unique or flow.idempotency_key is not None or transaction.get_connection().in_atomic_block
+    return plan.unique or flow.idempotency_key is not None or connection().in_atomic_block
 
 
-def _must_be_registrable(plan: Plan, priority: int, idempotency_key: str | None) -> None:
+def _must_be_registrable(plan: Plan, entrance: int | None, priority: int, idempotency_key: str | None) -> None:
     """Raise InvalidPlanError for what is wrong beside the plan itself."""
     problems = [Problem(message, field="priority") for message in priority_problems(priority)]
     problems += pool_problems(plan)
+    problems += _missing(plan, entrance)
     if idempotency_key is not None and (len(idempotency_key) > 256 or not values.storable(idempotency_key)):
         problems.append(Problem("Idempotency-Key is over 256 characters or not text", field="idempotency_key"))
     if problems:
         raise InvalidPlanError(problems, plan.name)
+
+
+def _missing(plan: Plan, entrance: int | None) -> list[Problem]:
+    """Parameters that were to be given; a step that a flow from the entrance does not reach needs none."""
+    nodes = [node for node in plan.nodes if node.required_at_register]
+    if nodes and entrance is not None:
+        reached = graph.reach([entrance], graph.followers(plan.edges))
+        nodes = [node for node in nodes if node.seq in reached]
+    return [problem for node in nodes for problem in missing_problems(node)]
 
 
 def _hash_of(flow: Flow, parameters: Mapping[int, Mapping[str, Any]], entrance: int | str | None) -> str:
@@ -137,12 +171,40 @@ def pool_problems(plan: Plan) -> list[Problem]:
     ]
 
 
-def _with_overrides(plan: Plan, parameters: Mapping[int, Mapping[str, Any]]) -> Plan:
+def _with_overrides(plan: Plan, parameters: Mapping[int, Mapping[str, Any]], may: MayOverride) -> Plan:
     unknown = [seq for seq in parameters if seq not in plan.edges]
     if unknown:
         raise InvalidPlanError([Problem(f"no such step in {plan.name!r}", seq, "parameters") for seq in unknown])
-    nodes = (replace(node, parameters={**node.parameters, **parameters.get(node.seq, {})}) for node in plan.nodes)
-    return replace(plan, nodes=tuple(nodes))
+    refused = [
+        problem
+        for node in plan.nodes
+        if node.seq in parameters
+        for problem in overriding.refusals(node.seq, node.parameters, parameters[node.seq], may, node.open_parameters)
+    ]
+    if refused:
+        raise InvalidPlanError(refused, plan.name)
+    nodes = [_overridden(node, parameters[node.seq]) if node.seq in parameters else node for node in plan.nodes]
+    return replace(plan, nodes=tuple(nodes)) if parameters else plan
+
+
+def _overridden(node: Node, overrides: Mapping[str, Any]) -> Node:
+    return replace(
+        node,
+        parameters=overriding.laid_over(node.parameters, overrides),
+        required_at_register=node.still_requires(overrides),
+        overridable=node.open_parameters,
+    )
+
+
+def _must_not_enter(plan: Plan, entrance: int | None, may: MayOverride) -> None:
+    """Raise InvalidPlanError if the flow's input would become a parameter that the caller may not override."""
+    if may is MayOverride.ANY or entrance in (None, plan.entrance):
+        return
+    node = next(node for node in plan.nodes if node.seq == entrance)
+    listed = node.open_parameters
+    refused = overriding.input_refusals(node.seq, node.program, node.parameters, may, listed) if node.depends_on else ()
+    if problems := [replace(problem, field="entrance") for problem in refused]:
+        raise InvalidPlanError(problems, plan.name)
 
 
 def _earlier(flow: Flow) -> Flow | None:
@@ -163,7 +225,7 @@ def _tasks_of(flow: Flow, plan: Plan, entrance: int | None) -> list[Task]:
     edges = {seq: sorted(exec_seqs[before] for before in nodes[seq].depends_on) for seq in sorted(nodes)}
     tasks = [_task_of(flow, seq, node, edges[seq]) for seq, node in sorted(nodes.items())]
     if entrance is not None:
-        _skip_unreached(tasks, edges, exec_seqs[entrance], flow.input)
+        _skip_unreached(tasks, edges, exec_seqs[entrance])
     flow.open_sinks = recompute(by_seq(tasks))
     return tasks
 
@@ -197,18 +259,22 @@ def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
         "child_program": node.child_program,
         "max_concurrency": node.max_concurrency,
         "exit_on_failed": node.exit_on_failed,
+        "overridable": list(node.open_parameters) or None,
     }
 
 
-def _skip_unreached(tasks: list[Task], edges: graph.Edges, entrance: int, flow_input: Any) -> None:
-    """Ignore what a flow from the entrance does not reach; what lies before the entrance passes the flow's input on."""
+def _skip_unreached(tasks: list[Task], edges: graph.Edges, entrance: int) -> None:
+    """Ignore what a flow from the entrance does not reach.
+
+    What lies before the entrance passes the flow's input on, so it gets no output of its own.
+    """
     run = graph.reach([entrance], graph.followers(edges))
     before = graph.reach([entrance], edges)
     for task in tasks:
         if task.task_exec_seq not in run:
             task.exec_status = Status.IGNORE
             task.ignored_by = IgnoredBy.ENTRANCE.value
-            task.output = flow_input if task.task_exec_seq in before else {}
+            task.output = None if task.task_exec_seq in before else {}
 
 
 def _insert(flow: Flow, tasks: list[Task]) -> None:
@@ -220,11 +286,11 @@ def _insert(flow: Flow, tasks: list[Task]) -> None:
     Flow.objects.insert(flow, tasks, sent, deferred)
     send_on_commit([Message.of(flow.pk, task.call, task.canvas) for task in ready if task.task_exec_seq in sent])
     if deferred:
-        transaction.on_commit(lambda: send_deferred(flow.pk), robust=True)
+        on_commit(lambda: send_deferred(flow.pk))
     if not flow.admitted:
-        transaction.on_commit(lambda: admit_flows(flow.task_id), robust=True)
+        on_commit(lambda: admit_flows(flow.task_id))
     elif pools := {task.pool for task in wanted if task.pool}:
-        transaction.on_commit(lambda: admit(pools), robust=True)
+        on_commit(lambda: admit(pools))
 
 
 def uuid7() -> uuid.UUID:

@@ -1,7 +1,8 @@
 """The operators' verbs: each is one call, used alike by admin, API and command line.
 
-Skip, change, resume and rerun lock all rows of the flow, change them by guarded queryset methods, and leave to
-``readiness.save`` what follows from the states that the rows then have; the others need a guarded method alone.
+Skip, change, resume and rerun lock all rows of the flow, change them by guarded methods, and leave to
+``readiness.save`` what follows from the statuses that the rows then have. Cancel locks and does not save; the others do
+neither.
 """
 
 from __future__ import annotations
@@ -9,20 +10,20 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from django.db import transaction
-
-from flowerapp.core import values
+from flowerapp.core import unmasking
 from flowerapp.core.messages import TaskRef
+from flowerapp.core.names import checked_why
+from flowerapp.core.overriding import MayOverride
 from flowerapp.engine import changes, children, hooks, readiness
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.changes import TaskChange
-from flowerapp.engine.context import input_of
 from flowerapp.engine.dispatching import send, send_released
 from flowerapp.engine.propagation import propagate, settle
 from flowerapp.engine.reset import Reset, choose
 from flowerapp.exceptions import StateConflictError
 from flowerapp.models import Flow, HistoryEntry, Task
 from flowerapp.querysets import Completion
+from flowerapp.querysets.db import atomic
 from flowerapp.selectors.flows import get_flow
 from flowerapp.selectors.tasks import get_task
 from flowerapp.states import SATISFIED, Status
@@ -31,11 +32,11 @@ from flowerapp.states import SATISFIED, Status
 def suspend(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
     """Hold a flow: running tasks end, no other is started. Raises StateConflictError if it is held or has ended."""
     flow = get_flow(flow_id)
-    with transaction.atomic():
+    with atomic():
         if not Flow.objects.hold(flow_id):
             flow.refresh_from_db()
             raise StateConflictError(f"flow {flow_id} is already {'held' if flow.held else flow.status.label}")
-        HistoryEntry.objects.record("suspend", flow_id, actor=actor, reason=why)
+        HistoryEntry.objects.record("suspend", flow_id, actor=actor, reason=checked_why(why))
     _free_places(flow)
     flow.refresh_from_db()
     return flow
@@ -49,13 +50,13 @@ def _free_places(flow: Flow) -> None:
 
 
 def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
-    """Release a held flow, and send what is ready. Raises StateConflictError if it is not held."""
-    with transaction.atomic():
+    """Let a held flow continue, and send what is ready. Raises StateConflictError if it is not held."""
+    with atomic():
         flow = readiness.lock(flow_id).flow
         Task.objects.ask_anew(flow_id)
         if not Flow.objects.release(flow_id):
             raise StateConflictError(_not_held(flow))
-        HistoryEntry.objects.record("resume", flow_id, actor=actor, reason=why)
+        HistoryEntry.objects.record("resume", flow_id, actor=actor, reason=checked_why(why))
         readiness.save(flow)
     flow.refresh_from_db()
     return flow
@@ -73,12 +74,12 @@ def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: st
     Raises UnknownTaskError, InvalidValueError, or StateConflictError if the task is not parked.
     """
     task = get_task(flow_id, seq)
-    ends_with = None if output is None else values.check(output, "output")
-    with transaction.atomic():
+    ends_with = None if output is None else unmasking.checked(output, "output")
+    with atomic():
         completion = _wake(task) if output is None else _complete_parked(task, ends_with)
         if completion is None:
             raise StateConflictError(f"task {seq} of flow {flow_id} is not parked")
-        HistoryEntry.objects.record("wake", flow_id, seq, actor=actor, reason=why)
+        HistoryEntry.objects.record("wake", flow_id, seq, actor=actor, reason=checked_why(why))
     settle(flow_id)
     send(propagate(flow_id, task.task_id, completion))
     return get_flow(flow_id)
@@ -101,34 +102,38 @@ def _complete_parked(task: Task, output: Any) -> Completion | None:
 
 def cancel(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
     """End a flow: its open tasks become Ignore, running ones are asked to stop. StateConflictError if it has ended."""
-    with transaction.atomic():
+    with atomic():
         flow = readiness.lock(flow_id).flow
         if flow.ended:
             raise StateConflictError(f"flow {flow_id} has ended: it is {flow.status.label}")
         Task.objects.cancel(flow_id)
         Flow.objects.cancel(flow_id)
-        HistoryEntry.objects.record("cancel", flow_id, actor=actor, reason=why)
+        HistoryEntry.objects.record("cancel", flow_id, actor=actor, reason=checked_why(why))
     _free_places(flow)
     flow.refresh_from_db()
     return flow
 
 
-def skip(flow_id: str, seq: int, *, actor: str = "", why: str = "") -> Flow:
+def skip(
+    flow_id: str, seq: int, *, actor: str = "", why: str = "", may_override: MayOverride = MayOverride.ANY
+) -> Flow:
     """Skip a task: its input becomes its output and its followers are released.
 
-    Raises UnknownTaskError, or StateConflictError unless the task is Wait or Suspend.
+    Raises UnknownTaskError, StateConflictError unless the task is Wait or Suspend, and InvalidPlanError if that output
+    would become a parameter, which the caller may not override, of a follower that holds masked values.
     """
     ref = TaskRef(flow_id, seq)
-    with transaction.atomic():
+    with atomic():
         locked = readiness.lock(flow_id)
         flow, task = locked.flow, locked.task(seq)
         _must_be_open(flow)
-        if not Task.objects.skip(ref, input_of(ref)):
+        changes.must_not_give_input(locked, seq, may_override)
+        if not Task.objects.skip(ref):
             raise StateConflictError(f"task {seq} of flow {flow_id} is {task.status.label}; skip takes Wait or Suspend")
         if task.children:
             Task.objects.stop_children(ref, f"stopped, because task {seq} was skipped", failed=True)
         children.revive_parents(flow_id)
-        HistoryEntry.objects.record("skip", flow_id, seq, attempt=task.attempt, actor=actor, reason=why)
+        HistoryEntry.objects.record("skip", flow_id, seq, attempt=task.attempt, actor=actor, reason=checked_why(why))
         readiness.save(flow)
     flow.refresh_from_db()
     return flow
@@ -148,16 +153,19 @@ def change(
     queue: str | None = None,
     actor: str = "",
     why: str = "",
+    may_override: MayOverride = MayOverride.ANY,
 ) -> Task:
-    """Change a task that is not running: ``parameters`` are laid over those it has.
+    """Change a task that is not running: ``parameters`` are laid over those it has; a value ``••••`` keeps its own.
 
-    Raises UnknownTaskError, InvalidPlanError, or StateConflictError unless the task is Wait or Suspend.
+    ``may_override`` says which of them the caller may change if the task holds masked values. Raises UnknownTaskError,
+    InvalidPlanError, or StateConflictError unless the task is Wait or Suspend.
     """
-    with transaction.atomic():
+    wish = TaskChange(parameters=parameters, priority=priority, queue=queue, may_override=may_override)
+    with atomic():
         locked = readiness.lock(flow_id)
         _must_be_open(locked.flow)
         task = locked.task(seq)
-        changes.change(task, TaskChange(parameters=parameters, priority=priority, queue=queue), actor, why)
+        changes.change(task, wish, actor, why)
         readiness.save(locked.flow)
     task.refresh_from_db()
     return task
@@ -172,28 +180,32 @@ def rerun(
     refresh: bool = False,
     actor: str = "",
     why: str = "",
+    may_override: MayOverride = MayOverride.ANY,
 ) -> Flow:
     """Put tasks back to Wait and send the ready ones: the failed ones, ``from_seq`` and all after it, or all.
 
     With all of them, the shared state is empty again.
 
-    ``parameters`` are changed first, by ``task_exec_seq``; ``refresh`` takes the definition's present program,
-    parameters and options for the tasks it resets. Raises UnknownFlowError, UnknownTaskError, InvalidPlanError, or
-    StateConflictError if nothing failed, or a task in the affected set is Running (``details["running"]`` lists them).
+    ``parameters`` are changed first, by ``task_exec_seq``, as ``change`` does it; ``refresh`` takes the definition's
+    present program, parameters and options for the tasks it resets, before that. Raises UnknownFlowError,
+    UnknownTaskError, InvalidPlanError, or StateConflictError if nothing failed, or a task in the affected set is
+    Running (``details["running"]`` lists them).
     """
-    with transaction.atomic():
+    changed = (parameters or {}).items()
+    wishes = {seq: TaskChange(parameters=own, may_override=may_override) for seq, own in changed}
+    with atomic():
         locked = readiness.lock(flow_id)
         reset = choose(locked, from_seq, all_tasks=all_tasks)
         moved = _reset(locked.flow, reset)
         if refresh:
             changes.refresh(locked.flow, reset.seqs)
-        changes.change_all(locked.flow, parameters or {}, actor, why)
+        changes.change_all(locked.flow, wishes, actor, why)
         changes.must_all_fit(locked.flow, reset.seqs)
         if all_tasks:
             Flow.objects.forget_state(flow_id)
         how = {"all": True} if all_tasks else {"from": from_seq} if from_seq is not None else {"failed": True}
         details = {**how, "refresh": refresh, "tasks": moved, "seqs": sorted(reset.seqs)[:100]}
-        HistoryEntry.objects.record("rerun", flow_id, from_seq, actor=actor, reason=why, details=details)
+        HistoryEntry.objects.record("rerun", flow_id, from_seq, actor=actor, reason=checked_why(why), details=details)
         readiness.save(locked.flow)
     locked.flow.refresh_from_db()
     return locked.flow
@@ -208,6 +220,6 @@ def _reset(flow: Flow, reset: Reset) -> int:
 
 def delete(flow_ids: Sequence[str]) -> int:
     """Delete ended flows with their tasks and history; the number deleted."""
-    with transaction.atomic():
+    with atomic():
         ended = Flow.objects.filter(pk__in=flow_ids, exec_status__in=SATISFIED)
         return int(ended.delete()[1].get("flowerapp.Flow", 0))

@@ -8,16 +8,20 @@ from django.db import models
 from django.db.models import Value
 
 from flowerapp.core.plan import Node
+from flowerapp.core.unmasking import equal
 from flowerapp.exceptions import InvalidPlanError, Problem
 from flowerapp.models import fields
+from flowerapp.models.base import PrimaryModel
 from flowerapp.querysets import DefinitionQuerySet, PoolQuerySet, WorkflowQuerySet
+from flowerapp.querysets.db import PrimaryManager
 
 PAIRS = range(1, 6)
 """Numbers of the parameter pairs ``param1_key``, ``param1_value`` … ``param5_key``, ``param5_value``."""
 PAIR_LENGTH = 1024
+_PARAMETERS = ("parameters", *(f"param{number}_{part}" for number in PAIRS for part in ("key", "value")))
 
 
-class Workflow(models.Model):
+class Workflow(PrimaryModel):
     """Settings of a workflow; a workflow needs no such row."""
 
     task_id = models.CharField(primary_key=True, max_length=256, help_text="Name of the workflow.")
@@ -42,7 +46,7 @@ class Workflow(models.Model):
         help_text="Python class that defines it; empty for one without a class.",
     )
 
-    objects = WorkflowQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(WorkflowQuerySet)()
 
     class Meta:
         db_table = "ms_workflow"
@@ -58,7 +62,7 @@ class Workflow(models.Model):
         return self.task_id
 
 
-class TaskDefinition(models.Model):
+class TaskDefinition(PrimaryModel):
     """One step of a workflow: a row of the original ``ms_task_definition`` with options of ours."""
 
     task_id = models.CharField(max_length=256, help_text="Name of the workflow.")
@@ -80,6 +84,18 @@ class TaskDefinition(models.Model):
         db_default=Value({}, models.JSONField()),
         blank=True,
         help_text="Parameters beyond the five pairs, or that are not text, as a JSON object.",
+    )
+    required_at_register = models.JSONField(
+        default=list,
+        db_default=Value([], models.JSONField()),
+        blank=True,
+        help_text="List of names of parameters that each registration gives, in place of the step.",
+    )
+    overridable = models.JSONField(
+        default=list,
+        db_default=Value([], models.JSONField()),
+        blank=True,
+        help_text="List of names of parameters that users may override although the step holds masked values.",
     )
     depends_on = models.JSONField(
         null=True, blank=True, help_text="List of task_seq; [] for none, empty for the step before."
@@ -120,7 +136,7 @@ class TaskDefinition(models.Model):
         help_text="Whether a failed child fails the step and stops its siblings, or is tolerated.",
     )
 
-    objects = DefinitionQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(DefinitionQuerySet)()
 
     class Meta:
         db_table = "ms_task_definition"
@@ -141,9 +157,13 @@ class TaskDefinition(models.Model):
     @property
     def all_parameters(self) -> dict[str, Any]:
         """Parameters of the step: the pairs, then the JSON object, which wins."""
+        return self.pairs | (self.parameters if isinstance(self.parameters, dict) else {})
+
+    @property
+    def pairs(self) -> dict[str, str]:
+        """The parameters that ``param1_key`` to ``param5_value`` hold."""
         pairs = ((getattr(self, f"param{i}_key"), getattr(self, f"param{i}_value")) for i in PAIRS)
-        more = self.parameters if isinstance(self.parameters, dict) else {}
-        return {key: value if value is not None else "" for key, value in pairs if key} | more
+        return {key: value if value is not None else "" for key, value in pairs if key}
 
     def set_parameters(self, parameters: dict[str, Any]) -> None:
         """Store parameters: text in the pairs while they last, as the original does, the rest in the JSON object."""
@@ -161,6 +181,12 @@ class TaskDefinition(models.Model):
                 del rest[key]
         self.parameters = rest
 
+    def keep_columns(self, earlier: TaskDefinition) -> None:
+        """Hold the parameters in the same columns as ``earlier`` does, if they are the same."""
+        if equal(self.all_parameters, earlier.all_parameters):
+            for name in _PARAMETERS:
+                setattr(self, name, getattr(earlier, name))
+
     def node(self, before: int | None) -> Node:
         """The step as a node of a plan; ``before`` is the ``task_seq`` of the row before it, its default dependency."""
         self._check_columns()
@@ -173,6 +199,8 @@ class TaskDefinition(models.Model):
             program=self.program,
             depends_on=depends_on,
             parameters=self.all_parameters,
+            required_at_register=tuple(dict.fromkeys(self.required_at_register)),
+            overridable=tuple(dict.fromkeys(self.overridable)),
             priority=self.task_priority,
             queue=self.queue,
             max_retries=self.max_retries,
@@ -192,20 +220,24 @@ class TaskDefinition(models.Model):
         depends_on = [] if self.depends_on is None else self.depends_on
         if not isinstance(depends_on, list) or not all(type(seq) is int for seq in depends_on):
             wrong.append(Problem("depends_on must be a list of task_seq, or NULL", self.task_seq, "depends_on"))
+        for column in ("required_at_register", "overridable"):
+            names = getattr(self, column)
+            if not isinstance(names, list) or not all(isinstance(name, str) for name in names):
+                wrong.append(Problem(f"{column} must be a list of names", self.task_seq, column))
         if not isinstance(self.parameters or {}, dict):
             wrong.append(Problem("parameters must be a JSON object", self.task_seq, "parameters"))
         if wrong:
             raise InvalidPlanError(wrong, self.task_id)
 
 
-class Pool(models.Model):
+class Pool(PrimaryModel):
     """A limit that steps of any workflows share: so many of their tasks run at once."""
 
     name = models.CharField(primary_key=True, max_length=256)
     slots = models.PositiveIntegerField(help_text="Tasks that may run at once; 0 lets none start.")
     description = models.TextField(blank=True, default="", db_default="")
 
-    objects = PoolQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(PoolQuerySet)()
 
     class Meta:
         db_table = "ms_pool"

@@ -9,11 +9,26 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce, Now
 
-from flowerapp.core import values
+from flowerapp.core import executor, values
 from flowerapp.core.messages import TaskCall, TaskRef
 from flowerapp.models import fields
+from flowerapp.models.base import PrimaryModel
 from flowerapp.querysets import FlowQuerySet, TaskQuerySet
-from flowerapp.states import ACTIVE, IGNORED_BY, OPEN, SATISFIED, IgnoredBy, Status
+from flowerapp.querysets.clock import TimeField
+from flowerapp.querysets.db import PrimaryManager
+from flowerapp.querysets.waiting import must_not_be_in_transaction
+from flowerapp.states import (
+    ACTIVE,
+    CHOICES,
+    IGNORED_BY,
+    OPEN,
+    PASSES_ON,
+    REFUSED_BY,
+    SATISFIED,
+    IgnoredBy,
+    RefusedBy,
+    Status,
+)
 
 NO_DEPENDENCY = -1
 """``depends_task_exec_seq`` of a task without dependencies."""
@@ -23,7 +38,7 @@ def _empty() -> Value:
     return Value({}, models.JSONField())
 
 
-class Flow(models.Model):
+class Flow(PrimaryModel):
     """One run of a workflow."""
 
     task_flow_id = models.CharField(primary_key=True, max_length=256, help_text="UUIDv7 as text.")
@@ -47,15 +62,15 @@ class Flow(models.Model):
     )
     open_sinks = models.IntegerField(default=0, db_default=0, help_text="Last tasks that are not satisfied yet.")
     failed_seq = models.IntegerField(null=True, blank=True, help_text="The task that failed first.")
-    registered_ts = models.DateTimeField(db_default=Now())
-    started_ts = models.DateTimeField(null=True, blank=True)
-    finished_ts = models.DateTimeField(null=True, blank=True)
-    suspended_ts = models.DateTimeField(null=True, blank=True)
+    registered_ts = TimeField(db_default=Now())
+    started_ts = TimeField(null=True, blank=True)
+    finished_ts = TimeField(null=True, blank=True)
+    suspended_ts = TimeField(null=True, blank=True)
     registered_by = models.CharField(max_length=150, blank=True, default="", db_default="")
     idempotency_key = models.CharField(max_length=256, null=True, blank=True)  # noqa: DJ001 - NULLs are not unique
     request_hash = models.CharField(max_length=64, blank=True, default="", db_default="")
 
-    objects = FlowQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(FlowQuerySet)()
 
     created = False
     """Whether ``engine.register`` made this flow, rather than finding the one of an equal request."""
@@ -119,29 +134,35 @@ class Flow(models.Model):
     @property
     def output(self) -> Any:
         """What its last steps returned: of one as it stands, of several as the input of a task after them would be."""
-        steps = self.tasks.filter(parent_seq=None)
-        edges = dict(steps.values_list("task_exec_seq", "depends_on"))
-        lasts = set(edges).difference(*edges.values())
-        ended = steps.filter(task_exec_seq__in=lasts, exec_status__in=SATISFIED).order_by("task_exec_seq")
-        return values.merge([{} if output is None else output for output in ended.values_list("output", flat=True)])
+        outputs = Task.objects.outputs(self.pk, self.last_seqs()).values()
+        return values.merge([{} if output is None else output for output in outputs])
+
+    def last_seqs(self) -> set[int]:
+        """Seqs of the steps that no other depends on."""
+        edges = dict(self.tasks.filter(parent_seq=None).values_list("task_exec_seq", "depends_on"))
+        return set(edges).difference(*edges.values())
 
     def wait(self, timeout: float | None = None, poll: float = 0.1) -> Flow:
         """Wait until the flow has ended or is Suspend, and return it as it is then.
 
         Then ``flow.output`` and ``flow.state`` are its results, or ``flow.failed_task`` is what failed first.
-        ``timeout`` and ``poll`` are seconds. Raises TimeoutError.
+        ``timeout`` and ``poll`` are seconds. Raises TimeoutError, and in a transaction WaitInTransactionError unless
+        the flow is so already.
         """
         deadline = None if timeout is None else time.monotonic() + timeout
         while True:
             self.refresh_from_db()
             if self.status in SATISFIED or self.status is Status.SUSPEND:
                 return self
+            if executor.current().run_ready(f"flow {self.pk}"):
+                continue
+            must_not_be_in_transaction(f"flow {self.pk}")
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"flow {self.pk} is {self.status.label} after {timeout} s")
             time.sleep(poll)
 
 
-class Task(models.Model):
+class Task(PrimaryModel):
     """One step of one flow: a row of the original ``kr_task_stat`` with columns of ours."""
 
     task_flow = models.ForeignKey(
@@ -159,10 +180,10 @@ class Task(models.Model):
     exec_status = fields.status_field(default=Status.WAIT)
     task_priority = fields.priority_field()
     parameters = models.JSONField(default=dict, blank=True)
-    registered_ts = models.DateTimeField(null=True, blank=True)
-    started_ts = models.DateTimeField(null=True, blank=True)
-    finished_ts = models.DateTimeField(null=True, blank=True)
-    suspended_ts = models.DateTimeField(null=True, blank=True)
+    registered_ts = TimeField(null=True, blank=True)
+    started_ts = TimeField(null=True, blank=True)
+    finished_ts = TimeField(null=True, blank=True)
+    suspended_ts = TimeField(null=True, blank=True)
 
     program = models.CharField(
         max_length=256,
@@ -170,6 +191,13 @@ class Task(models.Model):
         default="",
         db_default="",
         help_text="Empty until an inserted row is adopted.",
+    )
+    observed_status = models.SmallIntegerField(
+        null=True,
+        blank=True,
+        editable=False,
+        choices=CHOICES,
+        help_text="Of an inserted row that is not adopted: its status when the watcher last looked at it.",
     )
     queue = models.CharField(max_length=256, blank=True, default="", db_default="")
     max_retries = models.IntegerField(null=True, blank=True)
@@ -181,6 +209,9 @@ class Task(models.Model):
     child_program = models.CharField(max_length=256, blank=True, default="", db_default="")
     max_concurrency = models.IntegerField(null=True, blank=True)
     exit_on_failed = models.BooleanField(default=True, db_default=True)
+    overridable = models.JSONField(
+        null=True, blank=True, help_text="Parameters that users may override although it holds masked values."
+    )
 
     parent_seq = models.IntegerField(null=True, blank=True, help_text="The task that added it; empty for a step.")
     child_index = models.IntegerField(null=True, blank=True, help_text="Its place among its siblings, from 0.")
@@ -210,8 +241,8 @@ class Task(models.Model):
     )
     pid = models.IntegerField(null=True, blank=True, help_text="Its process.")
     parked = models.BooleanField(default=False, db_default=False)
-    due_ts = models.DateTimeField(null=True, blank=True, help_text="Not started before this.")
-    sent_ts = models.DateTimeField(null=True, blank=True, help_text="When a message for it was last sent.")
+    due_ts = TimeField(null=True, blank=True, help_text="Not started before this.")
+    sent_ts = TimeField(null=True, blank=True, help_text="When a message for it was last sent.")
     deferred = models.BooleanField(
         default=False,
         db_default=False,
@@ -230,22 +261,37 @@ class Task(models.Model):
     ignored_by = models.CharField(
         max_length=16, blank=True, default="", db_default="", choices=IGNORED_BY, help_text="Why it is Ignore."
     )
-    output = models.JSONField(null=True, blank=True)
-    error = models.TextField(blank=True, default="", db_default="")
-    traceback = models.TextField(blank=True, default="", db_default="")
+    refused_ts = TimeField(
+        null=True,
+        blank=True,
+        help_text="Since when its message cannot be published, or workers do not know its program.",
+    )
+    refused_by = models.CharField(
+        max_length=16, blank=True, default="", db_default="", choices=REFUSED_BY, help_text="Who refuses it."
+    )
+    output = fields.OutputField(null=True, blank=True)
+    error = fields.CutTextField(blank=True, default="", db_default="")
+    traceback = fields.CutTextField(most=fields.LONGEST_TRACEBACK, blank=True, default="", db_default="")
     progress = models.JSONField(null=True, blank=True, help_text="{done, total} as the program reported.")
 
-    objects = TaskQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(TaskQuerySet)()
 
     class Meta:
         db_table = "kr_task_stat"
         ordering = ["task_flow_id", "task_exec_seq"]
         constraints = [
             models.UniqueConstraint(name="kr_task_stat_key", fields=["task_flow", "task_exec_seq"]),
-            *fields.status_checks("kr_task_stat"),
+            *fields.status_checks("kr_task_stat", unless=Q(program="")),
             models.CheckConstraint(
                 name="kr_task_stat_ignored_by",
-                condition=Q(ignored_by="") | Q(ignored_by__in=sorted(IgnoredBy), exec_status=Status.IGNORE),
+                condition=Q(program="")
+                | Q(ignored_by="")
+                | Q(ignored_by__in=sorted(IgnoredBy), exec_status=Status.IGNORE),
+            ),
+            models.CheckConstraint(
+                name="kr_task_stat_refused_by",
+                condition=Q(refused_by="", refused_ts__isnull=True)
+                | Q(refused_by__in=sorted(RefusedBy), refused_ts__isnull=False),
             ),
             *fields.not_negative(
                 "kr_task_stat", "pending", "attempt", "retries", "rescues", "run", "children", "coalesced"
@@ -300,6 +346,11 @@ class Task(models.Model):
             ),
             models.Index(name="kr_task_stat_running", fields=["started_ts"], condition=Q(exec_status=Status.RUNNING)),
             models.Index(name="kr_task_stat_due", fields=["due_ts"], condition=Q(due_ts__isnull=False)),
+            models.Index(
+                name="kr_task_stat_refused",
+                fields=["id"],
+                condition=Q(exec_status=Status.WAIT, refused_ts__isnull=False),
+            ),
             models.Index(name="kr_task_stat_ignored", fields=["id"], condition=Q(exec_status=Status.IGNORE)),
             models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="")),
         ]
@@ -332,3 +383,13 @@ class Task(models.Model):
     def failed(self) -> bool:
         """Whether it is Suspend; its error is the reason."""
         return self.status is Status.SUSPEND
+
+    @property
+    def passes_on(self) -> bool:
+        """Whether it is Ignore and has no output of its own, if none is stored: what reached it takes that place."""
+        return self.ignored_by in PASSES_ON
+
+    @property
+    def is_refused(self) -> bool:
+        """Whether it is ready and waits to be tried again, because no worker takes it; its error is the reason."""
+        return self.status is Status.WAIT and self.refused_ts is not None and self.sent_ts is None

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from django.db import models
 from django.db.models.functions import Now
 
+from flowerapp.models.base import PrimaryModel
+from flowerapp.models.fields import CutTextField
 from flowerapp.models.flows import Flow
 from flowerapp.querysets import HistoryQuerySet, HookQuerySet
+from flowerapp.querysets.clock import TimeField
+from flowerapp.querysets.db import PrimaryManager
 
 
-class HistoryEntry(models.Model):
+class HistoryEntry(PrimaryModel):
     """A line of the history: an operator's verb, or a transition other than claim and finish."""
 
     id: int
@@ -24,15 +26,15 @@ class HistoryEntry(models.Model):
         db_column="task_flow_id",
     )
     task_exec_seq = models.IntegerField(null=True, blank=True, help_text="Empty for the flow as a whole.")
-    ts = models.DateTimeField(db_default=Now())
+    ts = TimeField(db_default=Now())
     verb = models.CharField(max_length=32)
     attempt = models.IntegerField(null=True, blank=True)
     worker = models.CharField(max_length=64, blank=True, default="")
     actor = models.CharField(max_length=150, blank=True, default="", help_text="User, or part of the engine.")
-    reason = models.TextField(blank=True, default="")
+    reason = CutTextField(blank=True, default="")
     details = models.JSONField(default=dict, blank=True)
 
-    objects = HistoryQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(HistoryQuerySet)()
 
     class Meta:
         db_table = "kr_task_history"
@@ -44,7 +46,7 @@ class HistoryEntry(models.Model):
         return f"{self.task_flow_id}{task}: {self.verb}"
 
 
-class Log(models.Model):
+class Log(PrimaryModel):
     """A line that a program wrote with ``ctx.log``."""
 
     task_flow = models.ForeignKey(
@@ -57,10 +59,8 @@ class Log(models.Model):
     )
     task_exec_seq = models.IntegerField()
     attempt = models.IntegerField()
-    ts = models.DateTimeField(db_default=Now())
-    message = models.TextField()
-
-    objects: models.Manager[Any] = models.Manager()
+    ts = TimeField(db_default=Now())
+    message = CutTextField()
 
     class Meta:
         db_table = "kr_task_log"
@@ -71,7 +71,7 @@ class Log(models.Model):
         return self.message
 
 
-class Hook(models.Model):
+class Hook(PrimaryModel):
     """An event for which listeners are registered, in the outbox; deleted once it has been delivered."""
 
     id: int
@@ -85,16 +85,14 @@ class Hook(models.Model):
     )
     task_exec_seq = models.IntegerField(null=True, blank=True, help_text="Empty for the flow as a whole.")
     event = models.CharField(max_length=32)
-    ts = models.DateTimeField(db_default=Now())
+    ts = TimeField(db_default=Now())
     attempt = models.IntegerField(null=True, blank=True)
-    error = models.TextField(blank=True, default="")
+    error = CutTextField(blank=True, default="")
     worker = models.CharField(max_length=64, blank=True, default="", help_text="Worker that delivers it now.")
     pid = models.IntegerField(null=True, blank=True)
-    taken_ts = models.DateTimeField(
-        null=True, blank=True, help_text="When it took this, or when a worker was asked to."
-    )
+    taken_ts = TimeField(null=True, blank=True, help_text="When it took this, or when a worker was asked to.")
 
-    objects = HookQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(HookQuerySet)()
 
     class Meta:
         db_table = "kr_hook"

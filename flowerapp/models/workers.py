@@ -5,10 +5,13 @@ from __future__ import annotations
 from django.db import models
 from django.db.models.functions import Now
 
+from flowerapp.models.base import PrimaryModel
 from flowerapp.querysets import LeaseQuerySet, WorkerQuerySet
+from flowerapp.querysets.clock import TimeField
+from flowerapp.querysets.db import PrimaryManager
 
 
-class Worker(models.Model):
+class Worker(PrimaryModel):
     """A running worker; while its heartbeats arrive, the tasks that it claimed are not rescued."""
 
     id = models.CharField(primary_key=True, max_length=64, help_text="Random, never reused.")
@@ -17,11 +20,11 @@ class Worker(models.Model):
     pool = models.CharField(max_length=64)
     concurrency = models.IntegerField()
     queues = models.JSONField(default=list)
-    started_ts = models.DateTimeField(db_default=Now())
-    seen_ts = models.DateTimeField(db_default=Now(), help_text="Last heartbeat.")
-    stopped_ts = models.DateTimeField(null=True, blank=True)
+    started_ts = TimeField(db_default=Now())
+    seen_ts = TimeField(db_default=Now(), help_text="Last heartbeat.")
+    stopped_ts = TimeField(null=True, blank=True)
 
-    objects = WorkerQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(WorkerQuerySet)()
 
     class Meta:
         db_table = "kr_worker"
@@ -31,14 +34,14 @@ class Worker(models.Model):
         return self.name
 
 
-class Lease(models.Model):
+class Lease(PrimaryModel):
     """A right, such as to lead, that one worker at a time holds until it expires."""
 
     name = models.CharField(primary_key=True, max_length=64)
     holder = models.CharField(max_length=64)
-    expires_ts = models.DateTimeField()
+    expires_ts = TimeField()
 
-    objects = LeaseQuerySet.as_manager()
+    objects = PrimaryManager.from_queryset(LeaseQuerySet)()
 
     class Meta:
         db_table = "kr_lease"

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-import ipaddress
 import json
-import socket
-from typing import Annotated, Any
-from urllib.parse import urlsplit
+import logging
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from functools import partial
+from typing import Annotated, Any, NamedTuple
 
 import httpx2 as httpx
 from pydantic import Field
 
-from flowerapp import conf
+from flowerapp.core import masking
 from flowerapp.exceptions import FlowerError
+from flowerapp.programs.addresses import AddressError, GuardedTransport, UnresolvedError
+from flowerapp.programs.deadline import Sockets, within
 from flowerapp.registry import program
 
 CONNECT_SECONDS = 10.0
@@ -20,7 +25,10 @@ CONNECT_SECONDS = 10.0
 SHOWN = 500
 """Most characters of an error response that the error message quotes."""
 MOST_BYTES = 1024 * 1024
-"""Size of the largest response."""
+"""Size of the largest response, packed and unpacked."""
+_ANY_HEADER = 47
+"""For zlib: gzip or zlib, as the first bytes say."""
+LARGEST_PORT = 65535
 
 
 class HTTPError(FlowerError):
@@ -34,76 +42,133 @@ def http_post_request(
     url: Annotated[str, Field(alias="URL", description="The http or https URL.")],
     body: Annotated[Any, Field(alias="BODY", description="Text is sent unchanged, any other value as JSON.")] = "",
     headers: Annotated[dict[str, str], Field(alias="HEADERS", description="Request headers.")] = {},  # noqa: B006 - never changed
-    timeout: Annotated[
-        float, Field(alias="TIMEOUT", gt=0, le=3600, description="Seconds to wait for the response.")
-    ] = 60,
+    timeout: Annotated[float, Field(alias="TIMEOUT", gt=0, le=3600, description="Seconds for the whole call.")] = 60,
 ) -> dict[str, Any]:
     """POST BODY to URL and return status and body of the response; an error status fails the task."""
-    address, host = pinned(url)
-    content = body if isinstance(body, str) else json.dumps(body)
-    sent = {"Host": host, "Content-Type": "application/json"} | headers
-    server_name = {"sni_hostname": urlsplit(url).hostname}
-    limits = httpx.Timeout(timeout, connect=min(CONNECT_SECONDS, timeout))
+    request = Request(url, body, headers, timeout)
     try:
-        with (
-            httpx.Client(timeout=limits, follow_redirects=False, trust_env=False) as client,
-            client.stream("POST", address, content=content.encode(), headers=sent, extensions=server_name) as response,
-        ):
-            received = _read(response)
+        return within(timeout, lambda sockets: _call(request, sockets))  # type: ignore[no-any-return]
+    except TimeoutError:
+        raise request.error(f"failed: no whole answer within {timeout:g} s; raise TIMEOUT") from None
+    except UnresolvedError as error:
+        raise request.error(f"failed: {error}") from error
+    except AddressError as error:
+        raise request.error(f"refused: {error}") from error
     except httpx.HTTPError as error:
-        raise HTTPError(f"POST {url} failed: {type(error).__name__}: {error}") from error
+        raise request.error(f"failed: {type(error).__name__}: {error}") from error
+
+
+class Request(NamedTuple):
+    """The parameters of a call."""
+
+    url: str
+    body: Any
+    headers: dict[str, str]
+    timeout: float
+
+    def masked(self, text: str) -> str:
+        """A text without the secrets of the call."""
+        secrets = masking.secrets_of({"URL": self.url, "BODY": self.body, "HEADERS": self.headers})
+        return str(masking.masked(text, secrets))
+
+    def error(self, problem: str) -> HTTPError:
+        """The error of the call, which quotes none of its secrets."""
+        return HTTPError(self.masked(f"POST {self.url} {problem}"))
+
+
+class _Silence:
+    """Drops what the client would log: URLs, headers of responses."""
+
+    def __init__(self) -> None:
+        self._here = ContextVar("here", default=False)
+        for name in ("httpx2", *(f"httpcore2.{part}" for part in ("connection", "http11", "http2", "proxy", "socks"))):
+            logging.getLogger(name).addFilter(lambda _: not self._here.get())
+
+    @contextmanager
+    def __call__(self) -> Iterator[None]:
+        token = self._here.set(True)
+        try:
+            yield
+        finally:
+            self._here.reset(token)
+
+
+_silence = _Silence()
+
+
+def _call(request: Request, sockets: Sockets) -> dict[str, Any]:
+    target = _parsed(request.url)
+    content = request.body if isinstance(request.body, str) else json.dumps(request.body)
+    sent = {"Content-Type": "application/json", "Accept-Encoding": "gzip"} | request.headers
+    limits = httpx.Timeout(request.timeout, connect=min(CONNECT_SECONDS, request.timeout))
+    traced = {"trace": partial(_note_socket, sockets)}
+    with (
+        _silence(),
+        httpx.Client(timeout=limits, follow_redirects=False, trust_env=False, transport=GuardedTransport()) as client,
+        client.stream("POST", target, content=content.encode(), headers=sent, extensions=traced) as response,
+    ):
+        received = _unpacked(response, _read(response))
     text = received.decode(response.encoding or "utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
     if not response.is_success:
-        raise HTTPError(f"POST {url} answered {response.status_code} {response.reason_phrase}: {text[:SHOWN]}")
+        shown = request.masked(text)[:SHOWN]
+        raise request.error(f"answered {response.status_code} {response.reason_phrase}: {shown}")
     return {"status": response.status_code, "body": _json_or_text(text)}
 
 
+def _note_socket(sockets: Sockets, event: str, info: dict[str, Any]) -> None:
+    if event == "connection.connect_tcp.complete":
+        sockets.add(info["return_value"].get_extra_info("socket"))
+
+
 def _read(response: Any) -> bytes:
-    received = b""
-    for chunk in response.iter_bytes():
+    """The body as it was sent."""
+    received = bytearray()
+    for chunk in response.iter_raw():
         received += chunk
         if len(received) > MOST_BYTES:
-            raise HTTPError(f"the response of {response.url} is over {MOST_BYTES:,} bytes")
-    return received
+            raise _too_large(response)
+    return bytes(received)
+
+
+def _unpacked(response: Any, received: bytes) -> bytes:
+    """The body as it was before it was packed; no more is unpacked than may be returned."""
+    encoding = response.headers.get("Content-Encoding", "").strip().lower()
+    if encoding in ("", "identity"):
+        return received
+    if encoding not in ("gzip", "x-gzip", "deflate"):
+        raise HTTPError(
+            f"the response of {_address(response)} is packed as {encoding[:100]!r}, which was not asked for"
+        )
+    try:
+        body = zlib.decompressobj(_ANY_HEADER).decompress(received, MOST_BYTES + 1)
+    except zlib.error as error:
+        raise HTTPError(f"the response of {_address(response)} is not {encoding}: {error}") from error
+    if len(body) > MOST_BYTES:
+        raise _too_large(response)
+    return body
+
+
+def _too_large(response: Any) -> HTTPError:
+    return HTTPError(f"the response of {_address(response)} is over {MOST_BYTES:,} bytes")
+
+
+def _address(response: Any) -> str:
+    return str(masking.masked(str(response.url)))
 
 
 def _json_or_text(text: str) -> Any:
     try:
         return json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return text
 
 
-def pinned(url: str) -> tuple[str, str]:
-    """The URL with its host replaced by the address that it resolves to, and the value of the ``Host`` header.
-
-    The host name is resolved once, so a name server cannot pass the check with one address and then lead the connection
-    to another. Raises HTTPError for a URL that is not http or https, for a host that cannot be resolved, and for an
-    address that is not public unless ``FLOWER["HTTP_ALLOW_PRIVATE"]`` names its host.
-    """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise HTTPError(f"URL {url!r} is not an http or https address")
-    allowed = conf.get().HTTP_ALLOW_PRIVATE
-    port = parts.port or (443 if parts.scheme == "https" else 80)
-    host = parts.netloc.rpartition("@")[2]
-    if {"*", parts.hostname, f"{parts.hostname}:{port}"} & set(allowed):
-        return url, host
+def _parsed(url: str) -> httpx.URL:
+    """The URL as the client reads it; raises HTTPError for one that is not http or https."""
     try:
-        addresses = socket.getaddrinfo(parts.hostname, port, type=socket.SOCK_STREAM)
-    except OSError as error:
-        raise HTTPError(f"POST {url} failed: cannot resolve {parts.hostname}: {error}") from error
-    _refuse_private(url, parts.hostname, [str(address[0]) for *_, address in addresses])
-    address = str(addresses[0][4][0])
-    literal = f"[{address}]" if ":" in address else address
-    login = parts.netloc[: -len(host)]
-    return parts._replace(netloc=f"{login}{literal}:{port}").geturl(), host
-
-
-def _refuse_private(url: str, hostname: str, addresses: list[str]) -> None:
-    for address in addresses:
-        if not ipaddress.ip_address(address.partition("%")[0]).is_global:
-            raise HTTPError(
-                f"POST {url} refused: {hostname} is the private address {address}; "
-                f"add it to FLOWER['HTTP_ALLOW_PRIVATE'] to allow it"
-            )
+        parsed = httpx.URL(url)
+    except httpx.InvalidURL as error:
+        raise HTTPError(f"URL {masking.masked(url)!r} is not an http or https address: {error}") from error
+    if parsed.scheme not in ("http", "https") or not parsed.host or (parsed.port or 0) > LARGEST_PORT:
+        raise HTTPError(f"URL {masking.masked(url)!r} is not an http or https address")
+    return parsed

@@ -1,8 +1,11 @@
-"""Every guarded status change, as named queryset methods that return how many rows moved.
+"""Every change of a status, as guarded methods of querysets.
 
-Zero rows is a normal result: another process was first, or the task has moved on. Locks are always taken in this order:
-children by ascending seq, then steps by ascending seq, then their flow. A process that has locked the row of a limit
-waits for no locked task.
+Most return the number of rows that they changed; those that claim or satisfy a task return a ``Claim`` or a
+``Completion``. Zero or None is a normal answer: another process was first, or the task has moved on.
+
+Locks are taken in this order: children by ascending seq, then steps by ascending seq, then their flow. Rows that are
+locked with SKIP LOCKED may be out of this order, because that waits for no other process. A process that has locked the
+row of a limit waits for no locked task.
 """
 
 from __future__ import annotations
@@ -14,9 +17,11 @@ from flowerapp.querysets.finish import Completion, Success
 from flowerapp.querysets.flows import FlowQuerySet
 from flowerapp.querysets.history import HistoryQuerySet, HookQuerySet
 from flowerapp.querysets.lifecycle import TaskQuerySet
+from flowerapp.querysets.ready import NOT_REFUSED
 from flowerapp.querysets.workers import LeaseQuerySet, WorkerQuerySet
 
 __all__ = [
+    "NOT_REFUSED",
     "Claim",
     "Completion",
     "DefinitionQuerySet",

@@ -11,15 +11,16 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
-from django.db import connections, transaction
+from django.db import connections
 from django.db.models import Exists, F, OuterRef, Subquery
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 
 from flowerapp import conf
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
 from flowerapp.querysets import prepared
-from flowerapp.querysets.db import in_sql
+from flowerapp.querysets.clock import Now
+from flowerapp.querysets.db import atomic, in_sql
 from flowerapp.querysets.ready import ReadyQuerySet
 from flowerapp.states import OPEN, Status
 
@@ -145,7 +146,7 @@ class ClaimQuerySet(ReadyQuerySet):
         return None
 
     def _claim_portably(self, ref: TaskRef, process: Process, sent: bool) -> Claim | None:
-        with transaction.atomic(using=self.db):
+        with atomic(self.db):
             if not self._claimable(ref, process.worker).update(
                 exec_status=Status.RUNNING,
                 attempt=F("attempt") + 1,

@@ -1,8 +1,8 @@
 """Finish: record a success, release what waited for it, and take one task more, in one statement.
 
 On PostgreSQL the statement is ``FINISH`` for a step and ``FINISH_CHILD`` for a child; elsewhere it is
-``FinishQuerySet._finish_portably``. All run under the same tests. The parts of ``FINISH``, each reading those that it
-is drawn below::
+``FinishQuerySet._finish_portably``. All run under the same tests. The parts of ``FINISH`` in order; each may read
+those above it::
 
     finished             the task is recorded as Finish; no row if this attempt no longer runs: then nothing happens
     ├── process          may this process continue with a task, and with which programs?
@@ -24,16 +24,16 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import Any, NamedTuple
 
-from django.db import connections, models, transaction
+from django.db import connections, models
 from django.db.models import Case, Exists, ExpressionWrapper, F, OuterRef, Q, Value, When
-from django.db.models.functions import Now
 
 from flowerapp import conf
 from flowerapp.core.identity import NO_PROCESS, Process
 from flowerapp.core.messages import FIRST_SENT, Message, TaskCall, TaskRef, first_sent
 from flowerapp.querysets import prepared
 from flowerapp.querysets.claim import CLAIMED, Claim, ClaimQuerySet, claim_of
-from flowerapp.querysets.db import batched, in_sql
+from flowerapp.querysets.clock import Now
+from flowerapp.querysets.db import atomic, batched, in_sql
 from flowerapp.querysets.finish_child import FINISH_CHILD
 from flowerapp.querysets.ready import MESSAGE, message_of
 from flowerapp.states import OPEN, Status
@@ -106,7 +106,7 @@ def _completion_of(flow_id: str, outcome: _Outcome, ready: Sequence[Sequence[Any
             parents.append(call[0])
         elif admitted:
             carried = json.loads(canvas) if isinstance(canvas, str) else canvas
-            released.append(message_of(flow_id, *call, carried))
+            released.append(message_of(flow_id, *call, carried).of_pool(pool))
         elif pool:
             pools.add(pool)
     claimed = _claim_of_row(flow_id, json.loads(outcome.claimed)) if outcome.claimed else None
@@ -313,7 +313,7 @@ class FinishQuerySet(ClaimQuerySet):
         return _completion_of_rows(flow_id, rows) if rows else None
 
     def _finish_portably(self, success: Success) -> Completion | None:
-        with transaction.atomic(using=self.db):
+        with atomic(self.db):
             moved = self._attempt("finish", success.ref, success.attempt).update(
                 exec_status=Status.FINISH,
                 output=Value(json.loads(success.output), models.JSONField()),

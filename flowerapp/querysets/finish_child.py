@@ -1,7 +1,7 @@
 """Finish a child: record its success, send its next sibling, and count its parent down, in one statement.
 
-The portable form is ``FinishQuerySet._finish_portably``, as for every finish. It differs from ``FINISH`` in two points:
-it releases a sibling, and no process continues with a task. The parts of ``FINISH_CHILD``::
+The portable form is ``FinishQuerySet._finish_portably``, as for every finish. ``FINISH_CHILD`` releases the next
+sibling where ``FINISH`` takes on a deferred task, and it claims nothing. Its parts::
 
     finished             the child is recorded as Finish; no row if this attempt no longer runs: then nothing happens
     ├── next_child       the next sibling that waits for a place is released

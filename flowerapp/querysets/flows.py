@@ -1,4 +1,4 @@
-"""Flows, and every change of their state."""
+"""Flows, and every change of their status."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 
 from flowerapp.querysets import insert
-from flowerapp.querysets.db import ago, status_case
+from flowerapp.querysets.clock import Now, ago
+from flowerapp.querysets.db import status_case
 from flowerapp.states import ACTIVE, OPEN, SATISFIED, Status
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ _CONTINUING = Q(exec_status=Status.RUNNING) | Q(exec_status=Status.WAIT, pending
 
 
 class FlowQuerySet(models.QuerySet["Flow"]):
-    """Flows, and every change of their state."""
+    """Flows, and every change of their status."""
 
     def for_update(self, flow_id: str) -> Flow | None:
         """The flow, locked where the database can."""
@@ -73,6 +74,10 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         value = Value({}, models.JSONField())
         return self.filter(pk=flow_id).update(state=value, state_version=F("state_version") + 1)
 
+    def begin_elsewhere(self, flow_id: str) -> int:
+        """Record the start of a flow whose first running task is another system's; the caller settles the status."""
+        return self.open().filter(pk=flow_id, started_ts=None).update(started_ts=Now())
+
     def hold(self, flow_id: str) -> int:
         """Hold an open flow: none of its tasks is started until ``release``."""
         return (
@@ -82,7 +87,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         )
 
     def release(self, flow_id: str) -> int:
-        """Undo ``hold``; the caller settles the state."""
+        """Undo ``hold``; the caller settles the status."""
         return self.open().filter(pk=flow_id, held=True).update(held=False)
 
     def cancel(self, flow_id: str) -> int:
@@ -94,7 +99,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         )
 
     def save_readiness(self, flow_id: str, open_sinks: int, failed_seq: int | None) -> int:
-        """Store what was recomputed from the states of its tasks, and reopen an ended flow; the caller settles it."""
+        """Store what was recomputed from the statuses of its tasks, and reopen an ended flow; the caller settles it."""
         return self.filter(pk=flow_id).update(
             open_sinks=open_sinks,
             failed_seq=failed_seq,
@@ -104,7 +109,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         )
 
     def settle(self, flow_id: str) -> Status | None:
-        """Bring an open flow's state in line with its tasks; the new state, or None if it does not change.
+        """Bring an open flow's status in line with its tasks; the new status, or None if it does not change.
 
         The flow is locked first and its tasks are read by a second statement, which sees all that was committed before
         the lock; what commits later settles again. In a transaction.
@@ -159,7 +164,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         return (
             self.filter(exec_status__in=[Status.WAIT, Status.RUNNING])
             .exclude(Exists(continuing))
-            .exclude(Exists(tasks.filter(program="")))
+            .exclude(Exists(tasks.unobserved()))
         )
 
     def ended_before(self, days: float) -> FlowQuerySet:

@@ -5,14 +5,18 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from django.db import models, transaction
+from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
 from flowerapp.core.identity import Process
+from flowerapp.core.masking import masked
 from flowerapp.core.messages import TaskRef
-from flowerapp.core.values import text
-from flowerapp.querysets.db import ago
+from flowerapp.core.values import brief, text
+from flowerapp.querysets.clock import Now, ago
+from flowerapp.querysets.db import atomic
+
+LONGEST_DETAILS = 20_000
+"""About how many characters of JSON the details of an entry have at most."""
 
 
 class HistoryQuerySet(models.QuerySet[Any]):
@@ -21,15 +25,16 @@ class HistoryQuerySet(models.QuerySet[Any]):
     def record(
         self, verb: str, flow_id: str, seq: int | None = None, *, details: dict[str, Any] | None = None, **facts: Any
     ) -> None:
-        """Write one transition, in the transaction that makes it; ``facts`` are the other columns."""
+        """Write one transition, in the transaction that makes it, and no secret; ``facts`` are the other columns."""
         facts["actor"] = text(facts.get("actor", ""))[:150]
-        facts["reason"] = text(facts.get("reason", ""))
-        self.create(verb=verb, task_flow_id=flow_id, task_exec_seq=seq, details=details or {}, **facts)
+        facts["reason"] = masked(text(facts.get("reason", "")))
+        kept = brief(masked(details or {}), LONGEST_DETAILS)
+        self.create(verb=verb, task_flow_id=flow_id, task_exec_seq=seq, details=kept, **facts)
 
     def record_all(self, verb: str, refs: Sequence[TaskRef], reason: str) -> None:
         """Write one transition, made by the watcher, for many tasks."""
         rows = [
-            self.model(verb=verb, task_flow_id=flow_id, task_exec_seq=seq, actor="watcher", reason=reason)
+            self.model(verb=verb, task_flow_id=flow_id, task_exec_seq=seq, actor="watcher", reason=masked(reason))
             for flow_id, seq in refs
         ]
         self.bulk_create(rows, batch_size=500)
@@ -48,7 +53,7 @@ class HookQuerySet(models.QuerySet[Any]):
 
     def take(self, flow_id: str, process: Process) -> list[Any]:
         """Take the events of a flow that no process delivers yet, the oldest first."""
-        with transaction.atomic(using=self.db):
+        with atomic(self.db):
             free = self.select_for_update(skip_locked=True).filter(task_flow_id=flow_id, worker="").order_by("id")
             taken = list(free[:DELIVERY_BATCH])
             self.filter(pk__in=[hook.pk for hook in taken]).update(

@@ -12,11 +12,10 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from django.db import connections, transaction
-from django.utils import timezone
+from django.db import connections
 
-from flowerapp.querysets import prepared
-from flowerapp.querysets.db import in_sql
+from flowerapp.querysets import clock, prepared
+from flowerapp.querysets.db import atomic, in_sql
 from flowerapp.states import SATISFIED, Status
 
 if TYPE_CHECKING:
@@ -66,6 +65,7 @@ TASK = {
     "child_program": Column("text", ""),
     "max_concurrency": Column("integer"),
     "exit_on_failed": Column("boolean", True),
+    "overridable": Column("jsonb"),
     "depends_on": Column("jsonb", []),
     "dependents": Column("jsonb", []),
     "pending": Column("integer", 0),
@@ -135,14 +135,14 @@ def insert(flows: Any, flow: Flow, tasks: Sequence[Task], sent: Collection[int],
         if registered_ts is not None:
             return registered_ts
     else:
-        flow.registered_ts = timezone.now()  # SQLite compares times as text, and its own has fewer digits
+        flow.registered_ts = clock.about_now()  # SQLite compares times as text, and its own has fewer digits
     return _insert_portably(flows, flow, tasks, sent, deferred)
 
 
 def _insert_portably(
     flows: Any, flow: Flow, tasks: Sequence[Task], sent: Collection[int], deferred: Collection[int]
 ) -> datetime:
-    with transaction.atomic(using=flows.db):
+    with atomic(flows.db):
         flows.bulk_create([flow])
         now: datetime = flows.values_list("registered_ts", flat=True).get(pk=flow.pk)
         for task in tasks:
@@ -166,7 +166,7 @@ def _insert_as_json(
     if len(values["flow"]) + len(values["tasks"]) > LARGEST:
         return None
     ((registered_ts,),) = prepared.rows(connection, INSERT, values)
-    return registered_ts  # type: ignore[no-any-return]
+    return clock.utc(registered_ts, connection)
 
 
 def _row(instance: Any, columns: Mapping[str, Column]) -> dict[str, Any]:

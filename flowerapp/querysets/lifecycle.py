@@ -1,30 +1,36 @@
-"""Every change of a task's state but claim and finish, which have rooms of their own."""
+"""Every change of a task's status except claim (``claim.py``), finish (``finish.py``) and adoption (``adopt.py``)."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
 from django.db.models import F, Q, Value
-from django.db.models.functions import Coalesce, Now
+from django.db.models.functions import Coalesce
 
 from flowerapp.core.messages import TaskRef
-from flowerapp.querysets.finish import Completion, FinishQuerySet
-from flowerapp.querysets.ready import IN_ORDER, OWN_SLOT
-from flowerapp.states import OPEN, IgnoredBy, Status
+from flowerapp.querysets.adopt import AdoptQuerySet
+from flowerapp.querysets.clock import Now
+from flowerapp.querysets.finish import Completion
+from flowerapp.querysets.ready import IN_ORDER, NOT_REFUSED, OWN_SLOT
+from flowerapp.states import OPEN, IgnoredBy, RefusedBy, Status
 
 if TYPE_CHECKING:
     from flowerapp.models import Task
 
 
-class TaskQuerySet(FinishQuerySet):
-    """Tasks, and every change of their state."""
+class TaskQuerySet(AdoptQuerySet):
+    """Tasks, and every change of their status."""
 
     def for_update(self, flow_id: str) -> list[Task]:
-        """All tasks of a flow, children first and then by seq, locked where the database can."""
-        return list(self.select_for_update().filter(task_flow_id=flow_id).order_by(*IN_ORDER))
+        """All tasks of a flow, children first and then by seq, locked where the database can.
+
+        What may be large and no verb looks at is not read.
+        """
+        locked = self.select_for_update().filter(task_flow_id=flow_id).defer("output", "traceback", "item", "progress")
+        return list(locked.order_by(*IN_ORDER))
 
     def retry(self, ref: TaskRef, attempt: int, delay: float, error: str, traceback: str) -> int:
         """Put this attempt back to Wait; it is started again in ``delay`` seconds."""
@@ -37,6 +43,7 @@ class TaskQuerySet(FinishQuerySet):
             error=error,
             traceback=traceback,
             progress=None,
+            **NOT_REFUSED,
         )
 
     def park(self, ref: TaskRef, attempt: int, seconds: float | None) -> int:
@@ -50,6 +57,7 @@ class TaskQuerySet(FinishQuerySet):
             sent_ts=None,
             error="",
             traceback="",
+            **NOT_REFUSED,
         )
 
     def await_children(self, ref: TaskRef, attempt: int, number: int) -> int:
@@ -64,12 +72,17 @@ class TaskQuerySet(FinishQuerySet):
             error="",
             traceback="",
             progress=None,
+            **NOT_REFUSED,
         )
 
     def wake(self) -> int:
         """Make parked tasks and retries that are due ready to start. The caller or the watcher sends them."""
         waits = Q(parked=True) | Q(due_ts__lte=Now())
         return self._allowed("wake").filter(waits, children=0)._update_in_order(parked=False, due_ts=None, sent_ts=None)
+
+    def hasten(self) -> int:
+        """Make parked tasks and retries that wait for a time due now."""
+        return self._allowed("wake").filter(due_ts__isnull=False, children=0).update(due_ts=Now())
 
     def complete_parked(self, ref: TaskRef, output: Any) -> Completion | None:
         """Finish a parked task with ``output``, without another start; None if it is not parked. In a transaction."""
@@ -107,14 +120,57 @@ class TaskQuerySet(FinishQuerySet):
             exec_status=Status.SUSPEND, suspended_ts=Now(), error=error, traceback=traceback
         )
 
-    def rescue(self, ref: TaskRef, attempt: int, *, counted: bool = True) -> int:
-        """Put an attempt whose worker is gone back to Wait. The caller sends it.
-
-        One that was stopped on purpose is not ``counted``.
-        """
+    def rescue(self, ref: TaskRef, attempt: int) -> int:
+        """Put an attempt whose worker is gone back to Wait. The caller sends it."""
         return self._attempt("rescue", ref, attempt).update(
-            exec_status=Status.WAIT, rescues=F("rescues") + int(counted), sent_ts=Now(), progress=None
+            exec_status=Status.WAIT, rescues=F("rescues") + 1, sent_ts=Now(), progress=None, **NOT_REFUSED
         )
+
+    def hand_back(self, ref: TaskRef, attempt: int) -> int:
+        """Put an attempt whose worker was asked to stop back to Wait; no rescue is counted. The caller sends it."""
+        return self._attempt("hand_back", ref, attempt).update(
+            exec_status=Status.WAIT, sent_ts=Now(), progress=None, **NOT_REFUSED
+        )
+
+    # Tasks that no worker takes.
+
+    def refuse(self, keys: Collection[int], by: RefusedBy, reason: str, pause: float) -> int:
+        """Let ready tasks wait ``pause`` seconds before they are sent again; the first refusal in a row counts."""
+        mine = self.filter(pk__in=keys)._allowed("refuse").ready()
+        return mine._update_in_order(exec_status=Status.WAIT, **_refused(by, reason, pause))
+
+    def refuse_attempt(self, ref: TaskRef, attempt: int, reason: str, pause: float) -> int:
+        """Give back an attempt whose worker does not know the program; it is sent again in ``pause`` seconds."""
+        return self._attempt("refuse_attempt", ref, attempt).update(
+            exec_status=Status.WAIT, **_refused(RefusedBy.WORKER, reason, pause)
+        )
+
+    def reject(self, ref: TaskRef, error: str) -> int:
+        """Suspend a refused task with the reason."""
+        mine = self.at(ref)._allowed("reject").being_refused()
+        return mine.update(
+            exec_status=Status.SUSPEND, suspended_ts=Now(), due_ts=None, deferred=False, error=error, **NOT_REFUSED
+        )
+
+    def tolerate_rejection(self, ref: TaskRef, error: str) -> Completion | None:
+        """Record that a refused child failed and that its parent continues without it; None if it is not refused.
+
+        In a transaction.
+        """
+        moved = (
+            self.at(ref)
+            ._allowed("tolerate_rejection")
+            .being_refused()
+            .update(
+                exec_status=Status.IGNORE,
+                ignored_by=IgnoredBy.TOLERATED,
+                finished_ts=Now(),
+                due_ts=None,
+                error=error,
+                **NOT_REFUSED,
+            )
+        )
+        return self.satisfied(ref) if moved else None
 
     # Children and their parents.
 
@@ -126,7 +182,7 @@ class TaskQuerySet(FinishQuerySet):
     def stop_children(self, ref: TaskRef, error: str, *, failed: bool = False) -> int:
         """Ignore the open children of a task, with ``error``; those that have failed only if ``failed``.
 
-        Outcomes of running ones are refused from now on.
+        Results of running ones are then refused.
         """
         children = self.filter(task_flow_id=ref.flow_id, parent_seq=ref.seq)._allowed("cancel")
         stopped = children if failed else children.exclude(exec_status=Status.SUSPEND)
@@ -162,15 +218,15 @@ class TaskQuerySet(FinishQuerySet):
 
     # Operators' verbs; the caller holds the locks of ``for_update``.
 
-    def skip(self, ref: TaskRef, output: Any) -> int:
-        """Ignore a task; its dependents get ``output`` from it."""
+    def skip(self, ref: TaskRef) -> int:
+        """Ignore a task; its dependents get its input from it, of which no copy is stored."""
         return (
             self.at(ref)
             ._allowed("skip")
             .update(
                 exec_status=Status.IGNORE,
                 ignored_by=IgnoredBy.SKIP,
-                output=Value(output, models.JSONField()),
+                output=None,
                 finished_ts=Now(),
                 due_ts=None,
                 parked=False,
@@ -178,7 +234,7 @@ class TaskQuerySet(FinishQuerySet):
         )
 
     def cancel(self, flow_id: str) -> int:
-        """Ignore all open tasks of a flow; the outcomes of running ones are refused from now on."""
+        """Ignore all open tasks of a flow; results of running ones are then refused."""
         return (
             self.filter(task_flow_id=flow_id)
             ._allowed("cancel")
@@ -194,21 +250,6 @@ class TaskQuerySet(FinishQuerySet):
     def change(self, ref: TaskRef, **values: Any) -> int:
         """Set columns, such as parameters, priority and queue, of a task that is Wait or Suspend."""
         return self.at(ref)._allowed("change").update(**values)
-
-    def adopt(self, pk: int, columns: Mapping[str, Any]) -> int:
-        """Fill in the ``columns`` of a row that another batch inserted, which then waits to run."""
-        row = self.filter(pk=pk, program="")._allowed("adopt")
-        return row.update(**columns, exec_status=Status.WAIT, suspended_ts=None, error="")
-
-    def adopt_ended(self, pk: int, columns: Mapping[str, Any], error: str) -> int:
-        """Fill in the ``columns`` of a row that was inserted as Finish or Ignore, with ``error`` if there is one."""
-        return self.filter(pk=pk, program="")._allowed("adopt_ended").update(**columns, error=error)
-
-    def refuse_adoption(self, pk: int, columns: Mapping[str, Any], error: str) -> int:
-        """Suspend an inserted row that cannot run as it is; ``error`` is the reason."""
-        row = self.filter(pk=pk, program="")._allowed("refuse_adoption")
-        suspended_ts = Coalesce("suspended_ts", Now())
-        return row.update(**columns, exec_status=Status.SUSPEND, suspended_ts=suspended_ts, error=error)
 
     def rerun(self, flow_id: str, seqs: Collection[int]) -> int:
         """Put tasks back to Wait, with attempts and history kept; the caller recomputes readiness."""
@@ -235,5 +276,21 @@ class TaskQuerySet(FinishQuerySet):
                 retries=0,
                 rescues=0,
                 run=F("run") + 1,
+                **NOT_REFUSED,
             )
         )
+
+
+def _refused(by: RefusedBy, reason: str, pause: float) -> dict[str, Any]:
+    """Columns of a task that was refused just now; it gives the slot of its pool back meanwhile."""
+    return {
+        "refused_ts": Coalesce("refused_ts", Now()),
+        "refused_by": by,
+        "due_ts": Now() + timedelta(seconds=pause),
+        "sent_ts": None,
+        "deferred": False,
+        "admitted": OWN_SLOT,
+        "error": reason,
+        "traceback": "",
+        "progress": None,
+    }

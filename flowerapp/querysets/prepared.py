@@ -11,19 +11,18 @@ from typing import Any, cast
 from django.db import DatabaseError
 
 from flowerapp import conf
+from flowerapp.querysets import clock
 
 Row = tuple[Any, ...]
 _NEVER_BY_ITSELF = 2**31
 """Uses after which psycopg prepares a statement that is not executed with ``prepare=True``."""
 _LAYOUT = re.compile(r"(?:[ ]*(?:--.*)?\n)+ *")
 """Comments, indentation and empty lines of SQL."""
+_PLACEHOLDER = re.compile(r"%\((\w+)\)s")
 
 
 def composed(parts: Mapping[str, str], result: str) -> str:
-    """One statement: ``WITH name AS (part), …`` followed by ``result``, without comments and indentation.
-
-    psycopg keeps what it has parsed of a text of up to 4,096 bytes; comments would make more texts longer than that.
-    """
+    """One statement: ``WITH name AS (part), …`` followed by ``result``, without comments and indentation."""
     ctes = ",\n".join(f"{name} AS (\n{part.strip()}\n)" for name, part in parts.items())
     return _LAYOUT.sub("\n", f"WITH {ctes}\n{result.strip()}")
 
@@ -46,7 +45,7 @@ def rows(connection: Any, statement: str, values: Mapping[str, Any]) -> list[Row
 
 def _run(connection: Any, statement: str, values: Mapping[str, Any]) -> list[Row]:
     with _cursor(connection) as cursor:
-        cursor.execute(statement, values)
+        cursor.execute(clock.moved(statement), values)
         return list(cursor.fetchall())
 
 
@@ -73,10 +72,21 @@ def _outdated() -> tuple[type[Exception], ...]:
 
 
 @cache
+def _numbered(statement: str) -> tuple[str, tuple[str, ...]]:
+    """A statement with ``$1`` and so on for ``%(name)s``, and the names in that order.
+
+    psycopg would parse a text of more than 4,096 bytes anew at each execution.
+    """
+    names = tuple(dict.fromkeys(_PLACEHOLDER.findall(statement)))
+    numbers = {name: f"${number}" for number, name in enumerate(names, 1)}
+    return _PLACEHOLDER.sub(lambda placeholder: numbers[placeholder[1]], statement), names
+
+
+@cache
 def _preparing() -> Any:
     import psycopg
 
-    class Preparing(psycopg.Cursor[Row]):
+    class Preparing(psycopg.RawCursor[Row]):
         """Prepares each statement at its first use."""
 
         def execute(self, query: Any, params: Any = None, **_: Any) -> Any:
@@ -88,7 +98,8 @@ def _preparing() -> Any:
             before = self.connection.prepare_threshold
             self.connection.prepare_threshold = _NEVER_BY_ITSELF
             try:
-                return super().execute(query, params, prepare=True)
+                text, names = _numbered(query)
+                return super().execute(text, [params[name] for name in names], prepare=True)
             finally:
                 self.connection.prepare_threshold = before
                 if self._query is None:  # Django's log of statements reads it

@@ -3,20 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable
-from typing import TYPE_CHECKING, Any, Self
+from typing import Any, Self
 
-from django.db import models, transaction
-from django.db.models import Case, F, Q, Subquery, Value, When
-from django.db.models.functions import Coalesce, Now
+from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
+from django.db.models.functions import Coalesce
 
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import Message, TaskCall, TaskRef
-from flowerapp.querysets.db import ago
-from flowerapp.states import OPEN, SATISFIED, TRANSITIONS, IgnoredBy, Status
-
-if TYPE_CHECKING:
-    from flowerapp.models import Task  # noqa: F401 - in the type of the base class
-
+from flowerapp.querysets.clock import Now, ago
+from flowerapp.querysets.db import atomic
+from flowerapp.querysets.outputs import OutputQuerySet
+from flowerapp.states import ACTIVE, OPEN, SATISFIED, TRANSITIONS, IgnoredBy, RefusedBy, Status
 
 MESSAGE = ("task_exec_seq", "program", "queue", "task_priority", "time_limit", "canvas")
 """Columns that a message is made of."""
@@ -39,7 +36,11 @@ OWN_SLOT = Case(When(pool="", then=Value(value=True)), default=Value(value=False
 """``admitted`` of a task that must ask its pool for a slot again; a task without a pool needs none."""
 
 
-class ReadyQuerySet(models.QuerySet["Task"]):
+NOT_REFUSED: dict[str, Any] = {"refused_ts": None, "refused_by": ""}
+"""Columns of a task that is not refused."""
+
+
+class ReadyQuerySet(OutputQuerySet):
     """Tasks, as the processes see them that send them."""
 
     def at(self, ref: TaskRef) -> Self:
@@ -47,11 +48,11 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         return self.filter(task_flow_id=ref.flow_id, task_exec_seq=ref.seq)
 
     def _allowed(self, verb: str) -> Self:
-        """Tasks in a state that ``verb`` may start from."""
+        """Tasks in a status from which the guarded method ``verb`` moves them."""
         return self.filter(exec_status__in=TRANSITIONS[verb].source)
 
     def _attempt(self, verb: str, ref: TaskRef, attempt: int) -> Self:
-        """The task, if this is its present attempt and ``verb`` may start from its state."""
+        """The task, if this is its present attempt and the guarded method ``verb`` moves it from its status."""
         return self.at(ref)._allowed(verb).filter(attempt=attempt)
 
     def children_of(self, ref: TaskRef) -> Self:
@@ -118,10 +119,14 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         of_pool = waiting if pool is None else waiting.filter(pool=pool)
         return of_pool.order_by("task_priority", Coalesce("parent_seq", "task_exec_seq").desc(), "pk")
 
-    def holding(self, pool: str) -> Self:
-        """Tasks that have a slot of a pool: they run, or may start."""
+    def holding(self, pool: str | OuterRef) -> Self:
+        """Tasks that have a slot of a pool: they run, or may start.
+
+        It repeats the conditions of the index of slots, which PostgreSQL would not find behind the OR.
+        """
         about_to = Q(_STARTS, exec_status=Status.WAIT)
-        return self.filter(about_to | Q(exec_status=Status.RUNNING), pool=pool, admitted=True)
+        indexed = self.filter(exec_status__in=sorted(ACTIVE), admitted=True).exclude(pool="")
+        return indexed.filter(about_to | Q(exec_status=Status.RUNNING), pool=pool)
 
     def slots_held(self, pool: str) -> int:
         """Number of the tasks that have a slot of a pool.
@@ -135,15 +140,12 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         return int(running.values("pk").union(about_to.values("pk"), all=True).count())
 
     def admit(self, pool: str, number: int) -> list[Message]:
-        """Give up to ``number`` waiting tasks a slot each: their messages. The caller holds the pool's lock.
-
-        The messages are a little more urgent than their tasks, so that no slot waits in a queue behind tasks without.
-        """
+        """Give up to ``number`` waiting tasks a slot each: their messages. The caller holds the pool's lock."""
         free = self.waiting_for(pool).select_for_update(of=("self",), skip_locked=True)
         chosen = list(free.values_list("pk", flat=True)[:number])
         rows = self.model.objects.using(self.db).filter(pk__in=chosen).order_by("task_priority", "pk")
         rows.update(admitted=True, sent_ts=Now(), due_ts=None)
-        return [message.sooner() for message in rows.messages(alone=True)]
+        return rows.messages(alone=True)
 
     def ask_anew(self, flow_id: str) -> int:
         """Mark the ready tasks of a flow as not sent; those of pools must be admitted again first."""
@@ -153,14 +155,20 @@ class ReadyQuerySet(models.QuerySet["Task"]):
             ._update_in_order(
                 admitted=OWN_SLOT,
                 sent_ts=None,
+                due_ts=None,
                 deferred=False,
                 resent=Case(When(sent_ts=None, then="resent"), default=Value(value=True)),
+                **NOT_REFUSED,
             )
         )
 
+    def sent(self) -> Self:
+        """Startable tasks for which a message was sent, so that one of them exists or was lost."""
+        return self.startable().filter(sent_ts__isnull=False, due_ts__isnull=True)
+
     def silent(self, seconds: float) -> Self:
         """Startable tasks that were sent over ``seconds`` ago."""
-        return self.startable().filter(sent_ts__lt=ago(seconds), due_ts__isnull=True)
+        return self.sent().filter(sent_ts__lt=ago(seconds))
 
     def released_by(self, ref: TaskRef) -> Self:
         """Startable tasks that waited for a satisfied one, without the deferred ones."""
@@ -173,14 +181,24 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         finished_ts = self.at(ref).filter(exec_status=Status.FINISH).values("finished_ts")
         return self.startable().filter(task_flow_id=ref.flow_id, sent_ts=Subquery(finished_ts))
 
+    def being_refused(self) -> Self:
+        """Ready tasks that wait to be tried again, since the executor or a worker refused them."""
+        mine = self.filter(exec_status=Status.WAIT, pending=0, parked=False)
+        return mine.filter(refused_ts__isnull=False, sent_ts__isnull=True)
+
+    def refused_for(self, seconds: float) -> Self:
+        """Refused tasks that flows let start, and for which this has lasted for ``seconds``."""
+        return self.being_refused().filter(_STARTS, refused_ts__lte=ago(seconds))
+
+    def take_back_refusals(self, seconds: float) -> int:
+        """Forget the refusals of tasks that could be published at last, over ``seconds`` ago."""
+        refused = self.filter(exec_status=Status.WAIT, refused_ts__isnull=False, refused_by=RefusedBy.EXECUTOR)
+        return refused.filter(sent_ts__lt=ago(seconds)).update(**NOT_REFUSED, error="")
+
     def orphaned(self, alive: Collection[str], seconds: float) -> Self:
         """Running tasks whose worker is none of ``alive``, started over ``seconds`` ago."""
         running = self.filter(exec_status=Status.RUNNING, started_ts__lt=ago(seconds))
         return running.exclude(worker__in=alive).exclude(program="")
-
-    def inserted(self) -> Self:
-        """Rows that were inserted straight into the table and are not adopted yet."""
-        return self.filter(program="")
 
     def take_unsent(self, limit: int) -> list[Message]:
         """Take on to send the most urgent unsent tasks, at most ``limit``: their messages."""
@@ -199,7 +217,7 @@ class ReadyQuerySet(models.QuerySet["Task"]):
     def next_children(self, ref: TaskRef, number: int = 1) -> list[int]:
         """Release up to ``number`` of the children of a task that wait for a place: their keys.
 
-        Children that another process has locked are passed by. The caller sends what was released.
+        Children that another process has locked are left to it. The caller sends what was released.
         """
         waiting = self.children_of(ref).filter(exec_status=Status.WAIT, pending__gt=0)
         free = waiting.select_for_update(skip_locked=True).order_by("child_index")
@@ -211,7 +229,7 @@ class ReadyQuerySet(models.QuerySet["Task"]):
         """Take on to send at most ``limit`` of these tasks; rows that another process has locked are passed by."""
         if limit <= 0:
             return []
-        with transaction.atomic(using=self.db):
+        with atomic(self.db):
             free = self.select_for_update(of=("self",), skip_locked=True)
             taken = list(free.order_by("task_priority", "pk").values_list("pk", flat=True)[:limit])
             chosen = self.model.objects.using(self.db).filter(pk__in=taken).order_by("task_priority", "pk")
@@ -229,7 +247,7 @@ class ReadyQuerySet(models.QuerySet["Task"]):
 
     def _update_in_order(self, **values: Any) -> int:
         """Update rows that were locked in the order ``IN_ORDER``; a plain UPDATE locks them in any order."""
-        with transaction.atomic(using=self.db):
+        with atomic(self.db):
             rows = self.select_for_update(of=("self",)).order_by(*IN_ORDER)
             locked = list(rows.values_list("pk", flat=True))
             return self.model.objects.using(self.db).filter(pk__in=locked).update(**values)
@@ -242,5 +260,5 @@ class ReadyQuerySet(models.QuerySet["Task"]):
 
     def messages(self, *, alone: bool = False) -> list[Message]:
         """One message per task; ``alone`` leaves out the tasks that it could carry, as it may be a duplicate."""
-        rows = self.values_list("task_flow_id", *MESSAGE)
-        return [message_of(*row[:6], None if alone else row[6]) for row in rows]
+        rows = self.values_list("pool", "task_flow_id", *MESSAGE)
+        return [message_of(*row[:6], None if alone else row[6]).of_pool(pool) for pool, *row in rows]

@@ -8,9 +8,8 @@ from typing import Any
 
 from django.db import models
 from django.db.models import Q
-from django.db.models.functions import Now
 
-from flowerapp.querysets.db import ago
+from flowerapp.querysets.clock import Now, ago
 
 
 class WorkerQuerySet(models.QuerySet[Any]):

@@ -12,14 +12,14 @@ import signal
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from multiprocessing.context import BaseContext
 from typing import Any
 
 from django.conf import settings
-from django.db import connection
+from django.db import connections
 
+from flowerapp.core.executor import Limits
 from flowerapp.exceptions import FlowerError, TimeLimitError
 
 POLL_SECONDS = 1.0
@@ -40,20 +40,6 @@ class ProcessUnwanted(FlowerError):  # noqa: N818 - an outcome too
     """The process was stopped because its result is no longer wanted."""
 
     code = "process_unwanted"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Limits:
-    """Time limits of an attempt in seconds; None means no limit."""
-
-    hard: float | None = None
-    """The process is killed."""
-    soft: float | None = None
-    """An exception is raised in the program."""
-
-    def __bool__(self) -> bool:
-        """Whether there is a limit."""
-        return bool(self.hard or self.soft)
 
 
 _stopping = threading.Event()
@@ -167,7 +153,7 @@ def _run_in_child(
         result = function(argument)
     finally:
         _set_alarm(0, soft_limit_error)
-        connection.close()
+        connections.close_all()
     pipe.send(result)
 
 

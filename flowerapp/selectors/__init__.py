@@ -1,1 +1,1 @@
-"""Reads that admin, API, command line and console share: each fact is computed here once."""
+"""Reads that admin, API and command line share: each fact is computed here once."""

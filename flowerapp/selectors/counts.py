@@ -1,4 +1,4 @@
-"""How many tasks of a flow, or children of a task, are in which state."""
+"""How many tasks of a flow, or children of a task, are in which status."""
 
 from __future__ import annotations
 

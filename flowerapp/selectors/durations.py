@@ -5,8 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 from typing import Protocol
 
-from django.utils import timezone
-
+from flowerapp.querysets import clock
 from flowerapp.states import Status
 
 
@@ -32,7 +31,7 @@ class Timed(Protocol):
 
 def seconds_between(start: datetime | None, end: datetime | None) -> float | None:
     """Seconds between two times, up to now without an end; None without a start."""
-    return None if start is None else max(0.0, ((end or timezone.now()) - start).total_seconds())
+    return None if start is None else max(0.0, ((end or clock.about_now()) - start).total_seconds())
 
 
 def seconds_of(row: Timed) -> float | None:

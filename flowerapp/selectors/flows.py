@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from django.db.models import Case, Count, F, When
+from django.db.models import Case, Count, F, Max, Sum, When
 
 from flowerapp.core import values
+from flowerapp.core.passing import TooLarge
 from flowerapp.exceptions import UnknownFlowError
 from flowerapp.models import Flow, Task
-from flowerapp.querysets import TaskQuerySet
+from flowerapp.querysets import clock
+from flowerapp.querysets.sizes import bytes_of
 from flowerapp.selectors import queues
+from flowerapp.selectors.short import complete, left_out, short_rows
+from flowerapp.selectors.shown import rows
 from flowerapp.selectors.status_style import Style, flow_style
-from flowerapp.states import IgnoredBy, Status
+from flowerapp.states import SATISFIED, IgnoredBy, Status
 
 COLUMNS = (
     "task_flow_id",
@@ -29,21 +34,73 @@ COLUMNS = (
     "suspended_ts",
 )
 """Columns of a flow in a list."""
+MOST_OUTPUT = 6 * 1024 * 1024
+"""Bytes of JSON above which a flow's output is not read; SQLite keeps some characters in three times the bytes."""
+VERSION_SECONDS = 30
+"""How long the durations on an open page may be out of date while nothing else changes."""
 FAILED_COLUMNS = ("task_exec_seq", "task_seq", "program", "error")
 """Columns of the task that failed first."""
 
 
+def shown_flows() -> Any:
+    """All flows, as people may see them."""
+    return rows(Flow.objects.all())
+
+
 def get_flow(flow_id: str) -> Flow:
-    """The flow; raises UnknownFlowError."""
+    """The flow as it is stored; raises UnknownFlowError."""
     flow = Flow.objects.filter(pk=flow_id).first() if values.storable(flow_id) else None
     if flow is None:
         raise UnknownFlowError(f"there is no flow {flow_id!r}")
     return flow
 
 
+def short_flows(*names: str) -> Any:
+    """All flows for a list, as people may see them: without their values, except the small ones of ``names``."""
+    return short_rows(Flow.objects.defer("input", "state"), *names)
+
+
 def output_of(flow: Flow) -> Any:
-    """What an ended flow's last steps returned, with secrets masked; None of an open one."""
-    return values.masked(flow.output) if flow.ended else None
+    """What an ended flow's last steps returned, with secrets masked; None of an open one.
+
+    ``TooLarge`` where it is over ``MOST_OUTPUT`` bytes of JSON; then it is not read.
+    """
+    if not flow.ended:
+        return None
+    columns = ("task_flow_id", "task_exec_seq", "parent_seq", "ignored_by", "output", "parameters")
+    lasts = flow.tasks.filter(task_exec_seq__in=flow.last_seqs(), exec_status__in=SATISFIED).order_by("task_exec_seq")
+    size = _size_of(lasts)
+    if size > MOST_OUTPUT:
+        return TooLarge(size)
+    page = list(rows(lasts.only(*columns)))
+    complete(flow.pk, page, MOST_OUTPUT)
+    large = sum(left_out(task).get("output", 0) for task in page)
+    return TooLarge(large) if large else values.merge([{} if task.output is None else task.output for task in page])
+
+
+def output_text(flow: Flow, write: Callable[[Any], str]) -> str:
+    """The output of an ended flow as ``write`` writes it, or how large it is where it is not read."""
+    output = output_of(flow)
+    if isinstance(output, TooLarge):
+        return f"{output.size:,} bytes, too large to be shown; each of the last tasks has its own"
+    return write(output)
+
+
+def _size_of(tasks: Any) -> int:
+    """Bytes of JSON of the outputs of some tasks, or of their parameters, which are read for their secrets."""
+    sizes = {name: Sum(bytes_of(name, MOST_OUTPUT)) for name in ("output", "parameters")}
+    return max(size or 0 for size in tasks.order_by().aggregate(**sizes).values())
+
+
+def version(flow: Flow) -> str:
+    """A text that changes when what people see of a flow does, and every ``VERSION_SECONDS``; one statement."""
+    facts = flow.tasks.order_by().aggregate(
+        *(Max(name) for name in ("started_ts", "finished_ts", "suspended_ts", "due_ts", "task_exec_seq")),
+        *(Sum(name) for name in ("exec_status", "attempt", "retries", "pending", "rescues", "run")),
+    )
+    now = int(clock.about_now().timestamp() // VERSION_SECONDS)
+    columns = [getattr(flow, name) for name in (*COLUMNS, "failed_seq", "admitted", "open_sinks", "state_version")]
+    return hashlib.sha256(repr((now, columns, facts)).encode()).hexdigest()[:32]
 
 
 def unserved_queues(flow: Flow) -> list[str]:
@@ -57,14 +114,14 @@ def first_failures(flows: Iterable[Flow]) -> dict[str, Task]:
     if not flow_ids:
         return {}
     tasks = Task.objects.filter(task_flow_id__in=flow_ids, task_exec_seq=F("task_flow__failed_seq")).order_by()
-    return {task.task_flow_id: task for task in tasks.only("task_flow_id", *FAILED_COLUMNS)}
+    return {task.task_flow_id: task for task in rows(tasks.only("task_flow_id", *FAILED_COLUMNS))}
 
 
-def failures(flow: Flow) -> TaskQuerySet:
+def failures(flow: Flow) -> Any:
     """Failed tasks to repair, the first first: not those that failed because a child of theirs did."""
     failed = Task.objects.filter(task_flow_id=flow.pk, exec_status=Status.SUSPEND)
     parents = failed.filter(parent_seq__isnull=False).values("parent_seq")
-    return failed.exclude(task_exec_seq__in=parents).order_by("suspended_ts", "task_exec_seq")
+    return rows(failed.exclude(task_exec_seq__in=parents).order_by("suspended_ts", "task_exec_seq"))
 
 
 def first_in_front(flow: Flow, tasks: Iterable[Task]) -> list[Task]:
@@ -72,13 +129,13 @@ def first_in_front(flow: Flow, tasks: Iterable[Task]) -> list[Task]:
     return sorted(tasks, key=lambda task: task.task_exec_seq != flow.failed_seq)
 
 
-def tolerated_failures(flow_id: str) -> TaskQuerySet:
+def tolerated_failures(flow_id: str) -> Any:
     """Children that failed without failing their parent, in order of seq."""
-    return Task.objects.filter(task_flow_id=flow_id, ignored_by=IgnoredBy.TOLERATED)
+    return rows(Task.objects.filter(task_flow_id=flow_id, ignored_by=IgnoredBy.TOLERATED))
 
 
 def open_by_workflow(task_ids: Collection[str]) -> dict[str, Counter[tuple[Status, Style]]]:
-    """Number of open flows of each of these workflows, by state and its style; one statement."""
+    """Number of open flows of each of these workflows, by status and its style; one statement."""
     counts: dict[str, Counter[tuple[Status, Style]]] = {task_id: Counter() for task_id in task_ids}
     flows = Flow.objects.open().filter(task_id__in=task_ids).order_by()
     failed = Case(When(failed_seq__isnull=False, then=1))
@@ -90,7 +147,7 @@ def open_by_workflow(task_ids: Collection[str]) -> dict[str, Counter[tuple[Statu
 
 
 def was_open(flow: Flow, key: str | None, caller: str) -> bool:
-    """Whether ``engine.register`` returned the open flow of a unique workflow, and not that of the same request.
+    """Whether ``engine.register`` returned the active flow of a unique workflow, and not that of the same request.
 
     ``key`` and ``caller`` are the idempotency key and the user of the request.
     """

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from collections.abc import Collection
+from typing import Any, NamedTuple
 
+from django.db.models import Case, Count, Func, IntegerField, Sum, When, Window
+
+from flowerapp.drawing.parts import MOST_EDGES, MOST_STEPS, View
+from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Task
 from flowerapp.selectors.tasks import children_ended
 from flowerapp.states import Status
+
+MOST_READ = 500
+"""Steps that are read of a graph that is too large to be read as a whole."""
 
 
 class Step(NamedTuple):
@@ -22,13 +30,78 @@ class Step(NamedTuple):
     children_ended: int
 
 
+class _Length(Func):
+    """Number of entries of a list that is stored as JSON."""
+
+    output_field = IntegerField()
+
+    def as_postgresql(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """As PostgreSQL names it."""
+        return self.as_sql(compiler, connection, function="JSONB_ARRAY_LENGTH", **context)
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """As SQLite names it."""
+        return self.as_sql(compiler, connection, function="JSON_ARRAY_LENGTH", **context)
+
+
+_EDGES = Sum(_Length("depends_on"))
+_SIZES = {
+    "total": Window(Count("pk")),
+    "total_edges": Window(_EDGES),
+    "edges_before": Window(_EDGES, order_by="task_exec_seq"),
+}
+"""Of each step: how many steps and edges there are, and how many edges up to it."""
+
+
+class Graph(NamedTuple):
+    """The steps of a flow, or of a part of it that is small enough to be read, and how to draw them."""
+
+    steps: list[Step]
+    view: View
+
+
 _COLUMNS = ("task_exec_seq", "program", "exec_status", "ignored_by", "depends_on", "children", "pending")
 
 
-def steps_of(flow_id: str) -> list[Step]:
-    """The steps of a flow in order of seq; its children are not among them."""
-    rows = Task.objects.filter(task_flow_id=flow_id, parent_seq=None).order_by("task_exec_seq").values_list(*_COLUMNS)
-    return [
-        Step(seq, program, Status(status), ignored_by, depends_on, children, children_ended(status, children, pending))
-        for seq, program, status, ignored_by, depends_on, children, pending in rows
-    ]
+def graph_of(flow_id: str, around: int | None = None) -> Graph:
+    """The steps of a flow in order of seq, without its children.
+
+    Of a graph that is too large to be read, the steps around one: ``around``, or the first that failed, or runs, or the
+    first of all. Raises UnknownTaskError for a step that the flow does not have.
+    """
+    steps = Task.objects.filter(task_flow_id=flow_id, parent_seq=None).order_by("task_exec_seq")
+    if around is not None and not steps.filter(task_exec_seq=around).exists():
+        raise UnknownTaskError(f"flow {flow_id} has no step {around}")
+    rows = list(
+        steps.annotate(**_SIZES).filter(edges_before__lte=MOST_EDGES).values_list(*_COLUMNS, *_SIZES)[:MOST_STEPS]
+    )
+    *_, total, total_edges, _ = rows[0] if rows else (0, 0, 0)
+    if len(rows) == total:
+        return Graph([_step(*row[: len(_COLUMNS)]) for row in rows], View(around=around))
+    around = _focus(steps) if around is None else around
+    read = [_step(*row) for row in steps.filter(task_exec_seq__in=_seqs_around(steps, around)).values_list(*_COLUMNS)]
+    unread_edges = total_edges - sum(len(step.depends_on) for step in read)
+    return Graph(read, View(around=around, unread_steps=total - len(read), unread_edges=unread_edges))
+
+
+def _step(
+    seq: int, program: str, status: int, ignored_by: str, depends_on: list[int], children: int, pending: int
+) -> Step:
+    ended = children_ended(status, children, pending)
+    return Step(seq, program, Status(status), ignored_by, depends_on, children, ended)
+
+
+def _focus(steps: Any) -> int:
+    """The first step that failed, or runs, or the first of all."""
+    rank = Case(When(exec_status=Status.SUSPEND, then=0), When(exec_status=Status.RUNNING, then=1), default=2)
+    seq: int = steps.order_by(rank, "task_exec_seq").values_list("task_exec_seq", flat=True)[0]
+    return seq
+
+
+def _seqs_around(steps: Any, around: int) -> Collection[int]:
+    """Seqs of the steps before and after one, about as many of each."""
+    seqs = steps.values_list("task_exec_seq", flat=True)
+    before = list(seqs.filter(task_exec_seq__lt=around).order_by("-task_exec_seq")[:MOST_READ])
+    after = list(seqs.filter(task_exec_seq__gte=around).order_by("task_exec_seq")[:MOST_READ])
+    first = min(len(before), max(MOST_READ // 2, MOST_READ - len(after)))
+    return [*before[:first], *after[: MOST_READ - first]]

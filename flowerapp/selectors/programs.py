@@ -6,6 +6,7 @@ import json
 from dataclasses import dataclass
 from typing import Any
 
+from flowerapp.core import masking
 from flowerapp.registry import Program
 from flowerapp.selectors import queues
 
@@ -23,6 +24,8 @@ COLUMNS = (
 )
 """Attributes of a program that API and command line show."""
 
+_BY_NAME = ("properties", "$defs")
+"""Keys of a JSON schema under which schemas stand by name."""
 _TYPES = {"string": "text", "integer": "whole number", "boolean": "true or false", "array": "list", "null": "null"}
 
 
@@ -42,6 +45,7 @@ class Parameter:
 def document(program: Program) -> dict[str, Any]:
     """A program as JSON: its columns, the queue of tasks that name none, and the errors that lead to a retry."""
     return {name: getattr(program, name) for name in COLUMNS} | {
+        "schema": shown_schema(program.schema),
         "queue": queues.queue_of(program.name, program.queue),
         "autoretry_for": [error.__name__ for error in program.autoretry_for],
         "dont_autoretry_for": [error.__name__ for error in program.dont_autoretry_for],
@@ -50,7 +54,7 @@ def document(program: Program) -> dict[str, Any]:
 
 def parameters(program: Program) -> list[Parameter]:
     """The parameters of a program in the order of its signature."""
-    schema = program.schema
+    schema = shown_schema(program.schema)
     properties = schema.get("properties", {})
     required = set(schema.get("required", ()))
     return [
@@ -63,6 +67,22 @@ def parameters(program: Program) -> list[Parameter]:
         )
         for name in properties or program.fields
     ]
+
+
+def shown_schema(schema: Any, name: str = "") -> Any:
+    """A JSON schema, or a part of it that is about ``name``, with its defaults and examples masked."""
+    if isinstance(schema, list):
+        return [shown_schema(item, name) for item in schema]
+    if not isinstance(schema, dict):
+        return schema
+    masks = {key: masking.masked({name: schema[key]})[name] for key in ("default", "examples") if key in schema}
+    parts = {key: shown_schema(value, name) for key, value in schema.items() if key not in {*masks, *_BY_NAME}}
+    named = {
+        key: {inner: shown_schema(value, inner) for inner, value in schema[key].items()}
+        for key in _BY_NAME
+        if isinstance(schema.get(key), dict)
+    }
+    return {key: (parts | masks | named).get(key, value) for key, value in schema.items()}
 
 
 def _default_text(schema: dict[str, Any]) -> str:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +12,9 @@ from django.db.models import Count, Q
 
 from flowerapp import conf
 from flowerapp.core import executor
+from flowerapp.core.executor import QueueSize
 from flowerapp.models import Task, Worker
+from flowerapp.states import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,7 +25,9 @@ class Queue:
     waiting: int
     """Ready tasks that no worker has claimed yet."""
     messages: int | None
-    """Messages in the broker; None if it is unreachable."""
+    """Messages in the broker; None if that is unknown."""
+    unknown: str
+    """Why the number of messages is unknown; empty if it is known."""
     workers: tuple[str, ...]
     """Workers that serve it and are alive."""
 
@@ -32,24 +38,25 @@ class Queue:
 
 
 def queue_of(program: str, queue: str) -> str:
-    """Name of the queue that a task goes to; ``queue`` is that of its row, empty for none of its own."""
+    """Name of the queue that a task goes to, empty if its routing fails; ``queue`` is that of its row, or empty."""
     return executor.current().route_of(program, queue)
 
 
 def waiting(tasks: Any) -> Counter[str]:
-    """Number of tasks per queue."""
+    """Number of tasks per queue, without those whose routing fails."""
     counts: Counter[str] = Counter()
     for row in tasks.order_by().values("program", "queue").annotate(count=Count("pk")):
-        counts[queue_of(row["program"], row["queue"])] += row["count"]
+        if name := queue_of(row["program"], row["queue"]):
+            counts[name] += row["count"]
     return counts
 
 
 def by_queue(tasks: Any) -> dict[str, Q]:
-    """Queues that tasks go to, each with the filter that leaves its tasks."""
+    """Queues that tasks go to, each with the filter that leaves its tasks; without those whose routing fails."""
     filters: dict[str, Q] = {}
     for row in tasks.order_by().values("program", "queue").distinct():
-        name = queue_of(row["program"], row["queue"])
-        filters[name] = filters.get(name, Q()) | Q(**row)
+        if name := queue_of(row["program"], row["queue"]):
+            filters[name] = filters.get(name, Q()) | Q(**row)
     return filters
 
 
@@ -63,12 +70,37 @@ def served() -> dict[str, list[str]]:
 
 
 def capacity() -> Counter[str]:
-    """Messages that the workers of each queue may have prefetched from it without starting them."""
-    prefetch = executor.current().prefetch
+    """Messages that the workers of each queue take from it at once."""
+    prefetch = max(1, executor.current().prefetch)
     counts: Counter[str] = Counter()
     for concurrency, queues in Worker.objects.alive(conf.get().LEASE_SECONDS).values_list("concurrency", "queues"):
         counts.update(dict.fromkeys(queues, concurrency * prefetch))
     return counts
+
+
+def untraced() -> Counter[str]:
+    """Messages of each queue that workers may have taken without having begun their tasks.
+
+    A message is acknowledged when its task has ended, so each task that runs leaves room for one less.
+    """
+    prefetch = executor.current().prefetch
+    running = Counter(Task.objects.filter(exec_status=Status.RUNNING).values_list("worker", flat=True))
+    counts: Counter[str] = Counter()
+    alive = Worker.objects.alive(conf.get().LEASE_SECONDS)
+    for pk, concurrency, queues in alive.values_list("pk", "concurrency", "queues"):
+        room = max(0, concurrency * prefetch - running[pk]) if prefetch else sys.maxsize
+        counts.update(dict.fromkeys(queues, room))
+    return counts
+
+
+def sizes(names: Iterable[str]) -> dict[str, QueueSize]:
+    """What the broker answers about each of these queues; unknown for all if it is unreachable."""
+    names = list(names)
+    missing = dict.fromkeys(names, QueueSize(unknown="the executor did not answer"))
+    try:
+        return missing | dict(executor.current().queue_sizes(names))
+    except Exception as error:  # what the broker raises where it is unreachable
+        return dict.fromkeys(names, QueueSize(unknown=f"the broker is unreachable ({type(error).__name__})"))
 
 
 def overview() -> list[Queue]:
@@ -76,15 +108,13 @@ def overview() -> list[Queue]:
     counts = waiting(Task.objects.startable())
     workers = served()
     names = sorted(set(counts) | set(workers))
-    try:
-        messages = dict(executor.current().queue_sizes(names))
-    except Exception:  # what the broker raises where it is unreachable
-        messages = {}
+    in_broker = sizes(names)
     return [
         Queue(
             name=name,
             waiting=counts[name],
-            messages=messages.get(name),
+            messages=in_broker[name].messages,
+            unknown=in_broker[name].unknown,
             workers=tuple(sorted(workers.get(name, ()))),
         )
         for name in names

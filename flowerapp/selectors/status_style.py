@@ -1,4 +1,4 @@
-"""How a state is shown to people: word, symbol and color, for admin, drawings and command line alike.
+"""How a status is shown to people: word, symbol and color, for admin, drawings and command line alike.
 
 The five values of ``states`` stay in the database, the API, filters and tooltips; people read the words below. This
 module is pure: it reads attributes of the rows that it is given and asks the database nothing.
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Style:
-    """Looks of a state."""
+    """Looks of a status."""
 
     word: str
     symbol: str

@@ -4,16 +4,22 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.utils import timezone
+from django.db.models import Case, Q, Sum, When
 
 from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Task
+from flowerapp.querysets import clock
+from flowerapp.querysets.sizes import bytes_of
 from flowerapp.selectors import queues
 from flowerapp.selectors.durations import duration, spelled
 from flowerapp.selectors.flows import get_flow
+from flowerapp.selectors.short import complete, short_rows
+from flowerapp.selectors.shown import rows, shown
 from flowerapp.selectors.status_style import ignored_reason
-from flowerapp.states import SATISFIED, Status
+from flowerapp.states import SATISFIED, RefusedBy, Status
 
+MOST_WHOLE = 6 * 1024 * 1024
+"""Bytes of JSON above which an output that is put together from several is not read."""
 COLUMNS = (
     "task_flow_id",
     "task_exec_seq",
@@ -72,6 +78,8 @@ ROW_COLUMNS = (
     "parked",
     "due_ts",
     "sent_ts",
+    "refused_ts",
+    "refused_by",
     "started_ts",
     "finished_ts",
     "suspended_ts",
@@ -87,8 +95,35 @@ ROW_COLUMNS = (
 """Columns that a line of a table of tasks is made of."""
 
 
+def shown_tasks(flow_id: str) -> Any:
+    """The tasks of a flow, as people may see them."""
+    return rows(Task.objects.filter(task_flow_id=flow_id))
+
+
+def short_tasks(flow_id: str) -> Any:
+    """The tasks of a flow for a list, as people may see them; ``short.complete`` adds what a page of them lacks."""
+    return short_rows(
+        Task.objects.filter(task_flow_id=flow_id),
+        *("parameters", "item", "output", "progress", "child_id", "error", "traceback"),
+    )
+
+
+def by_urgency(tasks: Any) -> Any:
+    """Tasks to look at first in front: failed ones, running ones, ready ones, those that wait, and those that ended."""
+    is_ready = Q(exec_status=Status.WAIT, pending=0)
+    ranks = {Status.SUSPEND: 0, Status.RUNNING: 1, Status.WAIT: 3}
+    urgent = [When(exec_status=status, then=rank) for status, rank in ranks.items()]
+    return tasks.order_by(Case(When(is_ready, then=2), *urgent, default=4), "task_exec_seq")
+
+
+def size_of_input(task: Task) -> int:
+    """Bytes of JSON of the outputs that the input of a step is made of."""
+    before = Task.objects.filter(task_flow_id=task.task_flow_id, task_exec_seq__in=task.depends_on)
+    return before.aggregate(size=Sum(bytes_of("output", MOST_WHOLE)))["size"] or 0
+
+
 def get_task(flow_id: str, seq: int) -> Task:
-    """The task; raises UnknownFlowError or UnknownTaskError."""
+    """The task as it is stored; raises UnknownFlowError or UnknownTaskError."""
     flow = get_flow(flow_id)
     task = flow.tasks.filter(task_exec_seq=seq).first() if abs(seq) < 2**31 else None
     if task is None:
@@ -96,9 +131,21 @@ def get_task(flow_id: str, seq: int) -> Task:
     return task
 
 
+def whole_task(flow_id: str, seq: int) -> Task:
+    """A task with all its values, as people may see it; raises as ``get_task`` does."""
+    task = shown(get_task(flow_id, seq))
+    complete(flow_id, [task], MOST_WHOLE)
+    return task
+
+
 def queue_of(task: Task) -> str:
     """Name of the queue that a task goes to."""
     return queues.queue_of(task.program, task.queue)
+
+
+def program_text(task: Task) -> str:
+    """The program of a task; of an inserted row without one, whether it is another system's or waits to be adopted."""
+    return task.program or ("not adopted yet" if task.status is Status.WAIT else "none: another system's task")
 
 
 def children_ended(status: int, children: int, pending: int) -> int:
@@ -113,18 +160,31 @@ def progress(task: Task) -> Any:
     return {"done": children_ended(task.exec_status, task.children, task.pending), "total": task.children}
 
 
+def progress_text(reported: Any) -> str:
+    """``3 of 10``, or the state that a Celery task of the host reports; empty where nothing was reported."""
+    if not isinstance(reported, dict):
+        return ""
+    if "total" in reported:
+        return f"{reported.get('done')} of {reported['total']}"
+    return str(reported.get("state") or "")
+
+
 def note(task: Task) -> str:
-    """What the word of a task's state does not say: a retry's delay, the program's progress, why it was skipped."""
+    """What the word of a task's status does not say: a retry's delay, the program's progress, why it was skipped."""
     if task.status is Status.WAIT:
         return _waiting_note(task)
+    if task.status is Status.RUNNING and not task.program:
+        return "by another system"
     if task.status is Status.RUNNING and isinstance(task.progress, dict):
-        return f"{task.progress.get('done')} of {task.progress.get('total')}"
+        return progress_text(task.progress)
     return ignored_reason(task.ignored_by)
 
 
 def _waiting_note(task: Task) -> str:
+    if task.is_refused:
+        return "cannot be published" if task.refused_by == RefusedBy.EXECUTOR else "program unknown"
     if task.due_ts is not None:
-        left = spelled(max(0.0, (task.due_ts - timezone.now()).total_seconds()))
+        left = spelled(max(0.0, (task.due_ts - clock.about_now()).total_seconds()))
         return f"retry {task.retries} in {left}" if task.retries else f"in {left}"
     return "parked" if task.parked and not task.children else ""
 

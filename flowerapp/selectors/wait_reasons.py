@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import cached_property
 
-from django.utils import timezone
-
+from flowerapp import conf
+from flowerapp.core import values
 from flowerapp.core.plan import most_flows
 from flowerapp.models import Flow, Pool, Task, Workflow
+from flowerapp.querysets import clock
+from flowerapp.selectors import times
 from flowerapp.selectors.pools import PoolUse
+from flowerapp.selectors.shown import rows
 from flowerapp.states import Status
 
 
@@ -19,6 +23,10 @@ def wait_reasons(tasks: Sequence[Task]) -> dict[int, str]:
     facts = _Facts(waiting)
     reasons = {task.pk: facts.reason(task) for task in waiting}
     return {pk: reason for pk, reason in reasons.items() if reason}
+
+
+MOST_QUOTED = 1000
+"""Characters of an error that a reason quotes."""
 
 
 class _Facts:
@@ -50,11 +58,26 @@ class _Facts:
             return "its flow is held; resume it"
         if not flow.admitted:
             return self._for_admission(flow)
+        if task.is_refused:
+            return self._for_refusal(task)
         if task.parked:
-            return "until it is woken" if task.due_ts is None else f"until {task.due_ts:%Y-%m-%d %H:%M:%S} UTC"
-        if task.due_ts is not None and task.due_ts > timezone.now():
-            return f"for its retry at {task.due_ts:%Y-%m-%d %H:%M:%S} UTC"
+            return "until it is woken" if task.due_ts is None else f"until {times.with_zone(task.due_ts)}"
+        if task.due_ts is not None and task.due_ts > clock.about_now():
+            return f"for its retry at {times.with_zone(task.due_ts)}"
         return "" if task.admitted else self._for_slot(task.pool)
+
+    @cached_property
+    def _errors(self) -> dict[int, str]:
+        """Errors of the refused tasks, which tables of tasks do not read."""
+        refused = [task.pk for task in self._tasks if task.is_refused]
+        tasks = rows(Task.objects.filter(pk__in=refused).only("error"))
+        return {task.pk: task.error for task in tasks}
+
+    def _for_refusal(self, task: Task) -> str:
+        since = task.refused_ts or clock.about_now()
+        until = since + timedelta(seconds=conf.get().REJECT_AFTER)
+        reason = values.cut(self._errors.get(task.pk, task.refused_by), MOST_QUOTED)
+        return f"{reason}; since {times.with_zone(since)}; tried again until {times.with_zone(until)}, then it fails"
 
     def _for_tasks(self, task: Task) -> str:
         if task.children:

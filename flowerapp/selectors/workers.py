@@ -7,12 +7,11 @@ from dataclasses import replace
 from datetime import timedelta
 
 from django.conf import settings
-from django.utils import timezone
 
 from flowerapp import conf
 from flowerapp.core import executor
 from flowerapp.models import Worker
-from flowerapp.querysets import WorkerQuerySet
+from flowerapp.querysets import WorkerQuerySet, clock
 from flowerapp.selectors.status_style import FAILED, FINISHED, SKIPPED, Style
 
 COLUMNS = ("id", "name", "pid", "pool", "concurrency", "queues", "started_ts", "seen_ts", "stopped_ts")
@@ -32,7 +31,7 @@ def style_of(worker: Worker) -> Style:
     """Looks of a worker's state, by this process's clock."""
     if worker.stopped_ts is not None:
         return STOPPED
-    silent = timezone.now() - worker.seen_ts > timedelta(seconds=conf.get().LEASE_SECONDS)
+    silent = clock.about_now() - worker.seen_ts > timedelta(seconds=conf.get().LEASE_SECONDS)
     return SILENT if silent else ALIVE
 
 

@@ -10,12 +10,14 @@ import time
 from argparse import ArgumentParser
 from typing import IO, Any, NoReturn
 
+from django.apps import apps
 from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connections, router
 from django.db.migrations.executor import MigrationExecutor
 
 from flowerapp import conf, engine
+from flowerapp.api.loopback import published
 from flowerapp.exceptions import FlowerError
 from flowerapp.management.cli import follow
 from flowerapp.management.cli.output import Output
@@ -31,6 +33,7 @@ USAGE = 2
 """Exit code for wrong usage."""
 INTERRUPTED = 130
 """Exit code after a second Ctrl-C."""
+OPEN = "programs on this machine register and read without a login; put no proxy in front, or set FLOWER_OPEN_API=0"
 READY_SECONDS = 30.0
 """Longest time that the worker may take to start."""
 LOG_LEVELS = {"django.request": logging.ERROR, "django.server": logging.CRITICAL}
@@ -99,10 +102,11 @@ class Command(BaseCommand):
             raise CommandError(message, returncode=USAGE) from error
 
     def _migrate(self) -> None:
-        executor = MigrationExecutor(connection)
-        if executor.migration_plan(executor.loader.graph.leaf_nodes()):
-            self._say("creating the database's tables")
-            call_command("migrate", verbosity=0, interactive=False)
+        for alias in sorted({router.db_for_write(model) for model in apps.get_models()}):
+            executor = MigrationExecutor(connections[alias])
+            if executor.migration_plan(executor.loader.graph.leaf_nodes()):
+                self._say("creating the database's tables")
+                call_command("migrate", database=alias, verbosity=0, interactive=False)
 
     def _check(self, workflow: str) -> None:
         try:
@@ -137,7 +141,7 @@ class Command(BaseCommand):
         self._worker.start()
         self._server.start()
         self._await_worker()
-        connection.close()
+        connections.close_all()
 
     def _await_worker(self) -> None:
         deadline = time.monotonic() + READY_SECONDS
@@ -151,7 +155,7 @@ class Command(BaseCommand):
         flow = engine.register(workflow, actor="standalone")
         self._say(f"flow {flow.pk} of workflow {workflow}")
         ended: Flow = follow.wait(flow.pk, Output(None, None, color=None, as_json=False), follow=True)
-        connection.close()
+        connections.close_all()
         return 0 if ended.status is Status.FINISH else 1
 
     def _serve(self) -> int:
@@ -168,7 +172,7 @@ class Command(BaseCommand):
             signal.signal(number, lambda *_: os._exit(INTERRUPTED))
         self._server.stop()
         self._worker.stop()
-        connection.close()
+        connections.close_all()
         sys.stdout.flush()
         sys.stderr.flush()
         if self._worker.ended() is None:
@@ -190,6 +194,9 @@ class Command(BaseCommand):
             self._say(f"log in as {name}; to set a new password: python manage.py changepassword {name}")
         else:
             self._say("make an admin user with: python manage.py createsuperuser")
+        if conf.get().OPEN_API:
+            why = published()
+            self._say(f"register and read need a login: {why}" if why else OPEN)
         if not is_loopback(self._server.host):
             self._say("reachable from other machines, so register and read need a login (OPEN_API is off)")
             self._say("to reach the server by a host name, add the name to DJANGO_ALLOWED_HOSTS")

@@ -16,15 +16,16 @@ Application = Callable[[Environ, Any], Iterable[bytes]]
 
 
 class EchoPage:
-    """WSGI middleware: serves the echo page to callers on ``addresses``; ``application`` handles all other requests."""
+    """WSGI middleware: serves the echo page to callers that are near; ``application`` handles all other requests."""
 
-    def __init__(self, application: Application, addresses: Iterable[str]) -> None:
+    def __init__(self, application: Application, is_near: Callable[[str], bool]) -> None:
+        """``is_near`` says whether the caller on an address may use the page."""
         self.application = application
-        self.addresses = frozenset(addresses)
+        self.is_near = is_near
 
     def __call__(self, environ: Environ, start_response: StartResponse) -> Iterable[bytes]:
         """Handle one request."""
-        if environ.get("PATH_INFO") != PATH or environ.get("REMOTE_ADDR") not in self.addresses:
+        if environ.get("PATH_INFO") != PATH or not self.is_near(environ.get("REMOTE_ADDR", "")):
             return self.application(environ, start_response)
         status, content = self._answer(environ)
         body = json.dumps(content).encode()

@@ -6,9 +6,8 @@ import os
 from pathlib import Path
 from typing import IO
 
-from django.db import connection
-
 from flowerapp.exceptions import StateConflictError
+from flowerapp.querysets.db import connection
 
 
 class AlreadyRunningError(StateConflictError):
@@ -23,9 +22,10 @@ def take() -> IO[str] | None:
     The lock lasts until the returned file is closed or the process ends, so keep a reference to it. Raises
     AlreadyRunningError.
     """
-    if connection.vendor != "sqlite":
+    if connection().vendor != "sqlite":
         return None
-    path = Path(str(connection.settings_dict["NAME"])).with_suffix(".lock")
+    path = Path(str(connection().settings_dict["NAME"])).with_suffix(".lock")
+    path.touch(mode=0o600)
     file = path.open("a+", encoding="utf-8")
     try:
         _lock(file)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
 import sys
+from contextlib import suppress
 
-TERM_SECONDS = 3.0
-"""Seconds that a warm shutdown may take, and then again a cold one."""
+GRACE_SECONDS = 3.0
+"""Seconds that running tasks may take to end."""
+END_SECONDS = 10.0
+"""Seconds that the worker may then take to hand back what still runs, and to end."""
 
 
 class WorkerProcess:
@@ -38,16 +40,14 @@ class WorkerProcess:
         return self._process.poll() if self._process else None
 
     def stop(self) -> None:
-        """Ask for a warm shutdown, then for a cold one, then kill the process."""
+        """Ask it to stop, then to hand back what still runs, then kill the process."""
         if self._process is None:
             return
-        for number in (signal.SIGTERM, getattr(signal, "SIGQUIT", signal.SIGTERM)):
+        for seconds in (GRACE_SECONDS, END_SECONDS):
             if self._process.poll() is None:
-                self._process.send_signal(number)
-                try:
-                    self._process.wait(TERM_SECONDS)
-                except subprocess.TimeoutExpired:
-                    continue
+                self._process.terminate()
+                with suppress(subprocess.TimeoutExpired):
+                    self._process.wait(seconds)
         if self._process.poll() is None:
             self._process.kill()
             self._process.wait()

@@ -57,9 +57,10 @@ def _make(task_id: str, description: str, steps: list[TaskDefinition]) -> None:
     TaskDefinition.objects.bulk_create(steps)
 
 
-def make_admin() -> tuple[str, str | None]:
+def make_admin(password: str = "") -> tuple[str, str | None]:
     """Create an admin user if there is none; returns its name and, if it was created now, its password.
 
+    Without ``password`` the new user gets a random one.
     The name is empty if the host's user model requires more than a name and a password, so that none can be created.
     """
     model = get_user_model()
@@ -68,7 +69,7 @@ def make_admin() -> tuple[str, str | None]:
         return existing.get_username(), None
     if set(model.REQUIRED_FIELDS) - {"email"}:
         return "", None
-    password = secrets.token_urlsafe(12)
+    password = password or secrets.token_urlsafe(12)
     user = model(**{model.USERNAME_FIELD: ADMIN, "is_staff": True, "is_superuser": True})
     user.set_password(password)
     user.save()

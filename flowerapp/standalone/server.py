@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import ipaddress
-import logging
 import socket
 import socketserver
 import sys
@@ -16,9 +15,11 @@ from django.contrib.staticfiles.handlers import StaticFilesHandler
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.core.wsgi import get_wsgi_application
 
+from flowerapp.core import logs
+from flowerapp.standalone.charset import TextCharsets
 from flowerapp.standalone.echo import PATH, EchoPage
 
-logger = logging.getLogger(__name__)
+logger = logs.logger(__name__)
 
 WHITENOISE = "whitenoise.middleware.WhiteNoiseMiddleware"
 
@@ -91,7 +92,8 @@ class WebServer:
         application: Any = get_wsgi_application()
         if WHITENOISE not in settings.MIDDLEWARE:
             application = StaticFilesHandler(application)
-        self._server.set_app(EchoPage(application, {"127.0.0.1", "::1", "::ffff:127.0.0.1", self.own_host}))
+        near = {"127.0.0.1", "::1", "::ffff:127.0.0.1", self.own_host}
+        self._server.set_app(EchoPage(TextCharsets(application), near.__contains__))
         self._thread.start()
 
     def stop(self) -> None:

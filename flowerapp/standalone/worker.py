@@ -9,15 +9,16 @@ from typing import Any, cast
 
 from celery import current_app, signals
 from celery.worker import state
-from django.db.models.functions import Now
 
 from flowerapp.core import executor
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import recovery
-from flowerapp.executors.celery import memory_transport
+from flowerapp.executors.celery import memory_transport, shutdown, stopping
 from flowerapp.executors.celery.executor import CeleryExecutor
+from flowerapp.executors.celery.stopping import Phase
 from flowerapp.models import Lease, Task, Worker
+from flowerapp.querysets.clock import Now
 from flowerapp.runtimes import process
 from flowerapp.states import Status
 
@@ -46,7 +47,8 @@ def recover_tasks() -> int:
     for flow_id, seq, worker in attempts:
         how = "was stopped" if worker in stopped else "ended without being stopped"
         reason = f"the server that ran it {how}"
-        recovery.record_lost(TaskRef(flow_id, seq), reason, Process(worker, None), counted=worker not in stopped)
+        record = recovery.hand_back if worker in stopped else recovery.record_lost
+        record(TaskRef(flow_id, seq), reason, Process(worker, None))
     Task.objects.startable().filter(sent_ts__isnull=False).update(sent_ts=None)
     return len(attempts)
 
@@ -84,14 +86,17 @@ class WorkerThread(threading.Thread):
         return None if self.is_alive() else 1
 
     def stop(self) -> None:
-        """Start no more tasks, wait up to ``STOP_SECONDS`` for the running ones, and kill those in processes.
+        """Start no more tasks, wait up to ``STOP_SECONDS`` for the running ones, and hand back what still runs.
 
         A program in a thread cannot be stopped; ``ended`` returns None as long as one runs.
         """
+        stopping.enter(Phase.GRACE)
         cast("Any", state).should_stop = 0
         if self.is_alive():
             self.join(STOP_SECONDS)
+        stopping.enter(Phase.ENDING)
         process.kill_all()
+        list(shutdown.hand_back())  # sent by the next server, since the broker ends with this one
         signals.worker_shutdown.send(sender=self)
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+from flowerapp import conf
+from flowerapp.core import logs
 from flowerapp.models import Worker
 from flowerapp.watcher.loop import Loop
+
+logger = logs.logger(__name__)
 
 
 class Heartbeat(Loop):
@@ -28,11 +33,21 @@ class Heartbeat(Loop):
         Worker.objects.seen(self.worker)
 
     def beat(self) -> None:
-        """Renew the worker's row; its queues may have changed."""
+        """Renew the worker's row, as its queues may have changed, and touch ``HEARTBEAT_FILE``."""
         before, self.description = self.description, self.describe()
         if not Worker.objects.seen(self.worker) or before != self.description:
             self.announce()
+        _touch(conf.get().HEARTBEAT_FILE)
 
     def on_stop(self) -> None:
         """Record that this worker has stopped."""
         Worker.objects.stopped(self.worker)
+
+
+def _touch(path: str | None) -> None:
+    if path is None:
+        return
+    try:
+        Path(path).touch()
+    except OSError as error:
+        logger.warning("FLOWER['HEARTBEAT_FILE'] cannot be written, so the worker looks dead: %s", error)

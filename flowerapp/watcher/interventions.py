@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import logging
-
 from flowerapp import signals
+from flowerapp.core import logs
 from flowerapp.core.messages import TaskRef
 
-logger = logging.getLogger(__name__)
+logger = logs.logger(__name__)
 
 
 def intervened(kind: str, ref: TaskRef) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from flowerapp import conf
 from flowerapp.models import Lease
-from flowerapp.querysets.db import database_now
+from flowerapp.querysets import clock
 from flowerapp.watcher.duties import RESCUE, rota
 from flowerapp.watcher.loop import Loop
 
@@ -43,7 +43,7 @@ class Leader(Loop):
     def take_lead(self) -> None:
         """Take the lease if it is free, or renew it; never where the setting WATCHER is off."""
         self.leads = conf.get().WATCHER and Lease.objects.take(LEASE, self.worker, conf.get().LEADER_SECONDS)
-        before, self._looked = self._looked, database_now()
+        before, self._looked = self._looked, clock.now()
         if before is not None and (self._looked - before).total_seconds() > conf.get().LEASE_SECONDS / 2:
             self._hold_rescue()
 

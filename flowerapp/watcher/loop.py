@@ -1,22 +1,22 @@
 """A thread of a worker's parent process that looks at its duties again and again.
 
-Each loop is a thread of its own, so that a broker that hangs, or a lock in the database, blocks one and does not
-silence the worker. In the parent a program that holds the interpreter lock of a pool process silences none.
+Each loop is a thread of its own: if a broker that hangs, or a lock in the database, blocks one, the others continue,
+the heartbeat among them. They run in the parent, so a program that holds the interpreter lock of a pool process blocks
+none of them.
 """
 
 from __future__ import annotations
 
-import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from django.db import close_old_connections, connection
+from django.db import close_old_connections, connections
 
-from flowerapp.core import identity
+from flowerapp.core import identity, logs
 
-logger = logging.getLogger(__name__)
+logger = logs.logger(__name__)
 
 TICK = 0.5
 """Seconds between looks."""
@@ -52,7 +52,7 @@ class Loop(threading.Thread):
         except Exception:  # leases run out by themselves
             logger.warning("%s: could not finish when stopped", self.name, exc_info=True)
         finally:
-            connection.close()
+            connections.close_all()
 
     def do(self, name: str, seconds: float, duty: Callable[[], Any]) -> bool:
         """Run a duty if ``seconds`` have passed since its last run, unless stopping; False if it failed."""
@@ -63,7 +63,7 @@ class Loop(threading.Thread):
         except Exception as error:  # the database or the broker may be unreachable; a later look tries again
             logger.warning("%s: %s failed and is tried again in %g s: %r", self.name, name, seconds, error)
             logger.debug("%s: %s", self.name, name, exc_info=True)
-            connection.close()
+            connections.close_all()
             return False
         finally:
             self.last[name] = time.monotonic()
@@ -72,5 +72,14 @@ class Loop(threading.Thread):
     def stop(self, timeout: float = 10) -> None:
         """End the loop; waits up to ``timeout`` seconds."""
         self.stopping.set()
-        if self.is_alive():
+        if self.is_alive() and self is not threading.current_thread():
             self.join(timeout)
+
+
+def stop_all(loops: Sequence[Loop], timeout: float = 10) -> None:
+    """End all these loops at once; waits up to ``timeout`` seconds."""
+    for loop in loops:
+        loop.stopping.set()
+    deadline = time.monotonic() + timeout
+    for loop in loops:
+        loop.stop(max(0.0, deadline - time.monotonic()))

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import inspect
-import logging
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from django.db import DatabaseError
 
 from flowerapp import engine, registry, signals
+from flowerapp.core import logs
 from flowerapp.core.plan import Node, Plan
+from flowerapp.engine.register import add_store
 from flowerapp.exceptions import FlowerError, InvalidPlanError, Problem
 from flowerapp.models import Flow, TaskDefinition
 from flowerapp.models import Workflow as Header
@@ -20,7 +21,7 @@ from flowerapp.registry import Program
 from flowerapp.workflows import rows
 from flowerapp.workflows.methods import TaskMethod
 
-logger = logging.getLogger(__name__)
+logger = logs.logger(__name__)
 
 END = "all_over"
 """A task whose ``next`` is this name has no followers."""
@@ -87,6 +88,7 @@ class Workflow:
         entrance: int | str | None = None,
         idempotency_key: str | None = None,
         actor: str = "",
+        may_override: engine.MayOverride = engine.MayOverride.ANY,
     ) -> Flow:
         """Store the workflow if needed, and register and return a flow of it.
 
@@ -102,6 +104,7 @@ class Workflow:
             entrance=entrance,
             idempotency_key=idempotency_key,
             actor=actor,
+            may_override=may_override,
         )
 
 
@@ -111,6 +114,15 @@ _classes: dict[str, type[Workflow]] = {}
 def known_classes() -> list[type[Workflow]]:
     """The workflow classes that this process has imported, sorted by ``task_id``."""
     return [_classes[task_id] for task_id in sorted(_classes)]
+
+
+def store_named(task_id: str) -> Plan | None:
+    """Store the imported class of that ``task_id``, and return its plan; None if there is none."""
+    cls = _classes.get(task_id)
+    return cls.store() if cls else None
+
+
+add_store(store_named)
 
 
 def store_all() -> None:

@@ -50,6 +50,11 @@ class Options(BaseModel):
     """Name of the pool whose slots the task occupies; empty for none."""
     parameters: Annotated[dict[str, Any], AfterValidator(_as_stored)] = Field(default_factory=dict)
     """Values of the method's parameters besides ``ctx``, as JSON values."""
+    required_at_register: Names = ()
+    """Names of the method's parameters that each registration gives, in place of ``parameters``."""
+    overridable: Names = ()
+    """Names of the method's parameters that users who may not edit workflows may override although the task holds
+    masked values."""
     max_retries: StrictInt | None = None
     """Retries after the first start (3 means 4 starts); None means 3. If it is set and ``autoretry_for`` is empty, any
     exception leads to a retry."""
@@ -93,6 +98,8 @@ _OF_STEP = (
     "queue",
     "pool",
     "parameters",
+    "required_at_register",
+    "overridable",
     "max_retries",
     "retry_delay",
     "time_limit",

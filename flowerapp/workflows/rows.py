@@ -5,15 +5,15 @@ The document has the shape of ``/api/workflows/{task_id}/``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 from flowerapp import engine
-from flowerapp.core import values
 from flowerapp.core.plan import Plan
-from flowerapp.exceptions import InvalidPlanError, Problem, UnknownWorkflowError
+from flowerapp.exceptions import UnknownWorkflowError
 from flowerapp.models import TaskDefinition, Workflow
 from flowerapp.querysets.definitions import HEADER
+from flowerapp.selectors.workflows import steps
 
 Document = dict[str, Any]
 
@@ -23,11 +23,10 @@ _OPTIONS = ("max_retries", "retry_delay", "time_limit", "max_concurrency")
 def store(document: Mapping[str, Any], *, new: bool = False) -> Plan:
     """Check a workflow's document and replace the stored rows with its steps, in one transaction; returns the plan.
 
-    A value ``••••``, as the API shows a secret, keeps the stored value. ``new`` refuses a workflow that exists. Raises
-    InvalidPlanError, and StateConflictError for a refused workflow.
+    A value ``••••``, as the API shows a secret, keeps the one that the step has stored. ``new`` refuses a workflow that
+    exists. Raises InvalidPlanError, and StateConflictError for a refused workflow.
     """
     rows = [row(document["task_id"], step) for step in document["tasks"]]
-    _keep_masked(rows)
     header = {name: document[name] for name in HEADER if document.get(name) is not None}
     return engine.define(document["task_id"], rows, header, new=new)
 
@@ -40,10 +39,10 @@ def known(task_id: str) -> None:
 
 
 def document(task_id: str) -> Document:
-    """A stored workflow as a document that ``store`` accepts; raises UnknownWorkflowError."""
+    """A stored workflow as a document that ``store`` accepts, with secrets masked; raises UnknownWorkflowError."""
     known(task_id)
     header = Workflow.objects.filter(pk=task_id).first() or Workflow(task_id=task_id)
-    tasks = [_step(row) for row in TaskDefinition.objects.filter(task_id=task_id).order_by("task_seq")]
+    tasks = [_step(row) for row in steps(task_id)]
     return {
         "task_id": task_id,
         **{name: getattr(header, name) for name in HEADER},
@@ -59,6 +58,8 @@ def _step(row: TaskDefinition) -> Document:
         "program": row.program,
         "task_priority": row.task_priority,
         "parameters": row.all_parameters,
+        "required_at_register": row.required_at_register,
+        "overridable": row.overridable,
         "depends_on": row.depends_on,
         "queue": row.queue or None,
         "pool": row.pool or None,
@@ -76,6 +77,8 @@ def row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
         task_seq=step["task_seq"],
         program=step["program"],
         task_priority=step.get("task_priority") or 0,
+        required_at_register=list(step.get("required_at_register") or ()),
+        overridable=list(step.get("overridable") or ()),
         depends_on=step.get("depends_on"),
         queue=step.get("queue") or "",
         name=step.get("name") or "",
@@ -87,44 +90,3 @@ def row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
     )
     row.set_parameters(step.get("parameters") or {})
     return row
-
-
-def _keep_masked(rows: Sequence[TaskDefinition]) -> None:
-    """Replace masked parameters with the stored values of the same step; raises InvalidPlanError if none is stored."""
-    masked = [row for row in rows if _holds_mask(row.all_parameters)]
-    if not masked:
-        return
-    seqs = [row.task_seq for row in masked][:1000]
-    stored = {row.task_seq: row for row in TaskDefinition.objects.filter(task_id=masked[0].task_id, task_seq__in=seqs)}
-    problems = []
-    for row in masked:
-        earlier = stored.get(row.task_seq)
-        parameters = unmasked(row.all_parameters, earlier.all_parameters if earlier else {})
-        if _holds_mask(parameters):
-            sentence = f"a value is {values.MASKED}, which keeps the stored value, but none is stored; give the value"
-            problems.append(Problem(sentence, row.task_seq, "parameters"))
-        row.set_parameters(parameters)
-    if problems:
-        raise InvalidPlanError(problems, rows[0].task_id)
-
-
-def unmasked(value: Any, stored: Any) -> Any:
-    """``value`` with each mask replaced by the value in the same place of ``stored``; both are JSON values.
-
-    A mask stays where ``stored`` has no value for it.
-    """
-    if value == values.MASKED:
-        return value if stored is None else stored
-    if isinstance(value, dict) and isinstance(stored, dict):
-        return {key: unmasked(item, stored.get(key)) for key, item in value.items()}
-    if isinstance(value, list) and isinstance(stored, list) and len(value) == len(stored):
-        return [unmasked(item, stored_item) for item, stored_item in zip(value, stored, strict=True)]
-    return value
-
-
-def _holds_mask(value: Any) -> bool:
-    if isinstance(value, dict):
-        return any(_holds_mask(item) for item in value.values())
-    if isinstance(value, list):
-        return any(_holds_mask(item) for item in value)
-    return bool(value == values.MASKED)

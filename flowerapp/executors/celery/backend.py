@@ -1,18 +1,18 @@
-"""The result backend of program tasks: the task's row is the result, and the join's row is the chord's counter."""
+"""The result backend of program tasks: the task's row is the result."""
 
 from __future__ import annotations
 
 import os
 from typing import Any
 
-from celery import signature, states
+from celery import current_task, states
 from celery.exceptions import TimeLimitExceeded
-from django.db import connection
+from django.db import connections
 from django_celery_results.backends.database import DatabaseBackend
 
 from flowerapp.core import identity
 from flowerapp.core.identity import Process
-from flowerapp.executors.celery import canvas, losses
+from flowerapp.executors.celery import losses, reports
 from flowerapp.executors.celery.losses import Loss
 from flowerapp.executors.celery.process_table import process_table, refs_of
 from flowerapp.executors.celery.routes import ref_of
@@ -52,27 +52,22 @@ class FlowBackend(DatabaseBackend):  # type: ignore[misc] # the package has no t
             "children": None,
         }
 
-    def on_chord_part_return(self, request: Any, state: str, result: Any, **_: Any) -> None:
-        """Send the body; ``canvas.follow`` has taken it off all messages but the one whose finish released it."""
-        if state == states.SUCCESS and request.chord:
-            canvas.publish(signature(request.chord, app=self.app))
-
     def mark_as_failure(self, task_id: str, exc: Any, traceback: Any = None, request: Any = None, **_: Any) -> None:
         """The pool lost the task's process, or killed it at its time limit: the engine decides what follows.
 
-        Errors of programs don't come here; the engine has recorded them.
+        What the engine has recorded, such as an error of the program, is only logged.
         """
-        if (ref := ref_of(task_id)) is None:
+        if reports.log_once(request, current_task) or (ref := ref_of(task_id)) is None:
             return
         if not identity.is_parent():
-            Loss(ref, Process(identity.worker(), os.getpid()), exc).record()
+            Loss(ref, Process(identity.worker(), os.getpid()), exc, task_id).record()
             return
         process = Process(identity.worker(), getattr(request, "worker_pid", None))
         if isinstance(exc, TimeLimitExceeded):
-            _record_at_once(Loss(ref, process, exc))
+            _record_at_once(Loss(ref, process, exc, task_id))
             return
         for lost in refs_of(task_id, process_table.read()):
-            losses.add(Loss(lost, process, exc))
+            losses.add(Loss(lost, process, exc, task_id))
 
     def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, **_: Any) -> None:
         """A cancelled task's process was stopped; its row says so already."""
@@ -88,4 +83,4 @@ def _record_at_once(loss: Loss) -> None:
     except CONNECTION_ERRORS:
         losses.add(loss)
     finally:
-        connection.close()
+        connections.close_all()

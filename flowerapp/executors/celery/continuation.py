@@ -20,6 +20,7 @@ from flowerapp.core import executor, identity
 from flowerapp.core.messages import Message, TaskCall, TaskRef
 from flowerapp.engine import attempts, dispatching, recovery
 from flowerapp.engine.propagation import Outcome
+from flowerapp.executors.celery import stopping
 from flowerapp.executors.celery.process_table import process_table
 from flowerapp.executors.celery.routes import PREFIX, Route, message_id, route_of, task_name
 from flowerapp.querysets import Claim
@@ -87,7 +88,7 @@ class MessageContinuation:
         return [name for name, seconds in self.seconds.items() if seconds < limit]
 
     def _has_time(self) -> bool:
-        return time.monotonic() < self._ends and not executor.current().is_stopping()
+        return time.monotonic() < self._ends and not _is_stopping()
 
     def _fits(self, call: TaskCall) -> bool:
         return (
@@ -114,7 +115,7 @@ class MessageContinuation:
         return result
 
     def _continue(self, traces: dict[str, Trace], before: int, request: Any) -> None:
-        while self._next is not None:
+        while self._next is not None and not _is_stopping():
             self._step, self._next = self._next, None
             ref, program = self._step.message.ref, self._step.message.head.program
             process_table.write(self._message, before, ref.seq)
@@ -131,14 +132,15 @@ class MessageContinuation:
             self.seconds[name.removeprefix(PREFIX)] = time.monotonic() - begun
 
 
+def _is_stopping() -> bool:
+    return executor.current().is_stopping() or stopping.asked()
+
+
 def _give_back(step: Step) -> None:
     """Let another process start what this one was to continue with."""
     messages: Sequence[Message] = [step.message]
     if step.claim is not None:
-        outcome = recovery.record_lost(
-            step.claim.ref, "its process was asked to stop", identity.process(), counted=False
-        )
-        messages = outcome.released
+        messages = recovery.hand_back(step.claim.ref, "its process was asked to stop", identity.process()).released
     dispatching.send(messages)
 
 

@@ -2,9 +2,21 @@
 
 from __future__ import annotations
 
+from django.apps import apps
+
 from flowerapp import registry
 from flowerapp.core import executor
-from flowerapp.executors.celery import checks, host_tasks, kombu_patches, memory_transport, tasks, worker
+from flowerapp.executors.celery import (
+    checks,
+    host_requests,
+    host_tasks,
+    kombu_patches,
+    memory_transport,
+    registrations,
+    reports,
+    tasks,
+    worker,
+)
 from flowerapp.executors.celery.executor import CeleryExecutor
 
 
@@ -13,7 +25,10 @@ def install() -> None:
     checks.install()
     memory_transport.register()
     kombu_patches.install()
-    registry.add_source(registry.Source(host_tasks.host_program, host_tasks.host_program_names))
+    registry.add_source(host_tasks.SOURCE)
+    host_requests.install()
     tasks.add_registered()
     worker.install()
-    executor.use(CeleryExecutor())
+    reports.install()
+    registrations.install()
+    executor.use(CeleryExecutor(is_offline=apps.is_installed("flowerapp.testing")))

@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections import deque
 from dataclasses import dataclass
 
 from celery.exceptions import TimeLimitExceeded
 
+from flowerapp.core import logs
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
-from flowerapp.engine import dispatching, recovery
+from flowerapp.engine import recovery
+from flowerapp.executors.celery import reports, stopping
 from flowerapp.models import Task
 from flowerapp.querysets.db import CONNECTION_ERRORS
 
-logger = logging.getLogger(__name__)
+logger = logs.logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,18 +26,23 @@ class Loss:
     ref: TaskRef
     process: Process
     error: Exception
+    celery_id: str = ""
+    """That of the message that the process had received."""
 
     def record(self) -> None:
         """Let the engine record it, and send what follows."""
-        if isinstance(self.error, TimeLimitExceeded):
+        if stopping.asked():
+            outcome = recovery.hand_back(self.ref, f"its worker stops: {self.error}", self.process)
+        elif isinstance(self.error, TimeLimitExceeded):
             outcome = recovery.record_timeout(self.ref, float(self.error.args[0]), self.process)
         else:
             outcome = recovery.record_lost(self.ref, f"its process was lost: {self.error}", self.process)
-        dispatching.send(outcome.released)
+        with reports.about(self.celery_id):
+            recovery.conclude(outcome)
         following = None if self.process.pid in (None, os.getpid()) else Task.objects.claimed_by(self.ref, self.process)
         if following is not None and following.ref not in unrecorded():
             # claimed by the finish, a moment before the end
-            Loss(following.ref, self.process, self.error).record()
+            Loss(following.ref, self.process, self.error, self.celery_id).record()
 
 
 _losses: deque[Loss] = deque()

@@ -11,6 +11,7 @@ import mmap
 import os
 import struct
 
+from flowerapp.core.identity import is_alive
 from flowerapp.core.messages import TaskRef
 from flowerapp.executors.celery.routes import ref_of
 
@@ -30,7 +31,7 @@ class ProcessTable:
     def claim(self) -> bool:
         """Take this process's entry; False if another living process has it."""
         pid = self._ENTRY.unpack_from(self._memory, self._offset())[0]
-        if pid not in (0, os.getpid()) and _is_alive(pid):
+        if pid not in (0, os.getpid()) and is_alive(pid):
             return False
         self.write("", 0, 0)
         return True
@@ -49,14 +50,6 @@ class ProcessTable:
 
 def _digest(celery_id: str) -> bytes:
     return hashlib.blake2b(celery_id.encode(), digest_size=8).digest()
-
-
-def _is_alive(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except OSError:
-        return False
-    return True
 
 
 process_table = ProcessTable()

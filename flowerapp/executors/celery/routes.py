@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import functools
-import logging
 import secrets
 from typing import Any, NamedTuple
 
@@ -11,15 +10,22 @@ from celery import Celery, current_app
 from celery.app import app_or_default
 
 from flowerapp import registry
+from flowerapp.core import logs
 from flowerapp.core.messages import TaskCall, TaskRef, broker_step
 
-logger = logging.getLogger(__name__)
+logger = logs.logger(__name__)
 
 PREFIX = "flowerapp."
 """A program's Celery task is named ``flowerapp.NAME``."""
 
 DELIVER = "flowerapp.tasks.deliver"
 """The Celery task that calls the listeners of what was recorded in a flow."""
+
+REGISTER = "flowerapp.tasks.register"
+"""The Celery task that registers a flow, for schedules of beat and for code that has Celery's API alone."""
+
+MARKER = "flowerapp.tasks.marker"
+"""The Celery task of a marker."""
 
 
 class Route(NamedTuple):
@@ -33,6 +39,11 @@ class Route(NamedTuple):
 def task_name(program: str) -> str:
     """Name of the Celery task that runs a program."""
     return PREFIX + program
+
+
+def is_internal(name: str) -> bool:
+    """Whether only flowerapp itself can send a Celery task of this name: its arguments name a task of a flow."""
+    return name.startswith(PREFIX) and name != REGISTER
 
 
 def message_id(ref: TaskRef) -> str:
@@ -63,7 +74,20 @@ def options_of(app: Celery, call: TaskCall) -> dict[str, Any]:
     options: dict[str, Any] = {"priority": broker_priority(app, call.priority)}
     if call.queue:
         options["queue"] = call.queue
+    elif is_routed_by_name(app, call.program):
+        options["route_name"] = call.program
     return options | _limits_of(call)
+
+
+def is_routed_by_name(app: Celery, program: str) -> bool:
+    """Whether the host's routes know a host task by its own name; they are asked for ``flowerapp.NAME`` otherwise."""
+    router: Any = app.amqp.router
+    if not router.routes or registry.find(program) is None or program not in app.tasks:
+        return False
+    try:
+        return router.lookup_route(program, (), {}, {}, app.tasks[program]) is not None
+    except Exception:  # a router's; it is raised where the message is published
+        return True
 
 
 def _limits_of(call: TaskCall) -> dict[str, Any]:
@@ -76,10 +100,18 @@ def _limits_of(call: TaskCall) -> dict[str, Any]:
 
 
 def queue_of(program: str, queue: str) -> str:
-    """Name of the queue that a task goes to; one without a queue of its own is routed by Celery."""
+    """Name of the queue that a task goes to; one without a queue of its own is routed by Celery.
+
+    Empty if the routing fails: a router raises, or the queue that it names is missing.
+    """
     if queue:
         return queue
-    route = current_app.amqp.router.route({}, task_name(program))
+    name = program if is_routed_by_name(app_or_default(), program) else task_name(program)
+    try:
+        route = current_app.amqp.router.route({}, name)
+    except Exception:  # a router's; a task that it concerns cannot be published, and its row says why
+        logger.debug("no queue for program %s", program, exc_info=True)
+        return ""
     return str(getattr(route.get("queue"), "name", None) or current_app.conf.task_default_queue)
 
 
@@ -98,8 +130,10 @@ def _route_of(program: str, queue: str, priority: int) -> Route | None:
     task = app.tasks[task_name(program)]
     if has_time_limit(task) or any(getattr(task, name, None) for name in ("queue", "exchange", "routing_key")):
         return None
+    if not (name := queue_of(program, queue)):
+        raise LookupError(f"program {program!r} cannot be routed")  # not kept: the next time it may be
     call = TaskCall(seq=0, program=program, queue=queue, priority=priority)
-    return Route(queue_of(program, queue), options_of(app, call)["priority"])
+    return Route(name, options_of(app, call)["priority"])
 
 
 def has_time_limit(task: Any) -> bool:

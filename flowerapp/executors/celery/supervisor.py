@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 import os
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from celery.worker import state as worker_state
 
 from flowerapp import conf
+from flowerapp.core import logs
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import hooks
 from flowerapp.executors.celery import losses
@@ -22,8 +22,10 @@ from flowerapp.watcher.duties.rescue import rescue_one
 from flowerapp.watcher.loop import Loop
 from flowerapp.watcher.pages import PAGE
 
-logger = logging.getLogger(__name__)
+logger = logs.logger(__name__)
 
+HOLD_SECONDS = 1
+"""Seconds after which a held message is no longer silent: less than between two looks for lost ones."""
 GRACE = 2
 """Seconds by which the worker's parent may learn of a claim late."""
 
@@ -38,7 +40,7 @@ class PoolSupervisor(Loop):
 
     def look(self) -> None:
         """Hold, record, stop and rescue what is our own."""
-        self.do("hold", conf.get().RESEND_AFTER / 4, self.hold)
+        self.do("hold", HOLD_SECONDS, self.hold)
         self.do("record", 0, losses.record_all)
         self.do("stop cancelled", 1, self.stop_cancelled)
         self.do("rescue own", 1, self.rescue_own)
@@ -87,7 +89,7 @@ class PoolSupervisor(Loop):
         rows = mine.values_list("task_flow_id", "task_exec_seq", "attempt")[:PAGE]
         running = [(TaskRef(flow_id, seq), attempt) for flow_id, seq, attempt in rows]
         accounted, entries = losses.unrecorded(), process_table.read()
-        for celery_id in _copy(worker_state.requests):
+        for celery_id in {*_copy(worker_state.requests), *(it.id for it in _copy(worker_state.active_requests))}:
             accounted.update(refs_of(celery_id, entries))
         before, self._missed = self._missed, {(ref, attempt) for ref, attempt in running if ref not in accounted}
         for ref, _ in sorted(before & self._missed):

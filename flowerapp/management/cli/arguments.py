@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from flowerapp.core import values
+from flowerapp.core.coercion import short
 from flowerapp.exceptions import InvalidError, UnknownFlowError
 from flowerapp.models import Flow
+from flowerapp.selectors.flows import shown_flows
 from flowerapp.selectors.status_style import flow_style
 from flowerapp.states import Status
 
@@ -53,7 +55,7 @@ def pair(text: str) -> tuple[str, Any]:
     typed = key.endswith(":")
     key = key.removesuffix(":")
     if not equals or not key:
-        raise InvalidError(f"{text!r} is not KEY=VALUE; write KEY=TEXT or KEY:=JSON")
+        raise InvalidError(f"{short(text)} is not KEY=VALUE; write KEY=TEXT or KEY:=JSON")
     return key, values.loads(value, key) if typed else values.check(value, key)
 
 
@@ -68,7 +70,7 @@ def steps(texts: Iterable[str] | None) -> Parameters:
     for text in texts or ():
         seq, dot, rest = text.partition(".")
         if not dot or not seq.isascii() or not seq.isdecimal() or len(seq) > LONGEST_SEQ:
-            raise InvalidError(f"{text!r} is not SEQ.KEY=VALUE; write for example 3.URL=http://127.0.0.1/")
+            raise InvalidError(f"{short(text)} is not SEQ.KEY=VALUE; write for example 3.URL=http://127.0.0.1/")
         key, value = pair(rest)
         result.setdefault(int(seq), {})[key] = value
     return result
@@ -92,7 +94,7 @@ def find_flow(text: str) -> Flow:
     """The flow of that id, or the only one whose id begins so. Raises UnknownFlowError, InvalidError."""
     if "\0" in text:
         raise UnknownFlowError(f"there is no flow {text!r}")
-    flow = Flow.objects.filter(pk=text).first()
+    flow: Flow | None = shown_flows().filter(pk=text).first()
     return flow if flow is not None else _only(text, matching(text))
 
 
@@ -100,7 +102,7 @@ def matching(prefix: str) -> list[Flow]:
     """The newest flows whose ids begin with ``prefix``, a few at most; none for a short prefix."""
     if len(prefix) < SHORTEST_PREFIX or "\0" in prefix:
         return []
-    return list(Flow.objects.filter(pk__startswith=prefix)[: MOST_LISTED + 1])
+    return list(shown_flows().filter(pk__startswith=prefix)[: MOST_LISTED + 1])
 
 
 def _only(prefix: str, matches: list[Flow]) -> Flow:

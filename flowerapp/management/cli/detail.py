@@ -6,9 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from rich.text import Text
-
-from flowerapp.core import values
+from flowerapp.management.cli.display import Text
 from flowerapp.management.cli.follow import unserved_sentence
 from flowerapp.management.cli.output import Output, flow_status, plain
 from flowerapp.management.cli.tables import Row, moment, most_urgent, pairs_view, rest, rows_of, table, tasks_table
@@ -17,6 +15,7 @@ from flowerapp.selectors import counts, flows, history
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
 from flowerapp.selectors.next_steps import NextStep, next_steps
+from flowerapp.selectors.shown import shown
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 
@@ -31,7 +30,7 @@ MOST_FAILED = 5
 
 def print_flow(flow: Flow, out: Output, *, traceback: bool) -> None:
     """Print a flow: the failed tasks first, then tasks, history and log."""
-    numbers = counts.of_flow(flow.pk)
+    flow, numbers = shown(flow), counts.of_flow(flow.pk)
     status = flow_status(flow, numbers, out.out)
     out.result(Text.assemble((f"Flow {flow.pk}", "bold"), f"  workflow {plain(flow.task_id)}  ", status))
     out.result(pairs_view(_facts(flow, numbers)))
@@ -72,7 +71,7 @@ def _facts(flow: Flow, numbers: Counts) -> dict[str, Any]:
         "suspended": moment(flow.suspended_ts) if flow.status is Status.SUSPEND else "",
         "duration": duration(flow),
         "priority": str(flow.task_priority) if flow.task_priority else "",
-        "input": short_json(values.masked(flow.input)) if flow.input != {} else "",
+        "input": short_json(flow.input) if flow.input != {} else "",
     }
 
 
@@ -90,7 +89,7 @@ def failed_tasks(flow: Flow) -> list[Task]:
 def _print_failure(task: Task, out: Output, *, traceback: bool) -> None:
     out.result("")
     out.result(failure_text(task))
-    out.result(pairs_view({"  parameters": short_json(values.masked(task.parameters)) if task.parameters else ""}))
+    out.result(pairs_view({"  parameters": short_json(task.parameters) if task.parameters else ""}))
     if traceback and task.traceback:
         out.result(Text(plain(task.traceback).rstrip(), style="dim"))
 
@@ -169,6 +168,6 @@ def _print_results(flow: Flow, out: Output) -> None:
     """The flow's output and the state that its programs shared; JSON has them anyway."""
     if out.as_json:
         return
-    out.note(f"output  {short_json(flows.output_of(flow))}")
+    out.note(f"output  {flows.output_text(flow, short_json)}")
     if flow.state != {}:
-        out.note(f"state   {short_json(values.masked(flow.state))}")
+        out.note(f"state   {short_json(shown(flow).state)}")

@@ -5,16 +5,22 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from flowerapp.core import values
-from flowerapp.models import Flow, HistoryEntry, Log, Pool, Task
+from flowerapp.core.passing import TooLarge
+from flowerapp.models import Flow, Pool, Task
 from flowerapp.selectors import flows, history, pools, tasks
+from flowerapp.selectors.short import complete, left_out
+from flowerapp.selectors.shown import shown
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
+
+MOST_ROWS = 1000
+"""Tasks, entries and lines of a flow that its document has."""
 
 
 def _columns(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
     """Columns of a row, with the state's word in front of its number."""
     document: dict[str, Any] = {}
+    row = shown(row)
     for name in names:
         if name == "exec_status":
             document["status"] = Status(row.exec_status).label
@@ -36,38 +42,75 @@ def flow_document(flow: Flow) -> dict[str, Any]:
 def _flow_document(flow: Flow, failed: Task | None) -> dict[str, Any]:
     return _columns(flow, flows.COLUMNS) | {
         "failed": _columns(failed, flows.FAILED_COLUMNS) if failed else None,
-        "input": values.masked(flow.input),
+        "input": shown(flow).input,
+        **({"left_out": left_out(flow)} if left_out(flow) else {}),
     }
 
 
 def task_documents(listed: Sequence[Task]) -> list[dict[str, Any]]:
-    """Tasks, each with the queue that it goes to and why it waits; secrets among their parameters are masked."""
+    """Tasks, each with the queue that it goes to and why it waits."""
     waits = wait_reasons(listed)
     return [_task_document(task, waits.get(task.pk, "")) for task in listed]
 
 
 def _task_document(task: Task, waits: str) -> dict[str, Any]:
+    task = shown(task)
     return _columns(task, tasks.COLUMNS) | {
         "progress": tasks.progress(task),
         "waits": waits,
-        "parameters": values.masked(task.parameters),
+        "parameters": task.parameters,
         "queue": tasks.queue_of(task),
+        "left_out": left_out(task),
     }
 
 
 def whole_document(flow: Flow) -> dict[str, Any]:
-    """A flow with its tasks, history, logs, and the queues that it waits in and no worker serves."""
-    entries = HistoryEntry.objects.filter(task_flow=flow).order_by("id")
-    lines = Log.objects.filter(task_flow=flow).order_by("id")
+    """A flow with its tasks, history, logs, and the queues that it waits in and no worker serves.
+
+    Large values of its tasks are left out, as in the API's lists, and so is what follows the first ``MOST_ROWS`` tasks,
+    entries and lines: ``left_out`` has how much that is.
+    """
+    output = flows.output_of(flow)
+    rows = {"tasks": _tasks(flow), "history": _history(flow), "logs": _logs(flow)}
+    left_out = {name: count for name, (_, count) in rows.items() if count}
+    if isinstance(output, TooLarge):
+        left_out["output"] = output.size
     return flow_document(flow) | {
         "admitted": flow.admitted,
-        "state": values.masked(flow.state),
-        "output": flows.output_of(flow),
-        "tasks": task_documents(list(flow.tasks.order_by("task_exec_seq"))),
-        "history": [_columns(entry, history.COLUMNS) for entry in entries],
-        "logs": [_columns(line, history.LOG_COLUMNS) for line in lines],
+        "state": shown(flow).state,
+        "output": None if isinstance(output, TooLarge) else output,
+        **{name: documents for name, (documents, _) in rows.items()},
         "unserved_queues": flows.unserved_queues(flow),
+        "left_out": left_out,
     }
+
+
+_Rows = tuple[list[dict[str, Any]], int]
+"""Documents, and how many more there are."""
+
+
+def _tasks(flow: Flow) -> _Rows:
+    listed = tasks.short_tasks(flow.pk).order_by("task_exec_seq")
+    page = list(listed[:MOST_ROWS])
+    complete(flow.pk, page)
+    return task_documents(page), _rest(listed, page)
+
+
+def _history(flow: Flow) -> _Rows:
+    listed = history.entries(flow.pk)
+    page = list(listed[:MOST_ROWS])
+    return [_columns(entry, history.COLUMNS) for entry in page], _rest(listed, page)
+
+
+def _logs(flow: Flow) -> _Rows:
+    listed = history.lines(flow.pk)
+    page = list(listed[:MOST_ROWS])
+    return [_columns(line, history.LOG_COLUMNS) for line in page], _rest(listed, page)
+
+
+def _rest(listed: Any, page: Sequence[Any]) -> int:
+    """How many rows of a list are not on its first page."""
+    return 0 if len(page) < MOST_ROWS else int(listed.count()) - len(page)
 
 
 def pool_document(pool: Pool) -> dict[str, Any]:

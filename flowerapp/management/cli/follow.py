@@ -5,21 +5,23 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
-from django.db import connection
-from django.utils import timezone
-from rich.console import Group, RenderableType
-from rich.live import Live
-from rich.text import Text
-
+from flowerapp.management.cli.display import Group, Text
 from flowerapp.management.cli.output import Output, flow_status, plain
 from flowerapp.management.cli.tables import Row, most_urgent, rest, rows_of, tasks_table
-from flowerapp.models import Flow, Task
-from flowerapp.selectors import counts, queues, tasks, workers
+from flowerapp.models import Flow
+from flowerapp.querysets import clock
+from flowerapp.querysets.db import connection
+from flowerapp.querysets.waiting import must_not_be_in_transaction
+from flowerapp.selectors import counts, queues, tasks, times, workers
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
 from flowerapp.selectors.flows import get_flow
 from flowerapp.states import OPEN, Status
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 SHORTEST_PAUSE = 0.2
 """Seconds between two looks."""
@@ -34,6 +36,7 @@ def wait(flow_id: str, out: Output, *, follow: bool, before: Sequence[Row] = ())
     """Wait until the flow has ended or cannot continue without a person; with ``follow`` task by task.
 
     ``before`` are tasks whose present state needs no line. Ctrl-C raises KeyboardInterrupt; the flow continues.
+    Raises WaitInTransactionError.
     """
     notices = _Notices(flow_id, out)
     with _view(out, follow=follow, before=before) as show:
@@ -43,6 +46,7 @@ def wait(flow_id: str, out: Output, *, follow: bool, before: Sequence[Row] = ())
             show(flow)
             if flow.ended or flow.status is Status.SUSPEND:
                 return flow
+            must_not_be_in_transaction(f"flow {flow_id}")
             notices.look()
             spent = time.monotonic() - begun
             time.sleep(min(LONGEST_PAUSE, max(SHORTEST_PAUSE, 4 * spent)))
@@ -53,6 +57,8 @@ def _view(out: Output, *, follow: bool, before: Sequence[Row]) -> Iterator[Calla
     if not out.live:
         yield _TaskLines(out, before) if follow else _FlowLines(out)
         return
+    from rich.live import Live
+
     view = tasks_view if follow else _line_view
     with Live(console=out.err, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
         yield lambda flow: live.update(view(flow, out), refresh=True)
@@ -68,7 +74,7 @@ def tasks_view(flow: Flow, out: Output) -> RenderableType:
 
 
 def _line_view(flow: Flow, out: Output) -> RenderableType:
-    running = Task.objects.filter(task_flow_id=flow.pk, exec_status=Status.RUNNING).order_by("task_exec_seq")
+    running = tasks.shown_tasks(flow.pk).filter(exec_status=Status.RUNNING).order_by("task_exec_seq")
     names = ", ".join(f"{seq} {plain(program)}" for seq, program in running.values_list("task_exec_seq", "program")[:3])
     return _summary(flow, out, counts.of_flow(flow.pk)).append(f"  {names}" if names else "")
 
@@ -134,7 +140,7 @@ def _state(row: Row) -> tuple[int, int, int, int]:
 
 
 def _stamped(text: Text) -> Text:
-    return Text(timezone.localtime().strftime("%H:%M:%S") + "  ").append(text)
+    return Text(f"{times.local(clock.about_now()):%H:%M:%S}" + "  ").append(text)
 
 
 class _Notices:
@@ -172,4 +178,4 @@ def unserved_sentence(queue: str) -> str:
 
 def close_interrupted() -> None:
     """Drop the database connection that Ctrl-C may have left in the middle of a statement."""
-    connection.close()
+    connection().close()

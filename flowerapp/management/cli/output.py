@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import sys
 from functools import cached_property
-from typing import Any, TextIO
+from typing import TYPE_CHECKING, Any, TextIO
 
 from django.core.serializers.json import DjangoJSONEncoder
-from rich.console import Console, RenderableType
-from rich.text import Text
 
+from flowerapp.core.names import visible_lines
+from flowerapp.management.cli.display import REDRAWS, Console, Text
 from flowerapp.models import Flow
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.status_style import Style, flow_note, flow_style
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 COLORS = {
     "waiting": "bright_black",
@@ -26,7 +28,6 @@ COLORS = {
     "ignored": "magenta",
 }
 """Color token of a state → style on a terminal."""
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 WIDE = 400
 """Columns of output that goes to a file or a pipe."""
 
@@ -54,7 +55,7 @@ class Output:
     @property
     def live(self) -> bool:
         """Whether progress may be redrawn in place."""
-        return is_terminal(self._stderr) and os.environ.get("TERM") != "dumb"
+        return REDRAWS and is_terminal(self._stderr) and os.environ.get("TERM") != "dumb"
 
     def result(self, what: RenderableType) -> None:
         """Print a result for people; nothing where JSON is wanted."""
@@ -119,8 +120,8 @@ def _console(stream: Any, color: bool | None) -> Console:
 
 
 def plain(text: object) -> str:
-    """Text from programs and users without control characters, which could steer a terminal."""
-    return _CONTROL.sub("\N{REPLACEMENT CHARACTER}", str(text))
+    """Text from programs and users with escapes for what could steer a terminal or mislead a reader."""
+    return visible_lines(str(text)).replace("\r", "\\r")
 
 
 def status_text(style: Style, console: Console, note: str = "") -> Text:

@@ -17,12 +17,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_readers(verbs)
     for name, what in (
         ("suspend", "hold a flow: running tasks end, no other is started"),
-        ("resume", "release a held flow"),
+        ("resume", "let a held flow continue"),
         ("cancel", "end a flow; its open tasks become Ignore"),
     ):
         _with_why(_add_of_flow(verbs, name, what))
     _add_task_verbs(verbs)
     _add_rerun(verbs)
+    _add_token(verbs)
 
 
 def _add(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
@@ -73,6 +74,9 @@ def _add_readers(verbs: Any) -> None:
     parser.add_argument(
         "--format", choices=("ascii", "mermaid", "svg", "json"), default="ascii", help="ascii by default"
     )
+    parser.add_argument(
+        "--around", type=int, metavar="SEQ", help="of a graph that is too large to draw, the part around this step"
+    )
     _add(verbs, "workflows", "list the workflows")
     _add(verbs, "pools", "list the pools with their slots and the tasks that wait for one")
     _add(verbs, "programs", "list the programs with their parameters and retries")
@@ -111,3 +115,13 @@ def _add_rerun(verbs: Any) -> None:
     )
     _with_why(parser)
     _with_waiting(parser)
+
+
+def _add_token(verbs: Any) -> None:
+    parser = verbs.add_parser(
+        "token", help="print the API token of a user", description="Print the API token of a user."
+    )
+    parser.add_argument("user", metavar="USER", help="user name, or what users of the project log in with")
+    parser.add_argument(
+        "--create", action="store_true", help="make the user if there is none; it may register, operate and read flows"
+    )

@@ -6,21 +6,20 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import TYPE_CHECKING
 
-from django.utils import timezone
-from rich.box import SIMPLE_HEAD
-from rich.console import Console, Group, RenderableType
-from rich.table import Table
-from rich.text import Text
-
+from flowerapp.management.cli.display import SIMPLE_HEAD, Console, Group, Table, Text
 from flowerapp.management.cli.output import flow_status, plain, status_text
 from flowerapp.models import Flow, Task
 from flowerapp.registry import Program
-from flowerapp.selectors import counts, programs, tasks
+from flowerapp.selectors import counts, programs, tasks, times
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
 from flowerapp.selectors.status_style import STYLES, task_style
 from flowerapp.states import SATISFIED, Status
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
 
 NARROW = 100
 """Columns below which a list of flows takes two lines for each."""
@@ -45,7 +44,7 @@ class Row:
 
 def rows_of(flow_id: str) -> list[Row]:
     """The steps of a flow in order of seq."""
-    steps = Task.objects.filter(task_flow_id=flow_id, parent_seq=None).order_by("task_exec_seq")
+    steps = tasks.shown_tasks(flow_id).filter(parent_seq=None).order_by("task_exec_seq")
     listed = list(steps.only(*tasks.ROW_COLUMNS, "error"))
     children = counts.of_children(flow_id, [task.task_exec_seq for task in listed if task.children])
     return [Row(task, children.get(task.task_exec_seq)) for task in listed]
@@ -53,7 +52,7 @@ def rows_of(flow_id: str) -> list[Row]:
 
 def moment(when: datetime | None) -> str:
     """A time of the project's time zone."""
-    return "" if when is None else timezone.localtime(when).strftime("%Y-%m-%d %H:%M:%S")
+    return "" if when is None else times.plain(when)
 
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:

@@ -5,18 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from rich.text import Text
-
 from flowerapp import drawing, engine, registry
-from flowerapp.core import graph
+from flowerapp.core.graph import CycleError
 from flowerapp.drawing import Node
-from flowerapp.exceptions import InvalidError, UnknownWorkflowError
-from flowerapp.management.cli import arguments, detail, documents, follow, tables
+from flowerapp.exceptions import InvalidError, UnknownTaskError, UnknownWorkflowError
+from flowerapp.management.cli import arguments, detail, documents, follow, tables, tokens
+from flowerapp.management.cli.display import Text
 from flowerapp.management.cli.output import Output, flow_status, plain
 from flowerapp.models import Flow, TaskDefinition
+from flowerapp.querysets.waiting import must_not_be_in_transaction
 from flowerapp.selectors import counts, graphs
 from flowerapp.selectors import pools as pool_reads
 from flowerapp.selectors import programs as program_reads
+from flowerapp.selectors.flows import short_flows, shown_flows
 from flowerapp.selectors.workflows import with_descriptions
 from flowerapp.states import Status
 
@@ -27,6 +28,7 @@ DONE, ENDED_OTHERWISE, WRONG_USAGE = 0, 1, 2
 
 def run(out: Output, options: Options) -> int:
     """Register a flow; wait for it with --wait or --follow."""
+    _must_be_able_to_wait(options)
     flow = engine.register(
         options["workflow"],
         input=arguments.read_input(options["input"]),
@@ -50,6 +52,7 @@ def _already_running(flow: Flow) -> str:
 
 def rerun(out: Output, options: Options) -> int:
     """Put tasks back to Wait; wait for the flow with --wait or --follow."""
+    _must_be_able_to_wait(options)
     flow_id = arguments.find_flow(options["flow"]).pk
     before = tables.rows_of(flow_id) if options["follow"] else []
     flow = engine.rerun(
@@ -63,6 +66,12 @@ def rerun(out: Output, options: Options) -> int:
     )
     out.line(Text(flow.pk))
     return _end(flow, out, options, before)
+
+
+def _must_be_able_to_wait(options: Options) -> None:
+    """Raise WaitInTransactionError before anything is written, if the command is to wait and cannot."""
+    if options["wait"] or options["follow"]:
+        must_not_be_in_transaction("the flow")
 
 
 def _end(flow: Flow, out: Output, options: Options, before: Sequence[tables.Row] = (), **facts: Any) -> int:
@@ -86,7 +95,7 @@ def _end(flow: Flow, out: Output, options: Options, before: Sequence[tables.Row]
 
 def list_flows(out: Output, options: Options) -> int:
     """The newest flows."""
-    selected = Flow.objects.order_by("-registered_ts", "-task_flow_id")
+    selected = short_flows("input").order_by("-registered_ts", "-task_flow_id")
     if options["workflow"] is not None:
         selected = selected.filter(task_id=options["workflow"])
     if options["status"] is not None:
@@ -110,36 +119,46 @@ def show(out: Output, options: Options) -> int:
 
 def draw(out: Output, options: Options) -> int:
     """The graph of a flow or a workflow."""
-    nodes, edges, title = _graph(options["name"])
+    picture, title = _graph(options["name"], options["around"])
     try:
-        text = _drawing(options["format"], nodes, edges, title, out)
-    except graph.CycleError as error:
+        text = _drawing(options["format"], picture, title, out)
+    except CycleError as error:
         raise InvalidError(f"{title}: steps depend on each other in a cycle: {error}") from None
     out.raw(text)
     return DONE
 
 
-def _drawing(form: str, nodes: list[Node], edges: graph.Edges, title: str, out: Output) -> str:
+_Graph = tuple[list[Node], dict[int, list[int]], drawing.View]
+
+
+def _drawing(form: str, picture: _Graph, title: str, out: Output) -> str:
+    nodes, edges, view = picture
     if form == "json":
         out.as_json = True
-        out.document(drawing.as_json(nodes, edges))
+        out.document(drawing.as_json(nodes, edges, view))
         return ""
     if form == "svg":
-        return drawing.svg(nodes, edges, title)
-    return drawing.mermaid(nodes, edges) if form == "mermaid" else drawing.ascii(nodes, edges, unicode=out.unicode)
+        return drawing.svg(nodes, edges, title, view)
+    if form == "mermaid":
+        return drawing.mermaid(nodes, edges, view)
+    return drawing.ascii(nodes, edges, unicode=out.unicode, view=view)
 
 
-def _graph(name: str) -> tuple[list[Node], dict[int, list[int]], str]:
-    """Nodes, edges and title: of the flow of that id, the workflow of that name, or the flow whose id begins so."""
-    flow = Flow.objects.filter(pk=name).first()
+def _graph(name: str, around: int | None) -> tuple[_Graph, str]:
+    """Graph and title: of the flow of that id, the workflow of that name, or the flow whose id begins so."""
+    flow = shown_flows().filter(pk=name).first()
     plan = None if flow else TaskDefinition.objects.plan(name)
     if plan is not None:
+        if around is not None and around not in plan.edges:
+            raise UnknownTaskError(f"workflow {name!r} has no step {around}")
         steps = [Node(seq=node.seq, label=node.program) for node in plan.nodes]
-        return steps, {node.seq: list(node.depends_on) for node in plan.nodes}, f"Workflow {name}"
+        edges = {node.seq: list(node.depends_on) for node in plan.nodes}
+        return (steps, edges, drawing.View(around=around)), f"Workflow {name}"
     if flow is None and not arguments.matching(name):
         raise UnknownWorkflowError(f"there is no workflow and no flow {name!r}; see `flow workflows` and `flow list`")
     flow = flow or arguments.find_flow(name)
-    return *drawing.of_steps(graphs.steps_of(flow.pk)), f"Flow {flow.pk} of workflow {flow.task_id}"
+    read, view = graphs.graph_of(flow.pk, around)
+    return (*drawing.of_steps(read), view), f"Flow {flow.pk} of workflow {flow.task_id}"
 
 
 def programs(out: Output, options: Options) -> int:
@@ -243,4 +262,5 @@ VERBS: dict[str, Callable[[Output, Options], int]] = {
     "skip": skip,
     "set": change,
     "rerun": rerun,
+    "token": tokens.token,
 }

@@ -1,7 +1,7 @@
 """The leader's duties, a module each. All times are the database's.
 
-A duty takes a bounded number of rows at once, and one row that cannot be dealt with does not block the others. To add
-one, write its module and name it in ``rota``.
+A duty takes a bounded number of rows at once. One that treats rows one by one uses ``each_isolated``, so that a row
+that fails does not block the others. To add a duty, write its module and name it in ``rota``.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from flowerapp.watcher.duties.deferred import send_deferred
 from flowerapp.watcher.duties.hooks import redeliver
 from flowerapp.watcher.duties.parents import complete_parents
 from flowerapp.watcher.duties.prune import prune
+from flowerapp.watcher.duties.reject import Reject
 from flowerapp.watcher.duties.rescue import Rescue
 from flowerapp.watcher.duties.resend import Resend
 from flowerapp.watcher.duties.send import send_unsent
@@ -36,6 +37,7 @@ def rota() -> list[tuple[str, float, Callable[[], int]]]:
         ("adopt", 2, adopt),
         (RESCUE, 2, Rescue()),
         ("resend", 2, Resend()),
+        ("reject", 2, Reject()),
         ("settle", 3, Settle()),
         ("prune", 60, prune),
     ]

@@ -11,6 +11,7 @@ from flowerapp.core.messages import FIRST_SENT
 from flowerapp.engine import dispatching
 from flowerapp.models import Task
 from flowerapp.querysets import TaskQuerySet
+from flowerapp.querysets.db import each_isolated
 from flowerapp.selectors import queues
 from flowerapp.states import Status
 from flowerapp.watcher.pages import PAGE
@@ -19,21 +20,30 @@ from flowerapp.watcher.pages import PAGE
 def send_deferred() -> int:
     """The number of tasks sent.
 
-    Messages that are less urgent don't count as work of a queue. Where no task of a program and queue is sent or runs,
-    the first are, however many wait.
+    Messages that are less urgent do not count as work of a queue. If no task of a flow, program and queue is sent or
+    runs, the first of its deferred tasks are sent, however many messages wait in the queue.
     """
     deferred = Task.objects.deferred()
     if not deferred.exists() or not executor.current().connected():
         return 0
-    messages = [message for kind in _stalled(deferred) for message in deferred.filter(kind).take_deferred(FIRST_SENT)]
+    count = each_isolated(_stalled(deferred), lambda kind: _send(deferred.filter(kind), FIRST_SENT))
     capacity = queues.capacity()
-    for name, theirs in queues.by_queue(deferred).items():
-        urgent = deferred.filter(theirs).aggregate(least=Min("task_priority"))["least"]
-        ahead = Task.objects.startable().filter(sent_ts__isnull=False, task_priority__lte=urgent)
-        room = dispatching.BUSY * capacity[name] - queues.waiting(ahead)[name]
-        messages += deferred.filter(theirs).take_deferred(room)
-    dispatching.send(messages)
-    return len(messages)
+    by_queue = queues.by_queue(deferred).items()
+    return count + each_isolated(by_queue, lambda entry: _fill(entry[0], deferred.filter(entry[1]), capacity[entry[0]]))
+
+
+def _fill(queue: str, deferred: TaskQuerySet, capacity: int) -> int:
+    """Send as many of these tasks as keep the processes of their queue busy; their number."""
+    urgent = deferred.aggregate(least=Min("task_priority"))["least"]
+    if urgent is None:  # workers have taken them all meanwhile
+        return 0
+    ahead = Task.objects.startable().filter(sent_ts__isnull=False, task_priority__lte=urgent)
+    return _send(deferred, dispatching.BUSY * capacity - queues.waiting(ahead)[queue])
+
+
+def _send(deferred: TaskQuerySet, number: int) -> int:
+    """Take and send at once, so that nothing that is marked as sent stays behind."""
+    return len(dispatching.send(deferred.take_deferred(number)))
 
 
 def _stalled(deferred: TaskQuerySet) -> Iterator[Q]:

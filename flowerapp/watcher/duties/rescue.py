@@ -8,7 +8,7 @@ from flowerapp import conf
 from flowerapp.core import identity
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
-from flowerapp.engine import dispatching, recovery
+from flowerapp.engine import recovery
 from flowerapp.models import Task, Worker
 from flowerapp.querysets.db import each_isolated
 from flowerapp.states import Status
@@ -37,7 +37,6 @@ def rescue_one(ref: TaskRef, worker: str, reason: str) -> int:
     """Send one task again; 1 if it was still that worker's."""
     if not Task.objects.at(ref).filter(worker=worker, exec_status=Status.RUNNING).exists():
         return 0
-    outcome = recovery.record_lost(ref, reason, Process(worker, None))
-    dispatching.send(outcome.released)
+    recovery.conclude(recovery.record_lost(ref, reason, Process(worker, None)))
     intervened("rescue", ref)
     return 1
