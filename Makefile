@@ -15,12 +15,13 @@ install:  ## make .venv with flowerapp, its tests and its tools
 run:  ## serve http://127.0.0.1:8000/ with worker and database in one process
 	$(BIN)/python manage.py standalone
 
-check:  ## format, lint, types, layers, migrations, and the rules of docs/glossary.md
+check:  ## format, lint, types, layers, migrations, the API's schema, and the rules of docs/glossary.md
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
 	$(BIN)/mypy flowerapp project tests
 	$(BIN)/lint-imports
 	$(BIN)/python manage.py makemigrations --check --dry-run
+	$(BIN)/python manage.py spectacular --validate --fail-on-warn --file /dev/null
 	$(BIN)/python -m pytest -q tests/test_vocabulary.py tests/test_structure.py
 
 test:  ## all tests that the servers at hand allow; T=tests/unit for some of them

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from flowerapp import signals
 from flowerapp.engine import completion, hooks, propagation
-from flowerapp.engine.completion import NO_CONTINUATION, Continuation, Result, Succeeded
+from flowerapp.engine.completion import NO_CONTINUATION, Continuation
 from flowerapp.engine.propagation import Outcome
+from flowerapp.engine.results import Result, Succeeded
 from flowerapp.querysets import Claim
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import runpy
 import secrets
@@ -33,7 +34,7 @@ from flowerapp.executors.celery import memory_transport
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = str(ROOT / "project" / "settings.py")
-FIRST_REDIS_DB, LAST_REDIS_DB = 5, 15
+FIRST_REDIS_DB = 5
 READY_SECONDS = 60.0
 STOP_SECONDS = 40.0
 
@@ -124,21 +125,65 @@ def default_database(settings: dict[str, Any]) -> Iterator[None]:
 
 @contextmanager
 def fresh_redis(server_url: str) -> Iterator[str]:
-    """URL of a Redis database that is free, from the number in ``server_url`` on; emptied at the end."""
+    """URL of a Redis database that is free, from the number in ``server_url`` on; emptied at the end.
+
+    A database that a killed test run left behind is emptied and taken once no empty one is left.
+    """
     import redis
 
-    first = int(urlsplit(server_url).path.strip("/") or FIRST_REDIS_DB)
-    for number in range(first, LAST_REDIS_DB + 1):
-        url = with_path(server_url, str(number))
-        with closing(redis.Redis.from_url(url)) as client:
-            if client.dbsize() or not client.set("flowerapp-tests", os.getpid(), nx=True, ex=3600):
-                continue
-            try:
-                yield url
-            finally:
+    with closing(redis.Redis.from_url(server_url)) as client:
+        first = int(urlsplit(server_url).path.strip("/") or FIRST_REDIS_DB)
+        numbers = range(first, int(client.config_get("databases")["databases"] or 0))
+        server = client.info("server")["run_id"]
+    for reclaim in (False, True):
+        for number in numbers:
+            url = with_path(server_url, str(number))
+            with RedisClaim(f"{server}-{number}") as claim, closing(redis.Redis.from_url(url)) as client:
+                if not claim.held or (client.dbsize() and not (reclaim and claim.left_behind)):
+                    continue
                 client.flushdb()
-            return
-    raise RuntimeError(f"no empty Redis database from {first} to {LAST_REDIS_DB} at {server_url}")
+                claim.mark()
+                try:
+                    yield url
+                finally:
+                    client.flushdb()
+                    claim.unmark()
+                return
+    raise RuntimeError(f"no empty Redis database from {first} to {numbers[-1]} at {server_url}")
+
+
+class RedisClaim:
+    """The right of one process to one Redis database: a locked file, so that it ends with the process.
+
+    ``held`` tells whether the right was free, ``left_behind`` whether its last holder ended without ``unmark``.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._path = Path(tempfile.gettempdir()) / f"flowerapp-tests-redis-{name}.lock"
+
+    def __enter__(self) -> RedisClaim:
+        self._file = self._path.open("a+")
+        try:
+            fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            self.held = False
+        else:
+            self.held = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    @property
+    def left_behind(self) -> bool:
+        return self._path.stat().st_size > 0
+
+    def mark(self) -> None:
+        self._file.write(f"{os.getpid()}\n")
+        self._file.flush()
+
+    def unmark(self) -> None:
+        self._file.truncate(0)
 
 
 @contextmanager

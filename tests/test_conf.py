@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
+from unittest import mock
 
 import pytest
 from celery import Celery
@@ -25,6 +26,8 @@ from flowerapp.executors.celery import checks as celery_checks
         ({"OPEN_API": "no"}, ["flowerapp.E003"]),
         ({"OPEN_API_CLIENTS": "10.0.0.1"}, ["flowerapp.E003"]),
         ({"CELERY_TASKS": "shop.tasks.send"}, ["flowerapp.E003"]),
+        ({"HEARTBEAT_FILE": 5}, ["flowerapp.E003"]),
+        ({"HEARTBEAT_FILE": "/tmp/heartbeat"}, []),  # noqa: S108 - no file is made
         ({"MAX_TASKS": 5, "HTTP_ALLOW_PRIVATE": ["localhost"]}, []),
         ({"RETENTION_DAYS": None, "CELERY_TASKS": ("shop.tasks.send",), "OPEN_API": False}, []),
     ],
@@ -47,10 +50,29 @@ def test_settings_of_the_hosts_celery_that_cost_are_found(options: dict[str, Any
     app = Celery(set_as_current=False)
     app.conf.update(broker_url="redis://localhost", broker_transport_options=options, worker_prefetch_multiplier=1)
     app.conf.update(CELERY_DB_REUSE_MAX=10)
-    assert [message.id for message in celery_checks.celery_warnings(app.conf)] == ids
+    assert [message.id for message in celery_checks.celery_warnings(app)] == ids
 
 
 def test_settings_are_read_when_they_are_needed() -> None:
     with override_settings(FLOWER={"MAX_TASKS": 5, "MASK": ["pin"], "UNKNOWN": 1}):
         assert (conf.get().MAX_TASKS, conf.get().MASK) == (5, ("pin",))
     assert conf.get().MAX_TASKS == conf.Settings().MAX_TASKS
+
+
+class Older:
+    """The configuration of Celery 5.5, which lacks a setting."""
+
+    def __init__(self, conf: Any) -> None:
+        self.conf = conf
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "worker_disable_prefetch":
+            raise AttributeError(name)
+        return getattr(self.conf, name)
+
+
+def test_an_older_celery_has_fewer_settings() -> None:
+    real = Celery(set_as_current=False)
+    real.conf.update(broker_url="redis://localhost", worker_prefetch_multiplier=4)
+    app: Any = mock.Mock(conf=Older(real.conf))
+    assert "flowerapp.W001" in [message.id for message in celery_checks.celery_warnings(app)]

@@ -124,6 +124,26 @@ def test_the_root_holds_few_files() -> None:
     assert len(names) <= ROOT_FILES, names
 
 
+def test_one_module_reads_the_clock() -> None:
+    other = re.compile(r"timezone\.now\(|localtime\(\)|datetime\.now\(|functions import .*\bNow\b")
+    at = {_name(path) for path in modules() if other.search(path.read_text(encoding="utf-8"))}
+    may = {
+        "flowerapp/querysets/clock.py": "it is the clock",
+        "flowerapp/executors/celery/host_requests.py": "an ETA of a Celery task is a time of this process",
+        **{f"flowerapp/models/{name}.py": "defaults of columns" for name in ("flows", "history", "workers")},
+    }
+    assert at <= {*may}, f"use flowerapp.querysets.clock in {sorted(at - {*may})}"
+
+
+def test_surfaces_read_through_selectors_which_mask() -> None:
+    raw = re.compile(r"\b(?:Flow|Task|HistoryEntry|Log|Hook)\.objects(?!\.none\(\))|_base_manager|from_queryset")
+    surfaces = [path for path in modules() if _name(path).split("/")[1] in {"admin", "api", "management"}]
+    at = {_name(path) for path in surfaces if raw.search(path.read_text(encoding="utf-8"))}
+    assert not at, f"use flowerapp.selectors in {sorted(at)}"
+    masking = {_name(path) for path in surfaces if re.search(r"\bmasked\(", path.read_text(encoding="utf-8"))}
+    assert masking == {"flowerapp/admin/steps.py"}, "only the form that writes steps masks by itself what it edits"
+
+
 # The measures themselves
 
 

@@ -20,9 +20,16 @@ LENGTH = 60
 CHAIN = {seq: [seq - 1] if seq > 1 else [] for seq in range(1, LENGTH + 1)}
 WIDTH = 300
 FAN: dict[int, list[int]] = {1: []} | {seq: [1] for seq in range(2, WIDTH + 2)} | {WIDTH + 2: list(range(2, WIDTH + 2))}
+CONTINUE = 5.0
+"""Seconds that a process continues here: so many that a busy machine does not decide what is quick."""
 BROKERS = pytest.mark.parametrize("own", ["redis", "amqp"], indirect=True)
 LOOK = 3.0
 """Seconds in which the keeper of a worker looks at its tasks more than twice."""
+
+
+@pytest.fixture(autouse=True)
+def _continues_long(own: Live) -> None:
+    own.site.environment["FLOWER_TEST_CONTINUE_SECONDS"] = str(CONTINUE)
 
 
 def published(live: Live) -> int:
@@ -132,7 +139,7 @@ def test_a_task_that_takes_long_is_neither_rescued_nor_followed(own: Live) -> No
     """Its program was quick before, so it came without a message; what follows it goes by one."""
     own.site.start_all(1)
     warm(own)
-    flow = own.run({1: [], 2: [1], 3: [2]}, {2: {"program": "Nap", "parameters": {"seconds": 2 * LOOK}}})
+    flow = own.run({1: [], 2: [1], 3: [2]}, {2: {"program": "Nap", "parameters": {"seconds": CONTINUE + LOOK}}})
     assert [task(flow, seq).sent_ts is None for seq in (1, 2, 3)] == [False, True, False]
     assert {row.attempt for row in flow.tasks.all()} == {1}
     own.assert_faultless(flow)

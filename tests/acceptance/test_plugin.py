@@ -81,6 +81,9 @@ FILES = {
         SHOP_CELERY_BROKER_URL = os.environ["SHOP_BROKER"]
         SHOP_CELERY_RESULT_BACKEND = os.environ["SHOP_RESULTS"] or None
         SHOP_CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+        if os.environ["SHOP_RESULTS"] == "disabled":
+            SHOP_CELERY_TASK_SERIALIZER = "pickle"
+            SHOP_CELERY_ACCEPT_CONTENT = ["pickle", "json"]
         """,
     "shop/urls.py": """
         from importlib.util import find_spec
@@ -180,6 +183,7 @@ class Shop:
             **environment,
             "PYTHONPATH": f"{directory}:{ROOT}",
             "DJANGO_SETTINGS_MODULE": "shop.settings",
+            "C_FORCE_ROOT": "1",  # Celery refuses pickled tasks to root
         }
         for name, text in FILES.items():
             path = directory / name
@@ -207,7 +211,7 @@ class Shop:
 
 @pytest.fixture(params=["redis", "disabled"])
 def shop(request: pytest.FixtureRequest, postgres_url: str, redis_url: str, tmp_path: Path) -> Iterator[Shop]:
-    """The second project, migrated, with a worker; its Celery app has a Redis result backend or none."""
+    """The second project, migrated, with a worker; its app has a Redis result backend, or none and pickled tasks."""
     with ExitStack() as stack:
         broker = stack.enter_context(fresh_redis(redis_url))
         environment = {

@@ -148,3 +148,35 @@ def test_rows_inserted_into_kr_task_stat_are_adopted_and_run(live: Live) -> None
     assert list(flow.tasks.values_list("depends_on", flat=True)) == [[], [1], [1]]
     assert task(flow, 3).output == {"from": "outside"}
     live.assert_faultless(flow)
+
+
+def insert_rows(live: Live, flow_id: str, name: str, *statuses: int) -> None:
+    """A chain as another system's batch writes it, a transaction for each row, the last row first and without times."""
+    for seq, status in reversed(list(enumerate(statuses, start=1))):
+        psql(
+            live,
+            "INSERT INTO kr_task_stat(task_flow_id, task_exec_seq, depends_task_exec_seq, task_id, task_seq,"  # noqa: S608
+            f" exec_status, task_priority, parameters) VALUES ('{flow_id}', {seq}, {seq - 1 or -1}, '{name}', {seq},"
+            f" {status}, 0, '{{}}')",
+        )
+
+
+def test_row_that_another_system_runs_blocks_its_followers_until_it_is_ended(live: Live) -> None:
+    name, token = f"batch-{secrets.token_hex(3)}", secrets.token_hex(6)
+    steps = ", ".join(f"('{name}', {seq}, 'Record', 0)" for seq in (1, 2, 3))
+    psql(live, f"INSERT INTO ms_task_definition(task_id, task_seq, program, task_priority) VALUES {steps}")  # noqa: S608
+    insert_rows(live, f"begun-{token}", name, 3, 1, 0)
+    until(Flow.objects.filter(pk=f"begun-{token}", exec_status=Status.RUNNING).exists, 30)
+    insert_rows(live, f"control-{token}", name, 0, 0, 0)
+    until(Flow.objects.filter(pk=f"control-{token}").exists, 30)
+    live.finish(Flow.objects.get(pk=f"control-{token}"))
+    flow = Flow.objects.get(pk=f"begun-{token}")
+    assert states(flow) == {1: Status.FINISH, 2: Status.RUNNING, 3: Status.WAIT}
+    psql(
+        live,
+        "UPDATE kr_task_stat SET exec_status = 3"  # noqa: S608
+        f" WHERE task_flow_id = 'begun-{token}' AND task_exec_seq = 2",
+    )
+    live.finish(flow)
+    assert start_counts(flow) == {3: 1}
+    assert all(flow.tasks.values_list("finished_ts", flat=True))

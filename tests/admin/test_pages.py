@@ -24,7 +24,7 @@ pytestmark = pytest.mark.django_db
 
 LIST = reverse("admin:flowerapp_flow_changelist")
 TASKS = reverse("admin:flowerapp_task_changelist")
-READERS = ("view_flow", "view_task", "view_worker", "view_workflow", "view_pool")
+READERS = ("view_flow", "view_taskdefinition", "view_pool")
 
 
 def flow_page(flow: Flow) -> str:

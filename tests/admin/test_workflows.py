@@ -360,7 +360,7 @@ def test_more_steps_than_a_form_can_hold_are_listed(admin_client: Client, steps:
 
 def test_reader_sees_the_steps_and_edits_nothing(staff: Staff, steps: Steps) -> None:
     steps("plain", {"program": "Return", "param1_key": "token", "param1_value": "abc"})
-    client = staff("view_workflow")
+    client = staff("view_taskdefinition")
     page = client.get(page_of("plain"))
     assert page.status_code == 200
     assert "Return" in page.text
@@ -420,6 +420,23 @@ def test_register_refuses(admin_client: Client, steps: Steps, data: dict[str, st
     assert answer.status_code == 200
     assert set(answer.context["form"].errors) == {field}
     assert not Flow.objects.exists()
+
+
+def test_parameter_that_only_a_registration_knows(admin_client: Client, runner: InlineRunner) -> None:
+    row = {"task_seq": "1", "program": "FailUntil", "required_at_register": "start"}
+    answer = admin_client.post(ADD, form({**row, "required_at_register": "start, end"}, task_id="asks"))
+    assert "no parameter 'end'" in errors(answer)[0]["required_at_register"][0]
+    assert admin_client.post(ADD, form(row, task_id="asks")).status_code == 302
+    assert TaskDefinition.objects.get().required_at_register == ["start"]
+    assert 'value="start"' in admin_client.get(page_of("asks")).text
+    url = reverse("admin:flowerapp_workflow_register", args=["asks"])
+    assert "Step 1: start" in admin_client.get(url).text
+    for typed, message in (("", "parameter start is required at register"), ("soon", "valid integer")):
+        refused = admin_client.post(url, {"input": "", "priority": "0", "given-0": typed})
+        assert message in str(refused.context["form"].errors["given-0"])
+    assert not Flow.objects.exists()
+    assert admin_client.post(url, {"input": "", "priority": "0", "given-0": "1"}).status_code == 302
+    assert Flow.objects.get().tasks.get().parameters == {"start": "1"}
 
 
 def test_register_of_a_unique_workflow_leads_to_the_flow_that_runs(

@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
-from django.db import connection
 from rest_framework.test import APIClient
 
 from flowerapp.engine import define
 from flowerapp.models import TaskDefinition
+from flowerapp.querysets.db import connection
 from flowerapp.testing import InlineRunner, inline
 
 Step = dict[str, Any]
@@ -68,7 +68,7 @@ def by_sql(db: None) -> Callable[..., None]:
     """Write rows of ``ms_task_definition`` as the original's users do."""
 
     def write(task_id: str, seq: int, program: str, key: str | None = None, value: str | None = None) -> None:
-        with connection.cursor() as cursor:
+        with connection().cursor() as cursor:
             cursor.execute(
                 "INSERT INTO ms_task_definition(task_id, task_seq, program, task_priority, param1_key, param1_value) "
                 "VALUES (%s, %s, %s, 0, %s, %s)",

@@ -87,6 +87,7 @@ KEYS = [
     *("taskId", "task_id", "tasks", "task_seq", "program", "parameters", "depends_on", "queue", "pool", "input"),
     *("priority", "entrance", "from", "all", "failed", "refresh", "why", "description", "max_retries", "time_limit"),
     *("name", "slots", "unique", "child_program", "max_concurrency", "exit_on_failed", "source"),
+    *("required_at_register", "overridable"),
     *("task_priority", "retry_delay", "max_active_flows", "1", "2", "value", "SLEEP_TIME_SECOND", "", "é", "9" * 12),
 ]
 FRAMES: list[Callable[[Any], Any]] = [
@@ -98,6 +99,10 @@ FRAMES: list[Callable[[Any], Any]] = [
     lambda value: {"task_id": "new", "tasks": [{"task_seq": 1, "program": "Return", "parameters": {"value": value}}]},
     lambda value: {"task_id": "new", "tasks": [{"task_seq": 1, "program": "Return", "depends_on": value}]},
     lambda value: {"task_id": "new", "tasks": [{"task_seq": 1, "program": "EchoParamTimeSleep", "parameters": value}]},
+    lambda value: {"task_id": "new", "tasks": [{"task_seq": 1, "program": "Echo", "required_at_register": value}]},
+    lambda value: {"task_id": "new", "tasks": [{"task_seq": 1, "program": "Echo", "required_at_register": [value]}]},
+    lambda value: {"task_id": "new", "tasks": [{"task_seq": 1, "program": "Echo", "overridable": value}]},
+    lambda value: {"task_id": "new", "tasks": [{"task_seq": 1, "program": "Echo", "overridable": [value]}]},
     lambda value: {"task_id": "new", "tasks": [{"task_seq": value, "program": value, "queue": value}]},
     lambda value: {"parameters": {"value": value}},
     lambda value: {"parameters": {"1": {"value": value}}, "all": True},
@@ -120,9 +125,8 @@ def test_odd_bodies(api: APIClient, targets: list[tuple[str, str]], seed: int) -
             method, path = dice.choice(targets)
             answer = api.generic(method, path, body, content_type="application/json")
             assert answer.status_code < 500, (method, path, body[:500], answer.content[:500])
-            api.get("/api/workflows/new/")
-            api.get("/api/flows/")
-            api.get("/api/pools/")
+        for path in ("/api/workflows/new/", "/api/flows/", "/api/pools/"):
+            assert api.get(path).status_code < 500, (seed, path)
 
 
 @pytest.mark.parametrize("value", ["[" * 100_000, "9" * 5000, '{"a":' * 50_000, "NaN", "1e999"])

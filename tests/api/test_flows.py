@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from flowerapp import engine
+from flowerapp.core.executor import QueueSize
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
 from flowerapp.models import Flow, Log, Task
@@ -278,6 +279,36 @@ def test_unserved_queue(api: APIClient, workflow: Make) -> None:
     assert api.get(f"/api/flows/{flow.pk}/").json()["unserved_queues"] == ["transcoding"]
     queue = next(row for row in api.get("/api/queues/").json()["results"] if row["name"] == "transcoding")
     assert (queue["waiting"], queue["unserved"], queue["workers"]) == (1, True, [])
+
+
+@pytest.mark.parametrize(
+    ("answer", "messages", "unknown"),
+    [
+        (QueueSize.of(0), 0, ""),
+        (QueueSize.of(7), 7, ""),
+        (QueueSize(unknown="it may not count"), None, "it may not count"),
+        (ConnectionError("no"), None, "the broker is unreachable (ConnectionError)"),
+    ],
+)
+def test_the_size_of_a_queue_is_a_number_or_unknown_with_the_reason(
+    api: APIClient,
+    runner: InlineRunner,
+    workflow: Make,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: QueueSize | Exception,
+    messages: int | None,
+    unknown: str,
+) -> None:
+    def queue_sizes(_: InlineRunner, names: Iterable[str]) -> dict[str, QueueSize]:
+        if isinstance(answer, Exception):
+            raise answer
+        return dict.fromkeys(names, answer)
+
+    monkeypatch.setattr(InlineRunner, "queue_sizes", queue_sizes)
+    workflow("etl", {"program": "Return"})
+    engine.register("etl")
+    (queue,) = api.get("/api/queues/").json()["results"]
+    assert (queue["waiting"], queue["messages"], queue["unknown"]) == (1, messages, unknown)
 
 
 def test_status_of_every_kind_reads(api: APIClient, workflow: Make) -> None:

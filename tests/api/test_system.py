@@ -38,12 +38,31 @@ def test_workers(api: APIClient, django_assert_max_num_queries: Callable[..., An
     assert [row["id"] for row in api.get(page["next"]).json()["results"]] == [f"{n:03}" for n in range(50, 60)]
 
 
+def test_readiness_says_that_no_worker_is_alive(
+    api: APIClient, django_assert_max_num_queries: Callable[..., Any]
+) -> None:
+    with django_assert_max_num_queries(1):
+        answer = api.get("/readyz")
+    assert answer.status_code == 200
+    assert {**answer.json(), "broker": ""} == {
+        "status": "ok",
+        "database": "ok",
+        "workers": "none is alive; flows wait",
+        "broker": "",
+    }
+    Worker.objects.create(pk="w", name="w@here", pid=1, pool="prefork", concurrency=2)
+    assert api.get("/readyz").json()["workers"] == "ok"
+    Worker.objects.filter(pk="w").stopped("w")
+    assert api.get("/readyz").json()["workers"] != "ok"
+
+
 def test_schema_is_ours_and_sound(api: APIClient) -> None:
     answer = api.get("/api/schema/")
     assert answer.status_code == 200
     schema = yaml.safe_load(answer.content)
     assert {"/register", "/register/{task_id}", "/api/flows/{flow_id}/rerun/", "/livez"} <= set(schema["paths"])
     assert schema["info"]["title"] == "flowerapp"
+    assert set(schema["components"]["schemas"]["Ready"]["properties"]) == {"status", "database", "broker", "workers"}
     call_command("spectacular", "--validate", "--fail-on-warn", stdout=StringIO())
 
 

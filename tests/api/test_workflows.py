@@ -9,7 +9,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from flowerapp import engine
-from flowerapp.core.values import MASKED
+from flowerapp.core.masking import MASKED
 from flowerapp.models import Flow, TaskDefinition, Workflow
 
 Make = Callable[..., str]
@@ -21,6 +21,8 @@ STEP = {
     "program": "Return",
     "task_priority": 0,
     "parameters": {},
+    "required_at_register": [],
+    "overridable": [],
     "depends_on": None,
     "queue": None,
     "pool": None,
@@ -135,7 +137,7 @@ def test_secrets_show_masked_and_survive_a_replace(api: APIClient) -> None:
     document["tasks"][0]["task_seq"] = 4
     answer = api.put("/api/workflows/etl/", document, format="json")
     assert answer.status_code == 400
-    assert MASKED in answer.json()["tasks"][0]["parameters"]["non_field_errors"][0]
+    assert MASKED in answer.json()["tasks"][0]["parameters"]["value"][0]
 
 
 BAD = [
@@ -160,6 +162,15 @@ BAD = [
     ({"parameters": []}, "parameters"),
     ({"parameters": {"nothing": 1}}, "parameters"),
     ({"program": "EchoParamTimeSleep", "parameters": {"SLEEP_TIME_SECOND": "soon"}}, "parameters"),
+    ({"required_at_register": ["nothing"]}, "required_at_register"),
+    ({"overridable": ["nothing"]}, "overridable"),
+    ({"overridable": "value"}, "overridable"),
+    ({"overridable": [1]}, "overridable"),
+    ({"overridable": None}, "overridable"),
+    ({"required_at_register": ["value"], "parameters": {"value": 1}}, "required_at_register"),
+    ({"required_at_register": "value"}, "required_at_register"),
+    ({"required_at_register": [1]}, "required_at_register"),
+    ({"required_at_register": None}, "required_at_register"),
     ({"queue": "a/b"}, "queue"),
     ({"queue": 5}, "queue"),
     ({"pool": "gpu"}, "pool"),

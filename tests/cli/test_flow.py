@@ -14,7 +14,8 @@ from rest_framework.test import APIClient
 
 from flowerapp import engine
 from flowerapp.management.cli import follow
-from flowerapp.models import Flow, HistoryEntry, Worker
+from flowerapp.models import Flow, HistoryEntry, Task, Worker
+from flowerapp.querysets import clock
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
 from tests.cli.support import define, flow
@@ -429,3 +430,26 @@ class TestProcess:
         assert call("list").stdout == "no flows\n"
         assert call("programs").returncode == 0
         assert call("graph", "nope").returncode == 2
+
+
+class TestLargeValues:
+    """Documents leave out what is large, and count it."""
+
+    def test_of_a_list_and_of_a_flow(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        now = clock.now()
+        large = Flow.objects.create(
+            task_flow_id="large", task_id="etl", input="x" * 900_000, exec_status=Status.FINISH, finished_ts=now
+        )
+        row = {"task_id": "etl", "task_seq": 1, "program": "Return", "exec_status": Status.FINISH, "finished_ts": now}
+        Task.objects.bulk_create(
+            Task(task_flow=large, task_exec_seq=seq, output="x" * 900_000, **row) for seq in range(1, 13)
+        )
+        listed = flow("list", "--json")
+        assert len(listed.out) < 10_000
+        assert (listed.json[0]["input"], list(listed.json[0]["left_out"])) == (None, ["input"])
+        monkeypatch.setattr("flowerapp.management.cli.documents.MOST_ROWS", 10)
+        shown = flow("show", "large", "--json").json
+        assert len(shown["tasks"]) == 10
+        assert (shown["tasks"][0]["output"], shown["output"]) == (None, None)
+        assert shown["left_out"] == {"tasks": 2, "output": 12 * 900_002}
+        assert "900" not in flow("show", "large").err

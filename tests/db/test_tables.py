@@ -64,9 +64,23 @@ def test_task_inserted_as_for_the_original_waits_for_adoption() -> None:
     ],
 )
 def test_invalid_task_is_refused(wrong: dict[str, Any]) -> None:
-    Task.objects.create(task_flow_id="f", task_exec_seq=1, task_id="w", task_seq=1)
+    Task.objects.create(task_flow_id="f", task_exec_seq=1, task_id="w", task_seq=1, program="Noop")
     with pytest.raises(IntegrityError), transaction.atomic():
         Task.objects.update(**wrong)
+
+
+@pytest.mark.parametrize("exec_status", Status)
+def test_row_of_another_system_needs_no_times(exec_status: Status) -> None:
+    execute(
+        "INSERT INTO kr_task_stat(task_flow_id, task_exec_seq, depends_task_exec_seq, task_id, task_seq, exec_status,"
+        " task_priority, parameters) VALUES ('f', 1, -1, 'example', 1, %s, 0, '{}')",
+        exec_status,
+    )
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Task.objects.update(exec_status=4)
+    execute("UPDATE kr_task_stat SET exec_status = 3")
+    with pytest.raises(IntegrityError), transaction.atomic():
+        Task.objects.update(program="Noop")
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import pytest
 from django.db.models.functions import Now
 
 from flowerapp import engine, registry
-from flowerapp.core import programs
+from flowerapp.core import identity, programs
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import attempts, propagation, recovery
@@ -146,14 +146,6 @@ def test_a_good_output_is_stored_as_json(runner: InlineRunner, monkeypatch: pyte
     assert status(flow) is Status.FINISH
 
 
-def test_a_program_that_is_gone_suspends_its_task(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
-    flow = single("Noop")
-    monkeypatch.delitem(programs._programs, "Noop")
-    runner.run()
-    assert status(flow, 1) is Status.SUSPEND
-    assert "'Noop' is not registered" in task(flow, 1).error
-
-
 def test_a_lost_worker_is_made_up_for_until_the_cap(runner: InlineRunner) -> None:
     flow = single("Noop")
     for number in range(4):
@@ -168,6 +160,37 @@ def test_a_lost_worker_is_made_up_for_until_the_cap(runner: InlineRunner) -> Non
     assert verbs(flow) == ["rescue", "rescue", "rescue", "fail"]
     engine.rerun(flow.pk)
     assert task(flow, 1).rescues == 0
+
+
+def test_attempts_that_are_handed_back_are_no_rescues(runner: InlineRunner) -> None:
+    flow = single("Noop")
+    for number in range(5):
+        claimed(flow, f"w{number}")
+        assert recovery.hand_back(TaskRef(flow.pk, 1), "stops", Process("another", None)) == propagation.REFUSED
+        assert recovery.hand_back(TaskRef(flow.pk, 1), "stops", Process(f"w{number}", 2)) == propagation.REFUSED
+        outcome = recovery.hand_back(TaskRef(flow.pk, 1), "stops", Process(f"w{number}", 1))
+        assert [message.head.seq for message in outcome.released] == [1]
+        assert outcome.ending is None
+        check(flow)
+    assert (status(flow, 1), task(flow, 1).rescues) == (Status.WAIT, 0)
+    assert verbs(flow) == ["hand_back"] * 5
+    runner.run()
+    assert status(flow) is Status.FINISH
+
+
+@pytest.mark.parametrize(("worker_stops", "verb"), [(True, "hand_back"), (False, "rescue")])
+def test_an_interruption_is_a_rescue_unless_the_worker_was_asked_to_stop(
+    runner: InlineRunner, monkeypatch: pytest.MonkeyPatch, worker_stops: bool, verb: str
+) -> None:
+    """A process may get the signal to end from elsewhere."""
+    runner.worker = identity.worker()
+    monkeypatch.setattr(runner, "is_stopping", lambda: True)
+    monkeypatch.setattr(runner, "hands_back", lambda: worker_stops)
+    flow = single("Exits")
+    runner.step()
+    assert (status(flow, 1), task(flow, 1).rescues) == (Status.WAIT, int(not worker_stops))
+    assert verbs(flow) == [verb]
+    assert [message.head.seq for message in runner.waiting] == [1]
 
 
 def test_a_worker_lost_after_it_finished_sends_what_it_released(runner: InlineRunner) -> None:
@@ -197,12 +220,6 @@ def test_a_time_limit_suspends_or_retries(runner: InlineRunner, options: Any, en
     recovery.record_timeout(TaskRef(flow.pk, 1), 5, Process("w", 1))
     assert status(flow, 1) is end
     assert task(flow, 1).error == "timed out after 5 s"
-
-
-def test_a_worker_without_the_program_refuses(runner: InlineRunner) -> None:
-    flow = single("Noop")
-    recovery.reject(TaskRef(flow.pk, 1), "w", "unknown here")
-    assert (status(flow), task(flow, 1).error) == (Status.SUSPEND, "unknown here")
 
 
 def test_a_redelivered_message_of_a_finished_task_sends_what_went_silent(runner: InlineRunner) -> None:

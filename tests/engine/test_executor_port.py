@@ -14,7 +14,7 @@ from django.db.models.functions import Now
 
 from flowerapp import engine, signals
 from flowerapp.core import executor
-from flowerapp.core.executor import NoExecutor
+from flowerapp.core.executor import NoExecutor, QueueSize
 from flowerapp.core.messages import FIRST_SENT, Message, TaskRef
 from flowerapp.engine import HookEvent, attempts, dispatching, hooks
 from flowerapp.models import Flow, Task, TaskDefinition
@@ -48,9 +48,9 @@ class Lines(NoExecutor):
         for flow_id in flow_ids:
             self._append(executor.DEFAULT_QUEUE, {"deliver": flow_id})
 
-    def queue_sizes(self, names: Iterable[str]) -> Mapping[str, int]:
+    def queue_sizes(self, names: Iterable[str]) -> Mapping[str, QueueSize]:
         """Lines that wait."""
-        return {name: len(self._lines(name)) for name in names}
+        return {name: QueueSize.of(len(self._lines(name))) for name in names}
 
     def take(self, queue: str) -> dict[str, Any] | None:
         """The oldest line of a queue, removed; None if there is none."""
@@ -198,7 +198,8 @@ def test_a_task_with_a_queue_waits_for_a_worker_of_that_queue(worker: LineWorker
     flow = engine.register(name)
     worker.run()
     assert worker.performed == [1]
-    assert worker.lines.queue_sizes([executor.DEFAULT_QUEUE, "mail"]) == {executor.DEFAULT_QUEUE: 0, "mail": 1}
+    sizes = worker.lines.queue_sizes([executor.DEFAULT_QUEUE, "mail"])
+    assert {name: size.messages for name, size in sizes.items()} == {executor.DEFAULT_QUEUE: 0, "mail": 1}
     LineWorker(worker.lines, "mail").run()
     assert_finished(flow)
 

@@ -1,4 +1,4 @@
-"""Every verb moves a task exactly from the states that the transition table allows."""
+"""Every guarded method moves a task exactly from the statuses that the transition table allows."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
 from flowerapp.models import Flow, Task, Worker
 from flowerapp.querysets import Success
-from flowerapp.states import SATISFIED, TRANSITIONS, Status, allows
+from flowerapp.states import SATISFIED, TRANSITIONS, RefusedBy, Status, allows
 from tests.engine.support import define
 
 pytestmark = pytest.mark.django_db
@@ -22,7 +22,7 @@ Verb = Callable[[str], object]
 
 
 def inserted(flow: str) -> int:
-    """Primary key of the first task, a row that another batch inserted."""
+    """Primary key of the first task, which may be a row that another batch inserted."""
     return int(Task.objects.at(TaskRef(flow, 1)).values_list("pk", flat=True).get())
 
 
@@ -39,18 +39,26 @@ METHODS: dict[str, Verb] = {
     "give_up": lambda flow: Task.objects.give_up(TaskRef(flow, 1), "error"),
     "reopen": lambda flow: Task.objects.reopen(flow, [1]),
     "adopt": lambda flow: Task.objects.adopt(inserted(flow), {"program": "Noop"}),
-    "adopt_ended": lambda flow: Task.objects.adopt_ended(inserted(flow), {"program": "Noop"}, ""),
+    "adopt_ended": lambda flow: Task.objects.adopt_ended(inserted(flow), {"program": "Noop"}),
     "refuse_adoption": lambda flow: Task.objects.refuse_adoption(inserted(flow), {}, "unknown"),
+    "observe": lambda flow: Task.objects.observe(inserted(flow), {}),
     "rescue": lambda flow: Task.objects.rescue(TaskRef(flow, 1), 1),
-    "skip": lambda flow: Task.objects.skip(TaskRef(flow, 1), {}),
+    "refuse": lambda flow: Task.objects.refuse([inserted(flow)], RefusedBy.EXECUTOR, "no queue", 5),
+    "refuse_attempt": lambda flow: Task.objects.refuse_attempt(TaskRef(flow, 1), 1, "unknown", 5),
+    "reject": lambda flow: Task.objects.reject(TaskRef(flow, 1), "no queue"),
+    "tolerate_rejection": lambda flow: Task.objects.tolerate_rejection(TaskRef(flow, 1), "no queue"),
+    "hand_back": lambda flow: Task.objects.hand_back(TaskRef(flow, 1), 1),
+    "skip": lambda flow: Task.objects.skip(TaskRef(flow, 1)),
     "cancel": lambda flow: Task.objects.cancel(flow),
     "change": lambda flow: Task.objects.change(TaskRef(flow, 1), task_priority=7),
     "rerun": lambda flow: Task.objects.rerun(flow, [1]),
 }
 PARKED = {"wake", "complete_parked", "give_up"}
 """Verbs that need a parked task."""
-OF_INSERTED = {"adopt", "adopt_ended", "refuse_adoption"}
+OF_INSERTED = {"adopt", "adopt_ended", "refuse_adoption", "observe"}
 """Verbs that need a row without a program."""
+OF_REFUSED = {"reject", "tolerate_rejection"}
+"""Verbs that need a refused task."""
 PARENTS = {"give_up": 3, "reopen": 3}
 """Verbs that need a task with children → how many it has."""
 
@@ -78,6 +86,8 @@ def test_verb_moves_a_task_only_from_states_that_the_table_allows(verb: str, sta
     flow = task_in(status, parked=verb in PARKED, children=PARENTS.get(verb, 0))
     if verb in OF_INSERTED:
         Task.objects.filter(task_flow=flow).update(program="")
+    if verb in OF_REFUSED:
+        Task.objects.filter(task_flow=flow).update(refused_ts=Now(), refused_by=RefusedBy.WORKER, sent_ts=None)
     before = row(flow)
     moved = METHODS[verb](flow.pk)
     after = row(flow)
@@ -90,7 +100,10 @@ def test_verb_moves_a_task_only_from_states_that_the_table_allows(verb: str, sta
         assert after == before
 
 
-@pytest.mark.parametrize("verb", ["finish", "retry", "park", "fail", "rescue", "tolerate_failure", "await_children"])
+@pytest.mark.parametrize(
+    "verb",
+    ["finish", "retry", "park", "fail", "rescue", "hand_back", "tolerate_failure", "await_children", "refuse_attempt"],
+)
 @pytest.mark.parametrize("attempt", [0, 2])
 def test_outcome_of_another_attempt_changes_nothing(verb: str, attempt: int) -> None:
     flow = task_in(Status.RUNNING)
@@ -106,6 +119,25 @@ def test_verb_for_parked_tasks_leaves_other_tasks_alone(verb: str) -> None:
     before = row(flow)
     assert not METHODS[verb](flow.pk)
     assert row(flow) == before
+
+
+@pytest.mark.parametrize("verb", sorted(OF_REFUSED))
+@pytest.mark.parametrize("columns", [{}, {"refused_ts": Now(), "refused_by": "executor", "sent_ts": Now()}])
+def test_verb_for_refused_tasks_leaves_other_tasks_alone(verb: str, columns: dict[str, object]) -> None:
+    """Nor one that could be published at last."""
+    flow = task_in(Status.WAIT)
+    Task.objects.filter(task_flow=flow).update(**columns)
+    before = row(flow)
+    assert not METHODS[verb](flow.pk)
+    assert row(flow) == before
+
+
+@pytest.mark.parametrize("verb", ["retry", "park", "rescue", "await_children", "rerun"])
+def test_a_task_that_was_started_is_not_refused_any_more(verb: str) -> None:
+    flow = task_in(Status.FINISH if verb == "rerun" else Status.RUNNING)
+    Task.objects.filter(task_flow=flow).update(refused_ts=Now(), refused_by=RefusedBy.WORKER)
+    assert METHODS[verb](flow.pk)
+    assert (row(flow)["refused_ts"], row(flow)["refused_by"]) == (None, "")
 
 
 @pytest.mark.parametrize(

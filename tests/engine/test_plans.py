@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -17,6 +16,7 @@ from flowerapp.querysets.claim import CLAIM
 from flowerapp.querysets.finish import FINISH
 from flowerapp.testing import InlineRunner
 from tests.engine.support import define
+from tests.plans import nodes
 
 NUMBER = 2000
 DEFERRED = "kr_task_stat_deferred"
@@ -40,13 +40,6 @@ def backlog(request: pytest.FixtureRequest, runner: InlineRunner) -> Flow:
         if request.param == "analyzed":
             cursor.execute("ANALYZE kr_task_stat")
     return flow
-
-
-def nodes(plan: dict[str, Any]) -> Iterator[dict[str, Any]]:
-    """A plan's nodes."""
-    yield plan
-    for child in plan.get("Plans", ()):
-        yield from nodes(child)
 
 
 @pytest.mark.parametrize(("statement", "seq"), [(CLAIM, 1000), (FINISH, 5)], ids=["claim", "finish"])

@@ -16,6 +16,7 @@ from flowerapp.engine.context import input_of
 from flowerapp.models import Flow
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
+from tests.effort import examples
 from tests.engine.support import Dependencies, check, define, status, verbs
 from tests.probe.models import Start
 
@@ -54,7 +55,7 @@ dags = st.integers(1, 14).flatmap(
 outputs = st.sampled_from([{}, None, [], "", 0, {"a": 1}, [1], "text"])
 
 
-@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=examples(20), deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(dag=dags, data=st.data())
 def test_input_of_every_task_of_a_random_graph(
     runner: InlineRunner, dag: tuple[set[int], ...], data: st.DataObject

@@ -28,6 +28,7 @@ from flowerapp.states import OPEN, SATISFIED, Status
 from flowerapp.testing import InlineRunner, inline
 from flowerapp.watcher.duties.send import send_unsent
 from tests.attempts import fail, succeed
+from tests.effort import examples
 from tests.engine.support import check, define, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -180,6 +181,6 @@ def test_random_verbs_and_steps(transactional_db: None) -> None:
     run_state_machine_as_test(
         Operators,
         settings=settings(
-            max_examples=12, stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples(12), stateful_step_count=20, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -28,6 +28,7 @@ from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
 from flowerapp.watcher.duties.send import send_unsent
 from tests.attempts import fail
+from tests.effort import examples
 from tests.engine.support import check, define
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -141,7 +142,7 @@ class Families(RuleBasedStateMachine):
     def _run_all(self) -> None:
         engine.set_pool("shared", SLOTS)
         for claim in self.claims:
-            recovery.record_lost(TaskRef(claim.flow_id, claim.seq), "gone", Process(WORKER, None), counted=False)
+            recovery.hand_back(TaskRef(claim.flow_id, claim.seq), "gone", Process(WORKER, None))
         for flow in self.flows:
             for verb in (engine.resume, engine.rerun):
                 with contextlib.suppress(StateConflictError):
@@ -158,6 +159,6 @@ def test_random_verbs_and_steps_on_families(transactional_db: None) -> None:
     run_state_machine_as_test(
         Families,
         settings=settings(
-            max_examples=12, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
+            max_examples=examples(12), stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
         ),
     )

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
 from collections import deque
 from collections.abc import Iterator
 from datetime import timedelta
@@ -13,8 +15,8 @@ import pytest
 from billiard.einfo import ExceptionInfo
 from billiard.exceptions import WorkerLostError
 from celery.app import app_or_default
-from celery.exceptions import TimeLimitExceeded
-from celery.signals import task_internal_error
+from celery.exceptions import Reject, TimeLimitExceeded
+from celery.signals import task_failure, task_internal_error
 from celery.worker import state as worker_state
 from django.db import OperationalError, connection
 from django.db.models.functions import Now
@@ -24,13 +26,24 @@ from flowerapp.core import identity
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import recovery
-from flowerapp.executors.celery import backend, continuation, losses, routes, worker
+from flowerapp.executors.celery import (
+    backend,
+    continuation,
+    losses,
+    reports,
+    routes,
+    shutdown,
+    stopping,
+    worker,
+)
 from flowerapp.executors.celery.backend import FlowBackend
+from flowerapp.executors.celery.stopping import Phase
 from flowerapp.executors.celery.supervisor import PoolSupervisor
 from flowerapp.models import Flow, Task, Worker
 from flowerapp.querysets import Success
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
+from flowerapp.watcher.duties.rescue import rescue_one
 from flowerapp.watcher.heartbeat import Heartbeat
 from flowerapp.watcher.loop import Loop
 from tests.engine.support import check, define, status, task, verbs
@@ -256,7 +269,7 @@ def test_a_worker_that_starts_without_a_database_is_announced_when_it_is_back(
     with monkeypatch.context() as broken:
         broken.setattr(Heartbeat, "announce", away)
         worker.on_worker_ready(SimpleNamespace(controller=controller, pool=None, hub=None))
-    assert started == ["flowerapp-heartbeat", "flowerapp-supervisor", "flowerapp-watcher"]
+    assert started == [f"flowerapp-{name}" for name in ("heartbeat", "supervisor", "watcher", "shutdown")]
     assert not Worker.objects.exists()
     worker._loops[0].look()
     assert Worker.objects.get().name == "w@here"
@@ -281,3 +294,126 @@ def test_a_link_that_could_not_be_published_is_sent(runner: InlineRunner) -> Non
         task_internal_error.send(sender=None, task_id="of the host", **facts)
     assert [message.head.seq for message in runner.sent] == [2]
     assert task(flow, 2).sent_ts is not None
+
+
+@pytest.fixture
+def failures() -> Iterator[list[tuple[str, str, str]]]:
+    """What Celery's signal said: the task's name, Celery's id, and the error."""
+    said: list[tuple[str, str, str]] = []
+
+    def on_failure(sender: Any, task_id: str, exception: Exception, einfo: Any, **_: Any) -> None:
+        assert str(exception) in einfo.traceback
+        said.append((sender.name, task_id, str(exception)))
+
+    task_failure.connect(on_failure)
+    yield said
+    task_failure.disconnect(on_failure)
+
+
+class Monitor:
+    """A consumer's dispatcher of events that keeps them."""
+
+    enabled = True
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str, str, str]] = []
+
+    def send(self, kind: str, *, uuid: str, name: str, **_: Any) -> None:
+        """Keep one."""
+        self.sent.append((kind, uuid, name))
+
+
+def test_spent_rescues_are_reported_with_the_message_of_the_lost_process(
+    runner: InlineRunner,
+    keeper: PoolSupervisor,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failures: list[tuple[str, str, str]],
+) -> None:
+    monitor = Monitor()
+    monkeypatch.setattr(reports, "_consumer", SimpleNamespace(event_dispatcher=monitor, hub=None))
+    monkeypatch.setattr(runner, "report", reports.report)
+    flow = running()
+    killed(flow, WorkerLostError("signal 9"))
+    losses.record_all()
+    assert Task.objects.claim(TaskRef(flow.pk, 1), Process(identity.worker(), 1))
+    Task.objects.filter(task_exec_seq=1).update(rescues=conf.get().MAX_RESCUES)
+    killed(flow, WorkerLostError("signal 9"))
+    losses.record_all()
+    assert status(flow, 1) is Status.SUSPEND
+    ((name, celery_id, error),) = failures
+    assert routes.ref_of(celery_id) == (flow.pk, 1)
+    assert "not started again" in error
+    kinds = [kind for kind, _, _ in monitor.sent]
+    assert kinds == ["task-retried", "task-failed"]
+    assert monitor.sent[1][1:] == (celery_id, name) == (celery_id, "flowerapp.Noop")
+    assert [record.levelname for record in caplog.records if hasattr(record, "flow")] == ["WARNING", "ERROR"]
+
+
+def test_spent_rescues_that_the_watcher_records_are_reported(
+    runner: InlineRunner,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    failures: list[tuple[str, str, str]],
+) -> None:
+    """The message of a dead worker is not known, so the report has an id of its own."""
+    monkeypatch.setattr(runner, "report", reports.report)
+    flow = running()
+    Task.objects.filter(task_exec_seq=1).update(program="Unknown here", rescues=conf.get().MAX_RESCUES)
+    assert rescue_one(TaskRef(flow.pk, 1), identity.worker(), "its worker is dead")
+    assert [(name, routes.ref_of(celery_id)) for name, celery_id, _ in failures] == [
+        ("flowerapp.Unknown here", (flow.pk, 1))
+    ]
+    assert [record.levelname for record in caplog.records if hasattr(record, "flow")] == ["ERROR"]
+
+
+@pytest.fixture
+def stopped() -> Iterator[None]:
+    """This worker was asked to stop."""
+    stopping.enter(Phase.GRACE)
+    yield
+    stopping.enter(Phase.RUNNING)
+
+
+def test_a_process_that_is_lost_while_its_worker_stops_is_no_rescue(
+    runner: InlineRunner, keeper: PoolSupervisor, stopped: None
+) -> None:
+    flow = running()
+    Task.objects.filter(task_exec_seq=1).update(rescues=conf.get().MAX_RESCUES)
+    killed(flow, WorkerLostError("signal 9"))
+    losses.record_all()
+    assert status(flow, 1) is Status.WAIT
+    assert verbs(flow) == ["hand_back"]
+
+
+def test_a_worker_that_stops_leaves_a_message_to_others(runner: InlineRunner, stopped: None) -> None:
+    flow = engine.register(define({1: []}, "Noop"))
+    with pytest.raises(Reject) as rejected:
+        app_or_default().tasks[routes.task_name("Noop")](flow.pk, 1)
+    assert rejected.value.requeue  # type: ignore[attr-defined] # missing in the types
+    assert status(flow, 1) is Status.WAIT
+    assert task(flow, 1).attempt == 0
+
+
+def test_what_a_worker_cannot_hand_back_blocks_no_other(
+    runner: InlineRunner, keeper: PoolSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = running(), running()
+    hand_back = recovery.hand_back
+
+    def stubborn(ref: TaskRef, *arguments: Any) -> Any:
+        if ref.flow_id == first.pk:
+            raise ValueError("no")
+        return hand_back(ref, *arguments)
+
+    monkeypatch.setattr(recovery, "hand_back", stubborn)
+    messages = list(shutdown.hand_back())
+    assert [message.flow_id for message in messages] == [second.pk]
+    assert (status(first, 1), status(second, 1)) == (Status.RUNNING, Status.WAIT)
+
+
+def test_an_action_that_hangs_does_not_keep_a_worker_from_ending() -> None:
+    begun, end = time.monotonic(), threading.Event()
+    shutdown._within(0.2, lambda: end.wait(60))
+    assert 0.2 <= time.monotonic() - begun < 30
+    end.set()

@@ -26,8 +26,10 @@ if not os.environ.get("FLOWER_TEST_FAULTS"):
         "test_redis.py",
         "test_continuation.py",
         "test_steps.py",
+        "test_urgency.py",
     ]
-"""The long tests, about eight minutes on two cores, run where FLOWER_TEST_FAULTS is set."""
+"""The long tests, about 16 minutes on two cores: they run only where FLOWER_TEST_FAULTS is set. The other files run
+always."""
 
 Server = TypeVar("Server", RedisServer, PostgresServer)
 

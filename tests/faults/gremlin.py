@@ -54,8 +54,8 @@ class Gremlin(threading.Thread):
             "a pool process is killed": self.kill_child,
             "a worker is killed": self.kill_worker,
             "the leader is killed": self.kill_leader,
-            "a worker is asked to end": self.end_worker,
-            "a worker is stopped for longer than its lease": self.stop_worker,
+            "a worker is asked to stop": self.stop_worker,
+            "a worker is frozen for longer than its lease": self.freeze_worker,
             "Redis is restarted empty": self.restart_redis,
             "Redis is flushed": self.flush_redis,
             "Redis hangs": self.hang_redis,
@@ -185,8 +185,8 @@ class Gremlin(threading.Thread):
         kill_worker(worker)
         return True
 
-    def end_worker(self) -> bool:
-        """Tell a worker to end."""
+    def stop_worker(self) -> bool:
+        """Ask a worker to stop."""
         workers = self._ready()
         if workers:
             worker = self.random.choice(workers)
@@ -194,8 +194,8 @@ class Gremlin(threading.Thread):
             worker.process.send_signal(signal.SIGTERM)
         return bool(workers)
 
-    def stop_worker(self) -> bool:
-        """Stop a worker with its processes; they continue when others have taken them for dead."""
+    def freeze_worker(self) -> bool:
+        """Freeze a worker with its processes; they continue when others have taken them for dead."""
         workers = self._ready()
         if workers and self._asleep is None:
             worker = self.random.choice(workers)

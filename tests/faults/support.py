@@ -23,8 +23,6 @@ from tests.ledger import LEDGER
 from tests.probe.models import Effect, Start
 from tests.services import Site, WorkerProcess, until
 
-LONG = os.environ.get("FLOWER_TEST_FAULTS") == "long"
-"""Whether the tests may take an hour: more runs, longer outages."""
 CHILD_SECONDS = 5.0
 """A killed pool process: its task is started again within this."""
 WORKER_SECONDS = 30.0

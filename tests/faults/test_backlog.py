@@ -13,9 +13,9 @@ from flowerapp import conf, engine
 from flowerapp.core.messages import FIRST_SENT
 from flowerapp.models import Flow, HistoryEntry, Task
 from tests.acceptance.live import Live, define, wait_started
+from tests.effort import LONG
 from tests.faults.support import (
     INTERVENTIONS,
-    LONG,
     alive,
     assert_sound,
     finished_counts,
@@ -119,9 +119,9 @@ def test_deferred_tasks_wait_without_messages(live: Live, queues: Queues) -> Non
 
 if LONG:
 
-    @pytest.mark.fault("a backlog waits for a worker that is stopped")
-    def test_the_backlog_of_a_stopped_worker_is_not_sent_again(live: Live, queues: Queues) -> None:
-        """Only what the worker had taken when it was stopped goes to another."""
+    @pytest.mark.fault("a backlog waits for a worker that is frozen")
+    def test_the_backlog_of_a_frozen_worker_is_not_sent_again(live: Live, queues: Queues) -> None:
+        """Only what the worker had taken when it was frozen goes to another."""
         start_leader(live)
         live.site.start_all(2)
         stopped = live.site.workers[-1]

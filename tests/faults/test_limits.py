@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from django.db.models.functions import Now
 
-from flowerapp import engine, registry
+from flowerapp import conf, engine, registry
 from flowerapp.core import programs
+from flowerapp.core.messages import TaskRef
+from flowerapp.models import Task
 from flowerapp.states import Status
 from tests.acceptance.live import Live, define, interventions, start_counts, starts, states, task
 from tests.faults.support import assert_sound
+from tests.services import until
 
 LIMIT = 1
 CHAIN = {1: [], 2: [1]}
@@ -38,9 +43,10 @@ def test_limits(live: Live, gate: Path, elsewhere: str) -> None:
     unknown = engine.register(define(CHAIN, {1: {"program": elsewhere}}))
 
     live.finish(heeded)
-    for flow in (hard, retried, raised, unknown):
+    for flow in (hard, retried, raised):
         live.wait(flow, Status.SUSPEND)
         assert states(flow) == {1: Status.SUSPEND, 2: Status.WAIT}
+    until(lambda: task(unknown, 1).is_refused)
     assert time.monotonic() - begun < 30
 
     assert task(hard, 1).error == f"timed out after {LIMIT} s"
@@ -51,6 +57,9 @@ def test_limits(live: Live, gate: Path, elsewhere: str) -> None:
     assert "SoftTimeLimitExceeded" in task(raised, 1).error
     assert f"program '{elsewhere}' is unknown to the worker" in task(unknown, 1).error
     assert starts(unknown) == []
+    Task.objects.at(TaskRef(unknown.pk, 1)).update(refused_ts=Now() - timedelta(seconds=conf.get().REJECT_AFTER))
+    live.wait(unknown, Status.SUSPEND)
+    assert task(unknown, 1).error.endswith(f"it was tried for {conf.get().REJECT_AFTER} s")
 
     gate.touch()
     engine.rerun(retried.pk, actor="ann", why="the gate is open")

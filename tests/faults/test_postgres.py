@@ -13,9 +13,9 @@ from flowerapp import engine
 from flowerapp.models import Flow, Lease, Task, Worker
 from flowerapp.watcher.leader import REVIVAL
 from tests.acceptance.live import Live, define, start_counts, wait_started
+from tests.effort import LONG
 from tests.faults.servers import PostgresServer
 from tests.faults.support import (
-    LONG,
     alive,
     assert_sound,
     finished_counts,

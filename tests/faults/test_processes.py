@@ -1,4 +1,4 @@
-"""Processes that are killed, stopped or asked to stop while they run a task."""
+"""Processes that are killed, frozen or asked to stop while they run a task."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from flowerapp.models import Flow, Lease, Task
 from flowerapp.states import Status
 from flowerapp.watcher.leader import LEASE
 from tests.acceptance.live import Live, define, start_counts, starts, states, task, wait_started
+from tests.effort import LONG
 from tests.faults.support import (
     CHILD_SECONDS,
     LEADER_SECONDS,
-    LONG,
     WORKER_SECONDS,
     assert_sound,
     database_clock,
@@ -43,7 +43,7 @@ TWO = {1: [], 2: [], 3: [1, 2], 4: [3]}
 TIMES = 10 if LONG else 3
 """How often a test repeats its kill."""
 STOPPED = 60.0 if LONG else 0.0
-"""Seconds that a worker is stopped at least; until another has taken over in any case."""
+"""Seconds that a worker is frozen at least; until another has taken over in any case."""
 HELD = 60 if LONG else 20
 """Seconds that a program holds the interpreter lock; more than the lease."""
 
@@ -182,9 +182,9 @@ def test_a_task_that_ends_its_process_each_time_is_suspended(live: Live) -> None
     assert_sound(*flows, ended=Status.SUSPEND)
 
 
-@pytest.mark.fault("a worker is asked to end")
+@pytest.mark.fault("a worker is asked to stop")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT], ids=lambda number: number.name)
-def test_a_worker_is_asked_to_end(live: Live, gate: Path, number: signal.Signals) -> None:
+def test_a_worker_is_asked_to_stop(live: Live, gate: Path, number: signal.Signals) -> None:
     live.site.start_all(2)
     flow = gated(gate, EDGES, 1, 2, 3)
     wait_started(flow, 1)
@@ -201,8 +201,8 @@ def test_a_worker_is_asked_to_end(live: Live, gate: Path, number: signal.Signals
     assert rescues(flow) == 0
 
 
-@pytest.mark.fault("a worker is asked to end at once", within=WORKER_SECONDS)
-def test_a_worker_is_asked_to_end_at_once(live: Live, gate: Path) -> None:
+@pytest.mark.fault("a worker is asked to stop at once", within=WORKER_SECONDS)
+def test_a_worker_is_asked_to_stop_at_once(live: Live, gate: Path) -> None:
     worker = live.site.start("-c", "2", "--", "worker.soft_shutdown_timeout=2")
     worker.wait_ready()
     flow = gated(gate, EDGES, 2, 3)
@@ -219,8 +219,8 @@ def test_a_worker_is_asked_to_end_at_once(live: Live, gate: Path) -> None:
     assert start_counts(flow) == dict.fromkeys(EDGES, 1) | {2: 2, 3: 2}
 
 
-@pytest.mark.fault("a worker is stopped for longer than its lease", within=WORKER_SECONDS)
-def test_a_worker_is_stopped_for_longer_than_its_lease(live: Live, gate: Path) -> None:
+@pytest.mark.fault("a worker is frozen for longer than its lease", within=WORKER_SECONDS)
+def test_a_worker_is_frozen_for_longer_than_its_lease(live: Live, gate: Path) -> None:
     live.site.start_all(1)
     (stopped,) = live.site.workers
     flow = gated(gate, {1: [], 2: [1]}, 1)

@@ -26,12 +26,13 @@ from flowerapp.states import SATISFIED, Status, allows
 from flowerapp.testing import InlineRunner
 from flowerapp.watcher.duties.send import send_unsent
 from tests.acceptance.live import Live, define, describe, starts
+from tests.effort import LONG
 from tests.faults import planned
 from tests.faults.conftest import live_site
 from tests.faults.gremlin import Gremlin
 from tests.faults.model import Act, Kind, Modelled, Round, Scenario, Step, Verb
 from tests.faults.servers import PostgresServer, RedisServer
-from tests.faults.support import LONG, assert_sound, when_connected
+from tests.faults.support import assert_sound, when_connected
 from tests.ledger import LEDGER
 from tests.probe.models import Effect
 from tests.services import fresh_database, until

@@ -14,8 +14,9 @@ from flowerapp import engine
 from flowerapp.models import Flow
 from flowerapp.states import Status
 from tests.acceptance.live import Live, define, starts, wait_started
+from tests.effort import LONG
 from tests.faults.servers import RedisServer
-from tests.faults.support import BROKER_SECONDS, LONG, alive, assert_sound, gated, wait_finished, wait_going
+from tests.faults.support import BROKER_SECONDS, alive, assert_sound, gated, wait_finished, wait_going
 from tests.probe.models import Start
 from tests.services import until
 

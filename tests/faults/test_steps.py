@@ -16,10 +16,10 @@ import pytest
 from flowerapp import engine
 from flowerapp.models import Flow
 from tests.acceptance.live import Live, define, start_counts, starts, wait_started
+from tests.effort import LONG
 from tests.faults.conftest import live_site
 from tests.faults.support import (
     CHILD_SECONDS,
-    LONG,
     WORKER_SECONDS,
     assert_effects,
     assert_sound,

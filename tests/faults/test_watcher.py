@@ -9,8 +9,7 @@ from typing import Any
 import pytest
 from django.db import OperationalError
 
-from flowerapp.querysets import LeaseQuerySet
-from flowerapp.querysets.db import database_now
+from flowerapp.querysets import LeaseQuerySet, clock
 from flowerapp.watcher import leader
 from flowerapp.watcher.leader import Leader
 
@@ -48,7 +47,7 @@ def test_no_worker_is_taken_for_dead_when_the_machine_was_asleep(seconds: int, r
     """All workers were as silent as this one."""
     looked: list[str] = []
     ours = watching(looked)
-    ours._looked = database_now() - timedelta(seconds=seconds)
+    ours._looked = clock.now() - timedelta(seconds=seconds)
     for _ in range(2):
         ours.look()
         ours.last.pop("lead")

@@ -1,4 +1,4 @@
-"""A server that is killed again and again, or stands still, in the middle of several flows."""
+"""A server that is killed again and again, or frozen, in the middle of several flows."""
 
 from __future__ import annotations
 
@@ -16,7 +16,8 @@ from typing import Any
 import pytest
 
 from flowerapp import conf
-from tests.faults.support import CHILD_SECONDS, LONG, WORKER_SECONDS
+from tests.effort import LONG
+from tests.faults.support import CHILD_SECONDS, WORKER_SECONDS
 from tests.ledger import LEDGER
 from tests.probe.crash import VARIABLE, Step, Wish
 from tests.services import until
@@ -28,7 +29,7 @@ STEPS = [*Step] * (4 if LONG else 1)
 LENGTH = 3 * len(STEPS)
 """Tasks of a chain: a few for each life of the server."""
 STILL = 60 if LONG else 20
-"""Seconds that a server stands still; more than the lease."""
+"""Seconds that a server is frozen; more than the lease."""
 
 SUCCESSES = (
     """CREATE TABLE probe_success (
@@ -208,9 +209,9 @@ def test_children_are_killed(server: Server, books: Books, tmp_path: Path) -> No
     assert server.sql("SELECT DISTINCT task_exec_seq, rescues FROM kr_task_stat ORDER BY 1") == [(1, 1), (2, 0)]
 
 
-@pytest.mark.fault("standalone stands still for longer than the lease")
-def test_it_stands_still(books: Books, others: Books, tmp_path: Path) -> None:
-    """Stopped by a signal, and held by a program that lets no other thread run."""
+@pytest.mark.fault("standalone is frozen for longer than the lease")
+def test_it_is_frozen(books: Books, others: Books, tmp_path: Path) -> None:
+    """By a signal, and by a program that lets no other thread run."""
     assert conf.get().LEASE_SECONDS < STILL
     gate = tmp_path / "gate"
     stopped, held = books.server, others.server

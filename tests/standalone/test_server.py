@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -64,6 +65,30 @@ def test_refuses_what_it_does_not_know_and_other_sites(server: Server) -> None:
     )
     assert status == 403
     assert server.sql("SELECT count(*) FROM kr_task_flow") == [(0,)]
+
+
+def test_the_open_door_says_so_and_is_closed_to_nginx(server: Server) -> None:
+    server.start()
+    assert "register and read without a login; put no proxy in front" in server.text
+    place = server.url.removeprefix("http://")
+    host, _, port = place.rpartition(":")
+    lines = ["GET /api/flows/ HTTP/1.0", f"Host: {place}", "Connection: close", "User-Agent: curl/8", "Accept: */*"]
+    with socket.create_connection((host, int(port)), timeout=20) as connection:
+        connection.sendall("\r\n".join([*lines, "", ""]).encode())
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert b" 403 " in answer.partition(b"\r\n")[0]
+    assert b"not open through a proxy" in answer
+
+
+def test_its_files_are_its_owners_alone(server: Server) -> None:
+    for path in (server.state, *server.state.iterdir()):
+        path.chmod(path.stat().st_mode | 0o077)
+    server.start()
+    post(f"{server.url}/register/sample")
+    names = {path.name: path.stat().st_mode & 0o777 for path in server.state.glob("flower.*")}
+    assert names.keys() >= {"flower.sqlite3", "flower.sqlite3-wal", "flower.sqlite3-shm", "flower.lock"}
+    assert set(names.values()) == {0o600}
+    assert server.state.stat().st_mode & 0o777 == 0o700
 
 
 def test_flow_run_from_another_process(server: Server) -> None:

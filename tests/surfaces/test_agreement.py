@@ -12,10 +12,10 @@ import pytest
 from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
-from django.utils import timezone
 
 from flowerapp import engine
 from flowerapp.models import Flow
+from flowerapp.querysets import clock
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
 from tests.cli.support import define, flow
@@ -161,7 +161,7 @@ def test_every_surface_shows_a_flow_alike(
     word, note, tasks, duration = CASES[build]
     expected = Shown(word, SYMBOLS[word], note, tasks, duration)
     monkeypatch.setenv("COLUMNS", "300")
-    monkeypatch.setattr(timezone, "now", lambda: NOW)
+    monkeypatch.setattr(clock, "about_now", lambda: NOW)
     assert of_admin_page(admin, shown) == expected
     assert of_admin_list(admin, shown) == expected
     assert of_show(shown) == expected

@@ -513,7 +513,7 @@ def test_a_time_limit_of_a_class_needs_a_pool_that_keeps_it() -> None:
     app = Celery(set_as_current=False)
     app.conf.update(broker_url="redis://localhost", worker_pool="threads")
     made(a=task(time_limit=5)(nothing))
-    (warning,) = [message for message in celery_warnings(app.conf) if message.id == "flowerapp.W005"]
+    (warning,) = [message for message in celery_warnings(app) if message.id == "flowerapp.W005"]
     assert "wrong.a" in warning.msg
 
 

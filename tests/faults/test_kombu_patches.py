@@ -1,4 +1,4 @@
-"""The guard of kombu's Redis transport, and whether it is still needed."""
+"""The patch of kombu's Redis transport, and whether it is still needed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def test_a_closed_channel_is_a_connection_error() -> None:
         channel._connparams(CLOSED)
 
 
-def test_kombu_still_needs_the_guard() -> None:
+def test_kombu_still_needs_the_patch() -> None:
     channel: Any = transport.Channel
     with pytest.raises(AttributeError, match="hostname"):
         channel._connparams.__wrapped__(CLOSED)

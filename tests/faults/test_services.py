@@ -1,0 +1,50 @@
+"""The tests' own claims on Redis databases."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from contextlib import closing
+
+import pytest
+import redis
+
+from tests.faults.servers import RedisServer
+from tests.services import ROOT, fresh_redis, with_path
+
+KILLED = """
+import os, sys
+import redis
+from tests.services import fresh_redis
+with fresh_redis(sys.argv[1]) as url:
+    redis.Redis.from_url(url).set("left", "behind")
+    os._exit(1)
+"""
+
+
+@pytest.fixture
+def last_database(redis_server: RedisServer) -> str:
+    """URL of the one database of a server that ``fresh_redis`` may take."""
+    return with_path(redis_server.url, "15")
+
+
+def test_a_database_that_a_killed_run_left_behind_is_emptied_and_taken(last_database: str) -> None:
+    subprocess.run([sys.executable, "-c", KILLED, last_database], cwd=ROOT, env=dict(os.environ, PYTHONPATH=str(ROOT)))
+    with closing(redis.Redis.from_url(last_database)) as client:
+        assert client.get("left") == b"behind"
+        with fresh_redis(last_database) as url:
+            assert (url, client.dbsize()) == (last_database, 0)
+
+
+def test_a_database_of_somebody_else_is_not_taken(last_database: str) -> None:
+    with closing(redis.Redis.from_url(last_database)) as client:
+        client.set("theirs", "1")
+        with pytest.raises(RuntimeError, match="no empty Redis database from 15 to 15"), fresh_redis(last_database):
+            pass
+        assert client.get("theirs") == b"1"
+
+
+def test_two_at_once_do_not_share_a_database(last_database: str) -> None:
+    with fresh_redis(last_database), pytest.raises(RuntimeError, match="no empty"), fresh_redis(last_database):
+        pass
