@@ -66,7 +66,8 @@ _OF_TASK = {
     Status.FINISH: FINISHED,
     Status.IGNORE: SKIPPED,
 }
-_CANCELLING = {IgnoredBy.CANCEL, IgnoredBy.SIBLING}
+CANCELLING = frozenset({IgnoredBy.CANCEL, IgnoredBy.SIBLING})
+"""Reasons for Ignore that are shown as Cancelled."""
 _REASONS = {
     IgnoredBy.CONDITION: "its condition is false",
     IgnoredBy.ENTRANCE: "before the entrance",
@@ -77,7 +78,7 @@ _REASONS = {
 
 def task_style(status: int, ignored_by: str = "") -> Style:
     """Style of a task with these columns."""
-    return CANCELLED if ignored_by in _CANCELLING else _OF_TASK[Status(status)]
+    return CANCELLED if ignored_by in CANCELLING else _OF_TASK[Status(status)]
 
 
 def ignored_reason(ignored_by: str) -> str:
