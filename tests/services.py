@@ -155,7 +155,7 @@ def fresh_redis(server_url: str) -> Iterator[str]:
 class RedisClaim:
     """The right of one process to one Redis database: a locked file, so that it ends with the process.
 
-    ``held`` tells whether the right was free, ``left_behind`` whether its last holder ended without ``unmark``.
+    ``held`` says whether the right was free, ``left_behind`` whether its last holder ended without ``unmark``.
     """
 
     def __init__(self, name: str) -> None:

@@ -66,24 +66,24 @@ def task_filter_of(text: str) -> Q:
 
 
 def _any_of(text: str, filters: Mapping[Style, Q]) -> Q:
-    known = _known(filters)
+    by_word = _by_word(filters)
     words = [word.strip().lower() for word in text.split(",")]
     for word in words:
-        if word not in known:
+        if word not in by_word:
             raise InvalidError(f"there is no status {word[:MOST_QUOTED]!r}; there are {_sentence(filters)}")
-    return _joined(known[word] for word in words)
+    return _joined(by_word[word] for word in words)
 
 
-def _known(filters: Mapping[Style, Q]) -> dict[str, Q]:
+def _by_word(filters: Mapping[Style, Q]) -> dict[str, Q]:
     """Everything that may be typed, in lower case."""
     values = {name: Q(exec_status=status) for status in Status for name in (status.label.lower(), str(int(status)))}
-    return values | {style.word.lower(): filter for style, filter in filters.items()}
+    return values | {style.word.lower(): matches for style, matches in filters.items()}
 
 
 def _joined(filters: Iterable[Q]) -> Q:
     result = Q()
-    for each in filters:
-        result |= each
+    for matches in filters:
+        result |= matches
     return result
 
 

@@ -37,7 +37,7 @@ def test_a_database_that_a_killed_run_left_behind_is_emptied_and_taken(last_data
             assert (url, client.dbsize()) == (last_database, 0)
 
 
-def test_a_database_of_somebody_else_is_not_taken(last_database: str) -> None:
+def test_a_database_of_another_user_is_not_taken(last_database: str) -> None:
     with closing(redis.Redis.from_url(last_database)) as client:
         client.set("theirs", "1")
         with pytest.raises(RuntimeError, match="no empty Redis database from 15 to 15"), fresh_redis(last_database):
