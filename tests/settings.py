@@ -21,6 +21,8 @@ if "FLOWER_TEST_STOP_GRACE" in os.environ:
     FLOWER = {**FLOWER, "STOP_GRACE": float(os.environ["FLOWER_TEST_STOP_GRACE"])}
 if "FLOWER_TEST_SOFT_SHUTDOWN" in os.environ:
     CELERY_WORKER_SOFT_SHUTDOWN_TIMEOUT = int(os.environ["FLOWER_TEST_SOFT_SHUTDOWN"])
+if "FLOWER_TEST_SENT_EVENTS" in os.environ:
+    CELERY_TASK_SEND_SENT_EVENT = True
 if "FLOWER_TEST_SENTRY_DSN" in os.environ:
     import sentry_sdk
 

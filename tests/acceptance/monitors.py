@@ -1,4 +1,5 @@
-"""What hosts look at their workers with: Sentry's SDK, sending to a sink of this process, and the Flower monitor."""
+"""What hosts look at their workers with: Sentry's SDK, sending to a sink of this process, the Flower monitor, and what
+Flower is made of: a receiver of Celery's events and a state that it feeds."""
 
 from __future__ import annotations
 
@@ -15,6 +16,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
+
+from celery import Celery
 
 from flowerapp.core.messages import TaskRef
 from flowerapp.executors.celery.routes import ref_of
@@ -109,3 +112,70 @@ def flower_monitor(site: Site) -> Iterator[FlowerMonitor]:
             yield monitor
         finally:
             process.kill()
+
+
+class EventMonitor:
+    """All events of the workers of an app, as they came, and the state that Celery makes of them."""
+
+    def __init__(self, app: Celery, connection: Any) -> None:
+        self.events: list[dict[str, Any]] = []
+        self.state = app.events.State()
+        self.messages = 0
+        """Messages that brought them."""
+        self.ready = threading.Event()
+        self._receiver = app.events.Receiver(connection, handlers={"*": self._take})
+        self._receiver.on_consume_ready = lambda *_, **__: self.ready.set()
+
+    def run(self) -> None:
+        """Receive until it is ended."""
+        receive = self._receiver._receive
+
+        def count(*message: Any) -> None:
+            self.messages += 1
+            receive(*message)
+
+        self._receiver._receive = count
+        self._receiver.capture(limit=None, timeout=None, wakeup=False)
+
+    def _take(self, event: dict[str, Any]) -> None:
+        self.events.append(event)
+        self.state.event(event)
+
+    def end(self) -> None:
+        """Receive no more."""
+        self._receiver.should_stop = True
+
+    def tasks(self, flow_id: str) -> dict[int, list[Any]]:
+        """What it shows of a flow: task_exec_seq → the Celery tasks about it, the first one first."""
+        shown: dict[int, list[Any]] = defaultdict(list)
+        for celery_id, task in sorted(self.state.itertasks(), key=lambda item: item[1].clock):
+            if (ref := ref_of(celery_id)) and ref.flow_id == flow_id:
+                shown[ref.seq].append(task)
+        return dict(shown)
+
+    def states(self, flow_id: str) -> dict[int, list[str]]:
+        """``{task_exec_seq: the state of each Celery task about it}``."""
+        return {seq: [task.state for task in tasks] for seq, tasks in sorted(self.tasks(flow_id).items())}
+
+    def kinds(self, flow_id: str) -> dict[str, list[str]]:
+        """``{Celery's id: the events about it, as they came}``."""
+        kinds: dict[str, list[str]] = defaultdict(list)
+        for event in list(self.events):
+            if (ref := ref_of(event.get("uuid"))) and ref.flow_id == flow_id:
+                kinds[event["uuid"]].append(event["type"])
+        return dict(kinds)
+
+
+@contextmanager
+def event_monitor(app: Celery) -> Iterator[EventMonitor]:
+    """A receiver of events in a thread of this process within the block."""
+    with app.connection_for_read() as connection:
+        monitor = EventMonitor(app, connection)
+        thread = threading.Thread(target=monitor.run, daemon=True)
+        thread.start()
+        try:
+            assert monitor.ready.wait(30)
+            yield monitor
+        finally:
+            monitor.end()
+            thread.join(30)

@@ -85,10 +85,10 @@ def test_a_wide_fork_needs_few_messages(own: Live) -> None:
 
 @pytest.mark.parametrize(
     "options",
-    [["-E"], ["--max-tasks-per-child", "1000"], ["--time-limit", "60"], ["-P", "threads"]],
-    ids=["a monitor listens", "processes are renewed", "a limit for all", "a pool without processes"],
+    [["--max-tasks-per-child", "1000"], ["--time-limit", "60"], ["-P", "threads"]],
+    ids=["processes are renewed", "a limit for all", "a pool without processes"],
 )
-def test_where_messages_are_looked_at_each_task_has_one(own: Live, options: list[str]) -> None:
+def test_where_messages_are_counted_each_task_has_one(own: Live, options: list[str]) -> None:
     own.site.start("-c", "1", *options).wait_ready()
     warm(own)
     before = published(own)

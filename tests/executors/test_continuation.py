@@ -230,7 +230,7 @@ def test_entries_of_other_processes_are_left_alone(celery: Celery) -> None:
     """A pid that is taken to the same entry belongs to a process that lives, or to none."""
     table = process_table.ProcessTable()
     entry = os.getpid() % table._SIZE * table._ENTRY.size
-    table._ENTRY.pack_into(table._memory, entry, os.getppid(), b"another.", 1, 2)
+    table._ENTRY.pack_into(table._memory, entry, os.getppid(), b"another.", b"1:a", b"2:b")
     assert not table.claim()
-    table._ENTRY.pack_into(table._memory, entry, 2**22 + 1, b"another.", 1, 2)
+    table._ENTRY.pack_into(table._memory, entry, 2**22 + 1, b"another.", b"1:a", b"2:b")
     assert table.claim()

@@ -128,7 +128,8 @@ def test_a_process_that_is_lost_while_it_continues_is_recorded_once(
     )
     assert done
     assert done.claimed
-    monkeypatch.setattr(backend, "refs_of", lambda *_: [TaskRef(flow.pk, 1), TaskRef(flow.pk, 2)])
+    ids = [routes.message_id(TaskRef(flow.pk, seq)) for seq in (1, 2)]
+    monkeypatch.setattr(backend, "ids_of", lambda *_: ids)
     runner.sent.clear()
     killed(flow, WorkerLostError("signal 9"))
     losses.record_all()

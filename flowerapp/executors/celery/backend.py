@@ -14,7 +14,7 @@ from flowerapp.core import identity
 from flowerapp.core.identity import Process
 from flowerapp.executors.celery import losses, reports
 from flowerapp.executors.celery.losses import Loss
-from flowerapp.executors.celery.process_table import process_table, refs_of
+from flowerapp.executors.celery.process_table import ids_of, process_table
 from flowerapp.executors.celery.routes import ref_of
 from flowerapp.models import Task
 from flowerapp.querysets.db import CONNECTION_ERRORS
@@ -66,8 +66,8 @@ class FlowBackend(DatabaseBackend):  # type: ignore[misc] # the package has no t
         if isinstance(exc, TimeLimitExceeded):
             _record_at_once(Loss(ref, process, exc, task_id))
             return
-        for lost in refs_of(task_id, process_table.read()):
-            losses.add(Loss(lost, process, exc, task_id))
+        for lost in ids_of(task_id, process_table.read()):
+            losses.add(Loss(ref_of(lost) or ref, process, exc, lost))
 
     def mark_as_revoked(self, task_id: str, reason: str = "", request: Any = None, **_: Any) -> None:
         """A cancelled task's process was stopped; its row says so already."""

@@ -2,15 +2,15 @@
 
 Between two quick tasks of a flow the way through the broker costs more than both. So for ``CONTINUE_SECONDS`` from the
 arrival of a message its process runs what it releases itself: claimed and finished in the database as ever, and traced
-by Celery as a task of its own, with its id, signals and log lines. It does so only where a message would have come to
-the same place, and where no one counts messages or looks at them (``worker.continue_seconds`` decides).
+by Celery as a task of its own, with its id, signals, events and log lines. It does so only where a message would have
+come to the same place, and where no one counts messages (``worker.continue_seconds`` decides).
 """
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from celery import Celery
@@ -23,6 +23,7 @@ from flowerapp.engine.propagation import Outcome
 from flowerapp.executors.celery import stopping
 from flowerapp.executors.celery.process_table import process_table
 from flowerapp.executors.celery.routes import PREFIX, Route, message_id, route_of, task_name
+from flowerapp.executors.celery.task_events import TaskEvents
 from flowerapp.querysets import Claim
 
 HEADER = "flower_continue_seconds"
@@ -38,6 +39,11 @@ class Step:
     message: Message
     claim: Claim | None = None
     """Where it is claimed already."""
+    celery_id: str = field(init=False)
+    """As Celery and monitors know it."""
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "celery_id", message_id(self.message.ref))
 
 
 class MessageContinuation:
@@ -45,10 +51,12 @@ class MessageContinuation:
 
     def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        """Program → seconds that its last start took here; one that is not quick travels by message, so that monitors
-        see it."""
+        """Program → seconds that its last start took here; one that is not quick travels by message, so that the next
+        ones do not wait for it here."""
         self._message = ""
         """Celery's id of the message."""
+        self._at = ""
+        """Celery's id of the task that runs."""
         self._route = Route("", 0)
         self._ends = 0.0
         self._next: Step | None = None
@@ -72,7 +80,7 @@ class MessageContinuation:
         """Continue with a task that is claimed, and report it to the worker's parent at once."""
         head = TaskCall(seq=claim.seq, program=claim.program)
         self._next = Step(Message(flow_id=claim.flow_id, head=head), claim)
-        process_table.write(self._message, before.seq, claim.seq)
+        process_table.write(self._message, self._at, self._next.celery_id)
 
     def keep_next(self, released: Sequence[Message]) -> Sequence[Message]:
         """Keep the most urgent of what was released, if this process may continue with it; the others are to be
@@ -105,7 +113,10 @@ class MessageContinuation:
         self._route = Route(delivery.get("routing_key"), delivery.get("priority"))
         try:
             result = self._trace(traces, name, uuid, args, kwargs, request)
-            self._continue(traces, args[1], request)
+            if self._next is not None and not _is_stopping():
+                events = TaskEvents(request)
+                result = events.announce(name, uuid, result)
+                self._continue(traces, request, events)
         finally:
             self._ends = 0.0
             broken_off = self._step or self._next
@@ -114,20 +125,19 @@ class MessageContinuation:
                 _give_back(broken_off)
         return result
 
-    def _continue(self, traces: dict[str, Trace], before: int, request: Any) -> None:
+    def _continue(self, traces: dict[str, Trace], request: Any, events: TaskEvents) -> None:
         while self._next is not None and not _is_stopping():
             self._step, self._next = self._next, None
-            ref, program = self._step.message.ref, self._step.message.head.program
-            process_table.write(self._message, before, ref.seq)
-            following = _request(request, ref, task_name(program))
-            name, uuid, args, kwargs = (following[key] for key in ("task", "id", "args", "kwargs"))
-            self._trace(traces, name, uuid, args, kwargs, following)
-            before = ref.seq
+            process_table.write(self._message, self._at, self._step.celery_id)
+            request = _request(request, self._step)
+            name, uuid, args, kwargs = (request[key] for key in ("task", "id", "args", "kwargs"))
+            events.begin(request, self._route.routing_key)
+            events.end(name, uuid, self._trace(traces, name, uuid, args, kwargs, request))
 
-    def _trace(self, traces: dict[str, Trace], name: str, *arguments: Any) -> Any:
-        begun = time.monotonic()
+    def _trace(self, traces: dict[str, Trace], name: str, uuid: str, *arguments: Any) -> Any:
+        self._at, begun = uuid, time.monotonic()
         try:
-            return traces[name](*arguments)
+            return traces[name](uuid, *arguments)
         finally:
             self.seconds[name.removeprefix(PREFIX)] = time.monotonic() - begun
 
@@ -144,19 +154,19 @@ def _give_back(step: Step) -> None:
     dispatching.send(messages)
 
 
-def _request(first: dict[str, Any], ref: TaskRef, task: str) -> dict[str, Any]:
-    """The request of a task that the process continues with, made of that of its message."""
-    celery_id, args = message_id(ref), tuple(ref)
+def _request(before: dict[str, Any], step: Step) -> dict[str, Any]:
+    """The request of a task that the process continues with, made of that of the task before it."""
+    args = tuple(step.message.ref)
     return {
-        **first,
-        "id": celery_id,
-        "correlation_id": celery_id,
-        "parent_id": first["id"],
-        "task": task,
+        **before,
+        "id": step.celery_id,
+        "correlation_id": step.celery_id,
+        "parent_id": before["id"],
+        "task": task_name(step.message.head.program),
         "args": args,
         "kwargs": {},
         "argsrepr": repr(args),
-        "delivery_info": {**first["delivery_info"], "redelivered": False},
+        "delivery_info": {**before["delivery_info"], "redelivered": False},
         "chain": None,
         "chord": None,
     }

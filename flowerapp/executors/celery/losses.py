@@ -27,7 +27,7 @@ class Loss:
     process: Process
     error: Exception
     celery_id: str = ""
-    """That of the message that the process had received."""
+    """Celery's id of the task, as monitors know it; empty if they do not know it yet."""
 
     def record(self) -> None:
         """Let the engine record it, and send what follows."""
@@ -42,7 +42,7 @@ class Loss:
         following = None if self.process.pid in (None, os.getpid()) else Task.objects.claimed_by(self.ref, self.process)
         if following is not None and following.ref not in unrecorded():
             # claimed by the finish, a moment before the end
-            Loss(following.ref, self.process, self.error, self.celery_id).record()
+            Loss(following.ref, self.process, self.error).record()
 
 
 _losses: deque[Loss] = deque()

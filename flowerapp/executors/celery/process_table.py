@@ -15,14 +15,14 @@ from flowerapp.core.identity import is_alive
 from flowerapp.core.messages import TaskRef
 from flowerapp.executors.celery.routes import ref_of
 
-Entries = dict[bytes, tuple[int, int]]
-"""Digest of a message's id → the last two seqs of the process that continued from it."""
+Entries = dict[bytes, tuple[str, str]]
+"""Digest of a message's id → the last two tasks of the process that continued from it, as Celery's ids without flow."""
 
 
 class ProcessTable:
     """Shared memory: each process writes an entry of its own, the parent reads them all."""
 
-    _ENTRY = struct.Struct("=i8sii")  # pid, digest of the message's id, the seq before, this seq
+    _ENTRY = struct.Struct("=i8s24s24s")  # pid, digest of the message's id, the task before, this task
     _SIZE = 8192
 
     def __init__(self) -> None:
@@ -33,19 +33,31 @@ class ProcessTable:
         pid = self._ENTRY.unpack_from(self._memory, self._offset())[0]
         if pid not in (0, os.getpid()) and is_alive(pid):
             return False
-        self.write("", 0, 0)
+        self.write("", "", "")
         return True
 
-    def write(self, celery_id: str, before: int, seq: int) -> None:
-        """This process continues with the task ``seq`` after ``before``; ``celery_id`` is its message's."""
-        self._ENTRY.pack_into(self._memory, self._offset(), os.getpid(), _digest(celery_id), before, seq)
+    def write(self, celery_id: str, before: str, now: str) -> None:
+        """This process continues with the task ``now`` after ``before``; all are Celery's ids, the first that of its
+        message."""
+        tasks = (_in_flow(task).encode() for task in (before, now))
+        self._ENTRY.pack_into(self._memory, self._offset(), os.getpid(), _digest(celery_id), *tasks)
 
     def read(self) -> Entries:
         """All entries."""
-        return {digest: (before, seq) for pid, digest, before, seq in self._ENTRY.iter_unpack(self._memory) if pid}
+        entries = (entry for entry in self._ENTRY.iter_unpack(self._memory) if entry[0])
+        return {digest: (_text(before), _text(now)) for _, digest, before, now in entries}
 
     def _offset(self) -> int:
         return os.getpid() % self._SIZE * self._ENTRY.size
+
+
+def _in_flow(celery_id: str) -> str:
+    """The part of a Celery id that follows the flow: seq and token."""
+    return ":".join(celery_id.rsplit(":", 2)[1:])
+
+
+def _text(field: bytes) -> str:
+    return field.rstrip(b"\0").decode()
 
 
 def _digest(celery_id: str) -> bytes:
@@ -56,12 +68,18 @@ process_table = ProcessTable()
 """That of this worker: made before its pool is forked, so that all of it shares the memory."""
 
 
-def refs_of(celery_id: str, entries: Entries) -> list[TaskRef]:
-    """The tasks that the process with this message may be at, according to ``entries``; the last is where it is now.
+def ids_of(celery_id: str, entries: Entries) -> list[str]:
+    """Celery's ids of the tasks that the process with this message may be at, according to ``entries``; the last is
+    where it is now.
 
     The message's own task or, if its process continued, the last two tasks. Empty for messages that are none of ours.
     """
     ref = ref_of(celery_id)
     if ref is None:
         return []
-    return [TaskRef(ref.flow_id, seq) for seq in entries.get(_digest(celery_id), ())] or [ref]
+    return [f"{ref.flow_id}:{task}" for task in entries.get(_digest(celery_id), ())] or [celery_id]
+
+
+def refs_of(celery_id: str, entries: Entries) -> list[TaskRef]:
+    """The same as tasks of flows."""
+    return [ref for ref in map(ref_of, ids_of(celery_id, entries)) if ref is not None]

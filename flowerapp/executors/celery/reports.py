@@ -34,7 +34,7 @@ _NOT_FAILURES = (TaskPredicate, MemoryError, WorkerLostError, Terminated)
 """Errors that mean something else to Celery than that the task has failed."""
 
 _message: ContextVar[str] = ContextVar("message", default="")
-"""Celery's id of the message that is reported about."""
+"""Celery's id of the task that is reported about."""
 
 _consumer: Any = None
 
@@ -47,7 +47,7 @@ def use(consumer: Any) -> None:
 
 @contextmanager
 def about(celery_id: str) -> Iterator[None]:
-    """Within the block the attempt that is reported belongs to the message with this id."""
+    """Within the block the attempt that is reported is known by this id; by a new one if it is empty."""
     token = _message.set(celery_id)
     try:
         yield

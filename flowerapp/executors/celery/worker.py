@@ -28,6 +28,7 @@ from flowerapp.executors.celery import (
     memory_transport,
     reports,
     stopping,
+    task_events,
     tasks,
     versions,
 )
@@ -58,7 +59,14 @@ class ProgramRequest(Request):
         super().__init__(message, **options)
         limited = any(self.time_limits) or has_time_limit(self.task)
         seconds = 0 if limited else continue_seconds()
-        self._request_dict[continuation.HEADER] = seconds  # type: ignore[attr-defined] # missing in the types
+        clock = app_or_default().clock.value if sends_events() else None  # type: ignore[attr-defined] # missing in the types
+        headers = {continuation.HEADER: seconds, task_events.HEADER: clock}
+        self._request_dict.update(headers)  # type: ignore[attr-defined] # missing in the types
+
+    def send_event(self, type: str, **fields: Any) -> None:
+        """Send an event to monitors, unless its process, which continued, has sent it."""
+        if not isinstance(fields.get("result"), task_events.Announced):
+            super().send_event(type, **fields)
 
     def on_timeout(self, soft: Any, timeout: Any) -> None:
         """It ran out of time; the engine decides what follows, and reports it."""
@@ -102,18 +110,19 @@ _consumer: Any = None
 def continue_seconds() -> float:
     """Seconds that a process may continue from a message on.
 
-    0 if a monitor's task events are on, a rate limit is set, or the pool renews its processes or limits their time:
-    these work per message.
+    0 if a rate limit is set, or the pool renews its processes or limits their time: these work per message.
     """
     if _consumer is None:
         return 0
-    events = _consumer.event_dispatcher
-    looked_at = (
-        (events is not None and events.enabled and (not events.groups or "task" in events.groups))
-        or any(_consumer.task_buckets.values())
-        or any(map(_consumer.pool.options.get, ("maxtasksperchild", "max_memory_per_child", "timeout", "soft_timeout")))
-    )
-    return 0 if looked_at else conf.get().CONTINUE_SECONDS
+    options = ("maxtasksperchild", "max_memory_per_child", "timeout", "soft_timeout")
+    counted = any(_consumer.task_buckets.values()) or any(map(_consumer.pool.options.get, options))
+    return 0 if counted else conf.get().CONTINUE_SECONDS
+
+
+def sends_events() -> bool:
+    """Whether the worker's task events are on, as ``-E`` and ``celery control enable_events`` switch them."""
+    events = getattr(_consumer, "event_dispatcher", None)
+    return events is not None and events.enabled and (not events.groups or "task" in events.groups)
 
 
 def describe(controller: Any) -> dict[str, Any]:
@@ -182,6 +191,11 @@ def on_process_init(**_: Any) -> None:
     tasks.use_continuation(app)
 
 
+def on_process_shutdown(**_: Any) -> None:
+    """In a process of the pool that ends: send the events that wait."""
+    task_events.sender.flush()
+
+
 def on_worker_ready(sender: Any, **_: Any) -> None:
     """In the parent, before it consumes: announce the worker, and start its threads."""
     global _consumer
@@ -243,6 +257,7 @@ def install() -> None:
     signals.celeryd_init.connect(on_celeryd_init)
     signals.worker_init.connect(on_worker_init)
     signals.worker_process_init.connect(on_process_init)
+    signals.worker_process_shutdown.connect(on_process_shutdown)
     signals.worker_ready.connect(on_worker_ready)
     signals.worker_shutting_down.connect(on_shutting_down)
     signals.worker_shutdown.connect(on_worker_shutdown)
