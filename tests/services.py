@@ -31,6 +31,7 @@ from django.db.backends.signals import connection_created
 from django.db.utils import ConnectionHandler
 
 from flowerapp.executors.celery import memory_transport
+from tests.processes import forget, spawn
 
 ROOT = Path(__file__).resolve().parent.parent
 SETTINGS = str(ROOT / "project" / "settings.py")
@@ -261,9 +262,7 @@ class WorkerProcess:
             *arguments,
         ]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                command, env={**os.environ, **environment}, cwd=cwd, stdout=log, stderr=log, start_new_session=True
-            )
+            self.process = spawn(command, env={**os.environ, **environment}, cwd=cwd, stdout=log, stderr=log)
 
     @property
     def text(self) -> str:
@@ -284,6 +283,7 @@ class WorkerProcess:
         if self.process.poll() is None:
             os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait(STOP_SECONDS)
+        forget(self.process.pid)
         self.log.unlink(missing_ok=True)
 
 

@@ -7,7 +7,6 @@ import gzip
 import json
 import os
 import socket
-import subprocess
 import sys
 import threading
 import urllib.request
@@ -21,6 +20,7 @@ from celery import Celery
 
 from flowerapp.core.messages import TaskRef
 from flowerapp.executors.celery.routes import ref_of
+from tests.processes import forget, spawn
 from tests.services import ROOT, Site, until
 
 
@@ -105,13 +105,15 @@ def flower_monitor(site: Site) -> Iterator[FlowerMonitor]:
     command = [sys.executable, "-m", "celery", "-A", "project", "flower", "--address=127.0.0.1", f"--port={port}"]
     environment = {**os.environ, **site.environment, "FLOWER_UNAUTHENTICATED_API": "true"}
     log = (site.state / "flower.log").open("wb")
-    with log, subprocess.Popen(command, env=environment, cwd=ROOT, stdout=log, stderr=log) as process:
+    with log, spawn(command, env=environment, cwd=ROOT, stdout=log, stderr=log) as process:
         monitor = FlowerMonitor(port)
         try:
             until(lambda: monitor.get("/api/workers") is not None, 60, poll=0.2, what=lambda: log.name)
             yield monitor
         finally:
             process.kill()
+            process.wait()
+            forget(process.pid)
 
 
 class EventMonitor:

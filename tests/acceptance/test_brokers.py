@@ -19,6 +19,7 @@ from flowerapp.executors.celery import queues
 from flowerapp.states import Status
 from tests.acceptance.live import define, starts
 from tests.faults.servers import LOOPBACK, free_port
+from tests.processes import forget, spawn
 from tests.services import Site, fresh_database, fresh_rabbitmq, until
 
 READY_SECONDS = 30.0
@@ -28,12 +29,13 @@ Environment = dict[str, str]
 @contextmanager
 def program(*command: str, cwd: Path) -> Iterator[int]:
     """A program that runs within the block; its process id."""
-    process = subprocess.Popen(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    process = spawn(command, cwd=cwd, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     try:
         yield process.pid
     finally:
         process.kill()
         process.wait()
+        forget(process.pid)
 
 
 def answers(*client: str) -> bool:

@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from tests.processes import forget, keep, spawn
 from tests.services import until
 
 LOOPBACK = "127.0.0.1"
@@ -97,7 +98,7 @@ class RedisServer(Breakable):
     def start(self) -> None:
         """Start it, and wait until it answers."""
         options = ["--port", str(self.port), "--bind", LOOPBACK, "--save", "", "--dir", self.directory]
-        self.process = subprocess.Popen(["redis-server", *options], stdout=subprocess.DEVNULL)
+        self.process = spawn(["redis-server", *options], stdout=subprocess.DEVNULL)
         until(self._answers, 20)
 
     def _answers(self) -> bool:
@@ -117,6 +118,7 @@ class RedisServer(Breakable):
         if self.process is not None:
             self.process.send_signal(signal.SIGKILL)
             self.process.wait(10)
+            forget(self.process.pid)
             self.process = None
 
     kill = stop
@@ -149,18 +151,26 @@ class PostgresServer(Breakable):
     def start(self) -> None:
         """Start it, and wait until it answers."""
         self._call("pg_ctl", "-w", "-o", self._options, "-l", str(self.directory / "log"), "start")
+        keep(self._postmaster)
 
     def restart(self) -> None:
         """End all its processes at once, as a crash would, and start it again."""
+        forget(self._postmaster)
         self._call("pg_ctl", "-w", "-m", "immediate", "-o", self._options, "-l", str(self.directory / "log"), "restart")
+        keep(self._postmaster)
 
     def stop(self) -> None:
         """End all its processes at once."""
+        forget(self._postmaster)
         self._call("pg_ctl", "-w", "-m", "immediate", "stop")
+
+    @property
+    def _postmaster(self) -> int:
+        return int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
 
     def processes(self) -> Iterable[int]:
         """The postmaster, then its children as they are once it can make no more."""
-        postmaster = int((self.directory / "data" / "postmaster.pid").read_text().split()[0])
+        postmaster = self._postmaster
         yield postmaster
         listed = subprocess.run(["ps", "-A", "-o", "pid=,ppid="], check=True, capture_output=True, text=True).stdout
         for pid, parent in (line.split() for line in listed.splitlines()):

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from django.core.management import call_command
 
 from tests.hosts.readme import Block
+from tests.processes import forget, spawn
 from tests.services import ROOT, until
 
 OURS = ("FLOWER_", "DJANGO_", "CELERY_", "REDIS_", "DATABASE_URL", "PYTHONPATH")
@@ -119,19 +120,13 @@ class Host:
         """Within the block a process of Python runs in the project; its log."""
         log = self.directory / f"{name}.log"
         with log.open("wb") as out:
-            process = subprocess.Popen(
-                [self.python, *arguments],
-                cwd=self.directory,
-                env=self.environment,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+            process = spawn([self.python, *arguments], cwd=self.directory, env=self.environment, stdout=out, stderr=out)
         try:
             yield log
         finally:
             os.killpg(process.pid, signal.SIGKILL)
             process.wait(30)
+            forget(process.pid)
 
     @contextmanager
     def served(self, server: str = "runserver") -> Iterator[str]:

@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from tests.processes import forget, spawn
 from tests.services import ROOT, until
 
 if not os.environ.get("FLOWER_TEST_FAULTS"):
@@ -51,7 +52,7 @@ class Server:
         """Start it and wait until it serves."""
         command = [sys.executable, "-W", "error::ResourceWarning", "manage.py", "standalone", "--port", "0", *arguments]
         with self.log.open("wb") as log:
-            self.process = subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
+            self.process = spawn(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log)
         until(self._serves, START_SECONDS, what=lambda: self.text)
         return self
 
@@ -77,7 +78,9 @@ class Server:
         assert self.process is not None
         if self.process.poll() is None:
             self.process.send_signal(number)
-        return self.process.wait(20)
+        code = self.process.wait(20)
+        forget(self.process.pid)
+        return code
 
     def sql(self, statement: str, *values: Any) -> list[tuple[Any, ...]]:
         """Run a statement on its database."""
