@@ -47,7 +47,7 @@ class Program:
     function: Callable[..., Any] = field(repr=False)
     """The callable; its signature defines the parameters."""
     autoretry_for: tuple[type[BaseException], ...] = ()
-    """Exceptions that lead to a retry."""
+    """Exceptions that lead to a retry; ``@program`` with ``max_retries`` alone stands for ``(Exception,)``."""
     dont_autoretry_for: tuple[type[BaseException], ...] = ()
     """Exceptions that do not, though ``autoretry_for`` covers them."""
     max_retries: int | None = 3
@@ -303,18 +303,36 @@ def program(name: str | None = None, /, **options: Any) -> Callable[[Function], 
 def program(name: Any = None, /, **options: Any) -> Any:
     """Decorator that registers a function as a program: ``@program``, or ``@program("Name", max_retries=2, …)``.
 
-    The name defaults to the function's; the options are the fields of ``Program``. The function itself is returned, so
-    it stays callable. Raises ValueError if another function has the name.
+    The name defaults to the function's; the options are the fields of ``Program``. A ``max_retries`` that is written
+    retries any exception, unless ``autoretry_for`` lists some. The function itself is returned, so it stays callable.
+    Raises ValueError if another function has the name, or for a ``max_retries`` that is no number of retries.
     """
     if callable(name):
         register(Program(name=name.__name__, function=name))
         return name
 
     def decorate(function: Function) -> Function:
-        register(Program(name=name or function.__name__, function=function, **options))
+        own = name or function.__name__
+        register(Program(name=own, function=function, **_with_errors(own, options)))
         return function
 
     return decorate
+
+
+def _with_errors(name: str, options: dict[str, Any]) -> dict[str, Any]:
+    """The options of ``@program`` with the exceptions that lead to a retry, as a tuple."""
+    listed = options.get("autoretry_for") or ()
+    if "max_retries" in options:
+        _check_retries(name, options["max_retries"])
+        listed = listed or (Exception,)
+    return {**options, "autoretry_for": listed if isinstance(listed, tuple) else (listed,)}
+
+
+def _check_retries(name: str, retries: Any) -> None:
+    if retries is not None and not (type(retries) is int and retries >= 0):
+        raise ValueError(
+            f"program {name!r}: max_retries must be a whole number, 0 or more, or None for no limit; got {retries!r}"
+        )
 
 
 def register(entry: Program) -> Program:

@@ -56,8 +56,8 @@ class Options(BaseModel):
     """Names of the method's parameters that users who may not edit workflows may override although the task holds
     masked values."""
     max_retries: StrictInt | None = None
-    """Retries after the first start (3 means 4 starts); None means 3. If it is set and ``autoretry_for`` is empty, any
-    exception leads to a retry."""
+    """Retries after the first start (3 means 4 starts) on any exception, or on those of ``autoretry_for``; None means
+    3, on those of ``autoretry_for`` alone."""
     retry_delay: StrictInt | None = None
     """Seconds before each retry; None means 180, or the delays of ``retry_backoff``."""
     time_limit: StrictInt | None = None

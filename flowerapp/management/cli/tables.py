@@ -141,9 +141,10 @@ def _program_lines(program: Program) -> Text:
 
 def retry_sentence(program: Program) -> str:
     """A program's retry policy for people."""
-    if not program.autoretry_for:
+    if not program.autoretry_for or program.max_retries == 0:
         return "no retries"
-    errors = ", ".join(error.__name__ for error in program.autoretry_for)
+    named = ", ".join(error.__name__ for error in program.autoretry_for)
+    errors = "any error" if program.autoretry_for == (Exception,) else named
     times = "any number of retries" if program.max_retries is None else f"up to {program.max_retries} retries"
     if program.retry_backoff:
         first, longest = max(1, int(program.retry_backoff)), program.retry_backoff_max
