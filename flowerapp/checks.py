@@ -11,6 +11,7 @@ from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
 
 from flowerapp import conf, workflows
+from flowerapp.core.task_log import LEVELS
 from flowerapp.querysets import db
 
 
@@ -58,6 +59,16 @@ def _is_a(kind: Any, value: Any) -> bool:
     if kind in (bool, str, NoneType):
         return isinstance(value, kind)
     return isinstance(value, (list, tuple, set)) and all(isinstance(item, str) for item in value)
+
+
+@register("flowerapp")
+def check_task_log(**_: Any) -> list[CheckMessage]:
+    """Check that ``TASK_LOG`` names a level (E024), if the settings are right."""
+    level = conf.get().TASK_LOG
+    if check_settings() or level is None or level in LEVELS:
+        return []
+    hint = f"Write one of {', '.join(LEVELS)}, or None for no logs."
+    return [Error(f"FLOWER['TASK_LOG'] is {level!r}, which is no level", hint=hint, id="flowerapp.E024")]
 
 
 @register("flowerapp")

@@ -45,6 +45,11 @@ class Settings:
     """Path of a file that a worker touches with each heartbeat, every 2 s, for the health check of its container."""
     RETENTION_DAYS: int | None = None
     """Days after which ended flows are deleted; None keeps them."""
+    TASK_LOG: str | None = "INFO"
+    """The lowest level of what programs log that is kept as the log of their task; None keeps nothing. ``ctx.log`` and
+    stdout count as INFO, stderr as WARNING."""
+    TASK_LOG_BYTES: int = 512 * 1024
+    """Size of the log of one attempt, in bytes; of a longer one the first and the last lines are kept."""
     WATCHER: bool = True
     """Whether this worker may lead the watcher; it sends heartbeats in any case."""
     AUTHENTICATION: tuple[str, ...] | None = None

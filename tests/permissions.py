@@ -77,10 +77,11 @@ ACTS = [
         permissions.VIEW_FLOW,
         api=(
             *("GET flows", "GET flow", "GET tasks", "GET task", "GET flow-history", "GET flow-graph"),
+            *("GET flow-logs", "GET task-logs"),
             *("GET queues", "GET workers", "GET schema", "GET docs"),
         ),
         admin=_reads("flow", "task", "worker"),
-        commands=("list", "show", "graph"),
+        commands=("list", "show", "logs", "graph"),
         api_text="`GET` of `/api/flows/…`, `/api/queues/`, `/api/workers/`, `/api/schema/`, `/api/docs/`",
         admin_text="Flows, Tasks, Workers",
     ),

@@ -27,6 +27,9 @@ from flowerapp.executors.celery import checks as celery_checks
         ({"OPEN_API_CLIENTS": "10.0.0.1"}, ["flowerapp.E003"]),
         ({"CELERY_TASKS": "shop.tasks.send"}, ["flowerapp.E003"]),
         ({"HEARTBEAT_FILE": 5}, ["flowerapp.E003"]),
+        ({"TASK_LOG": 20}, ["flowerapp.E003"]),
+        ({"TASK_LOG": None, "TASK_LOG_BYTES": 1000}, []),
+        ({"TASK_LOG_BYTES": 0}, ["flowerapp.E003"]),
         ({"HEARTBEAT_FILE": "/tmp/heartbeat"}, []),  # noqa: S108 - no file is made
         ({"MAX_TASKS": 5, "HTTP_ALLOW_PRIVATE": ["localhost"]}, []),
         ({"RETENTION_DAYS": None, "CELERY_TASKS": ("shop.tasks.send",), "OPEN_API": False}, []),
@@ -51,6 +54,14 @@ def test_settings_of_the_hosts_celery_that_cost_are_found(options: dict[str, Any
     app.conf.update(broker_url="redis://localhost", broker_transport_options=options, worker_prefetch_multiplier=1)
     app.conf.update(CELERY_DB_REUSE_MAX=10)
     assert [message.id for message in celery_checks.celery_warnings(app)] == ids
+
+
+@pytest.mark.parametrize(
+    ("level", "ids"), [("INFO", []), ("DEBUG", []), (None, []), ("info", ["flowerapp.E024"]), ("", ["flowerapp.E024"])]
+)
+def test_a_level_that_there_is_none_of_is_found(level: str | None, ids: list[str]) -> None:
+    with override_settings(FLOWER={"TASK_LOG": level}):
+        assert [message.id for message in checks.check_task_log()] == ids
 
 
 def test_settings_are_read_when_they_are_needed() -> None:

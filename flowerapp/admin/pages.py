@@ -17,7 +17,7 @@ from flowerapp.admin.rows import children_of, task_rows
 from flowerapp.core import values
 from flowerapp.engine import context
 from flowerapp.models import Flow, Task, Worker
-from flowerapp.selectors import counts, flows, graphs, history, queues, tasks, workers
+from flowerapp.selectors import counts, flows, graphs, history, queues, task_logs, tasks, workers
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
 from flowerapp.selectors.shown import shown_value
@@ -158,7 +158,8 @@ def task_page(task: Task) -> dict[str, Any]:
         "before": _neighbors(task, sorted(task.depends_on), len(task.depends_on)),
         "after": _neighbors(task, _followers(task)),
         "logs": [
-            (html.moment(line.ts), line.attempt, line.message) for line in history.latest_lines(MOST_ROWS, **of_task)
+            task_logs.text_of(line, with_task=False)
+            for line in task_logs.latest(MOST_ROWS, task_logs.lines(flow.pk, task.task_exec_seq))
         ],
         "history": history_rows(**of_task),
     }

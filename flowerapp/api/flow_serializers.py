@@ -17,8 +17,9 @@ from flowerapp.api.fields import ModelSerializer, StatusSerializer, with_status
 from flowerapp.api.queries import OneOf, Query
 from flowerapp.core.names import LONGEST_NAME, LONGEST_WHY
 from flowerapp.core.passing import TooLarge
+from flowerapp.core.task_log import LEVELS, level_name
 from flowerapp.models import Flow, HistoryEntry, Log, Task
-from flowerapp.selectors import flows, history, tasks
+from flowerapp.selectors import flows, history, task_logs, tasks
 from flowerapp.selectors.short import left_out
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
@@ -154,10 +155,16 @@ class TaskSerializer(StatusSerializer):
 class LogSerializer(ModelSerializer):
     """A line of a task's log."""
 
+    level = serializers.SerializerMethodField(help_text=f"One of {', '.join(LEVELS)}.")
+
     class Meta:
         model = Log
-        fields = ["ts", "attempt", "message"]
+        fields = list(task_logs.COLUMNS)
         read_only_fields = fields
+
+    def get_level(self, line: Log) -> str:
+        """Its level as a word."""
+        return level_name(line.level)
 
 
 class TaskDetailSerializer(TaskSerializer):
@@ -179,7 +186,7 @@ class TaskDetailSerializer(TaskSerializer):
     @extend_schema_field(LogSerializer(many=True))
     def get_log(self, task: Task) -> Any:
         """The last lines of its log, the oldest first."""
-        lines = history.latest_lines(MOST_LOG_LINES, task_flow_id=task.task_flow_id, task_exec_seq=task.task_exec_seq)
+        lines = task_logs.latest(MOST_LOG_LINES, task_logs.lines(task.task_flow_id, task.task_exec_seq))
         return LogSerializer(lines, many=True).data
 
 

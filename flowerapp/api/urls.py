@@ -5,7 +5,7 @@ from __future__ import annotations
 from django.apps import apps
 from django.urls import URLPattern, re_path
 
-from flowerapp.api import flow_views, pool_views, register_views, schema_views, system_views, workflow_views
+from flowerapp.api import flow_views, log_views, pool_views, register_views, schema_views, system_views, workflow_views
 
 FLOW = r"^api/flows/(?P<flow_id>[^/]+)"
 TASK = FLOW + r"/tasks/(?P<seq>[^/]+)"
@@ -20,6 +20,8 @@ urlpatterns: list[URLPattern] = [
     re_path(FLOW + r"/tasks/?\Z", flow_views.TaskListView.as_view(), name="tasks"),
     re_path(TASK + r"/?\Z", flow_views.TaskView.as_view(), name="task"),
     re_path(TASK + r"/skip/?\Z", flow_views.SkipView.as_view(), name="task-skip"),
+    re_path(TASK + r"/logs/?\Z", log_views.TaskLogView.as_view(), name="task-logs"),
+    re_path(FLOW + r"/logs/?\Z", log_views.FlowLogView.as_view(), name="flow-logs"),
     re_path(FLOW + r"/history/?\Z", flow_views.HistoryView.as_view(), name="flow-history"),
     re_path(FLOW + r"/graph/?\Z", flow_views.GraphView.as_view(), name="flow-graph"),
     re_path(FLOW + r"/suspend/?\Z", flow_views.SuspendView.as_view(), name="flow-suspend"),

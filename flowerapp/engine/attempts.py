@@ -13,10 +13,11 @@ from flowerapp.core import executor, identity, logs
 from flowerapp.core.executor import Limits
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
-from flowerapp.engine import completion, hooks, propagation, recovery
+from flowerapp.engine import completion, hooks, log_writer, propagation, recovery
 from flowerapp.engine.completion import DB_RETRY_SECONDS, NO_CONTINUATION, Continuation
 from flowerapp.engine.context import Context
 from flowerapp.engine.propagation import REFUSED, Outcome
+from flowerapp.engine.recorder import recording
 from flowerapp.engine.results import Interrupted, Refused, Result, Succeeded, WithChildren
 from flowerapp.exceptions import TimeLimitError
 from flowerapp.models import Task, Worker
@@ -112,7 +113,8 @@ def _run_program(claim: Claim) -> Result:
     context = Context(claim)
     try:
         program = registry.get(claim.program)
-        text = executor.current().call(partial(_output_of, program, claim, context), _limits_of(claim))
+        with recording(context.recorder):
+            text = executor.current().call(partial(_output_of, program, claim, context), _limits_of(claim))
     except signals.ERRORS as error:
         stopped = executor.current().is_stopping()
         return Interrupted() if stopped else completion.result_of(claim, error, context.secrets)
@@ -136,7 +138,7 @@ def _limits_of(claim: Claim) -> Limits:
 
 def _perform_isolated(claim: Claim, limits: Limits, process: Process) -> Outcome:
     """Perform in a process of its own; that process records the outcome, unless it is killed first."""
-    program = ProgramProcess(perform, claim, limits, executor.current().soft_limit_error)
+    program = ProgramProcess(_perform_and_log, claim, limits, executor.current().soft_limit_error)
     try:
         outcome: Outcome = program.result(wanted=Task.objects.attempt(claim.ref, claim.attempt).exists)
     except TimeLimitError as error:
@@ -146,6 +148,13 @@ def _perform_isolated(claim: Claim, limits: Limits, process: Process) -> Outcome
     except ProcessEnded as error:
         record = recovery.hand_back if executor.current().hands_back() else recovery.record_lost
         return record(claim.ref, str(error), Process(process.worker, None))
+    return outcome
+
+
+def _perform_and_log(claim: Claim) -> Outcome:
+    """Perform, and write the log, as the process ends after that."""
+    outcome = perform(claim)
+    log_writer.writer.write()
     return outcome
 
 

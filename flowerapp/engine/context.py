@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -14,9 +15,10 @@ from flowerapp.core.masking import Secrets
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.names import part_problems, unseen_problems
 from flowerapp.engine.children import Child
+from flowerapp.engine.recorder import Recorder
 from flowerapp.engine.state import change_state, get_state
 from flowerapp.exceptions import FlowerError, InvalidValueError
-from flowerapp.models import Flow, Log, Task
+from flowerapp.models import Flow, Task
 from flowerapp.querysets import Claim
 from flowerapp.querysets.db import retry_on_disconnect
 from flowerapp.registry import Call
@@ -214,7 +216,16 @@ class Context:
     @cached_property
     def secrets(self) -> Secrets:
         """The secrets that the program has; its errors and its log must not quote them."""
-        return masking.secrets_of(self.claim.parameters, *self.values.values())
+        return self._secrets_now()
+
+    def _secrets_now(self) -> Secrets:
+        """The same, for another thread, which must not keep them here."""
+        return masking.secrets_of(self.claim.parameters, *self.values.copy().values())
+
+    @cached_property
+    def recorder(self) -> Recorder:
+        """Records its log."""
+        return Recorder(self.claim, self._secrets_now)
 
     @property
     def flow_id(self) -> str:
@@ -292,8 +303,7 @@ class Context:
 
     def log(self, message: str) -> None:
         """Write a line to the task's log."""
-        text = masking.masked(values.text(message), self.secrets)
-        Log.objects.create(task_flow_id=self.flow_id, task_exec_seq=self.seq, attempt=self.attempt, message=text)
+        self.recorder.say(logging.INFO, "ctx.log", values.text(message))
 
     def progress(self, done: int, total: int) -> None:
         """Report how far the task is: ``done`` of ``total``."""

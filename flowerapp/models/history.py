@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import logging
+
 from django.db import models
 from django.db.models.functions import Now
 
 from flowerapp.models.base import PrimaryModel
 from flowerapp.models.fields import CutTextField
 from flowerapp.models.flows import Flow
-from flowerapp.querysets import HistoryQuerySet, HookQuerySet
+from flowerapp.querysets import HistoryQuerySet, HookQuerySet, LogQuerySet
 from flowerapp.querysets.clock import TimeField
 from flowerapp.querysets.db import PrimaryManager
 
@@ -47,8 +49,9 @@ class HistoryEntry(PrimaryModel):
 
 
 class Log(PrimaryModel):
-    """A line that a program wrote with ``ctx.log``."""
+    """A line that a program logged, printed, or wrote with ``ctx.log``."""
 
+    id: int
     task_flow = models.ForeignKey(
         Flow,
         on_delete=models.CASCADE,
@@ -59,13 +62,22 @@ class Log(PrimaryModel):
     )
     task_exec_seq = models.IntegerField()
     attempt = models.IntegerField()
-    ts = TimeField(db_default=Now())
+    ts = TimeField(db_default=Now(), help_text="By the clock of the process that ran the program.")
+    level = models.SmallIntegerField(db_default=logging.INFO, help_text="As in Python's logging: 20 is INFO.")
+    source = models.CharField(
+        max_length=100, blank=True, db_default="", help_text="Name of the logger, stdout, stderr or ctx.log."
+    )
     message = CutTextField()
+
+    objects = PrimaryManager.from_queryset(LogQuerySet)()
 
     class Meta:
         db_table = "kr_task_log"
         ordering = ["id"]
-        indexes = [models.Index(name="kr_task_log_task", fields=["task_flow", "task_exec_seq", "id"])]
+        indexes = [
+            models.Index(name="kr_task_log_task", fields=["task_flow", "task_exec_seq", "id"]),
+            models.Index(name="kr_task_log_flow", fields=["task_flow", "id"]),
+        ]
 
     def __str__(self) -> str:
         return self.message

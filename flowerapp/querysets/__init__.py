@@ -18,6 +18,7 @@ from flowerapp.querysets.flows import FlowQuerySet
 from flowerapp.querysets.history import HistoryQuerySet, HookQuerySet
 from flowerapp.querysets.lifecycle import TaskQuerySet
 from flowerapp.querysets.ready import NOT_REFUSED
+from flowerapp.querysets.task_logs import LogQuerySet, LogRow
 from flowerapp.querysets.workers import LeaseQuerySet, WorkerQuerySet
 
 __all__ = [
@@ -29,6 +30,8 @@ __all__ = [
     "HistoryQuerySet",
     "HookQuerySet",
     "LeaseQuerySet",
+    "LogQuerySet",
+    "LogRow",
     "PoolQuerySet",
     "Success",
     "TaskQuerySet",

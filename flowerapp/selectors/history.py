@@ -1,16 +1,14 @@
-"""History and log of flows and tasks."""
+"""History of flows and tasks."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from flowerapp.models import HistoryEntry, Log, Worker
+from flowerapp.models import HistoryEntry, Worker
 from flowerapp.selectors.shown import rows
 
 COLUMNS = ("id", "ts", "verb", "task_exec_seq", "attempt", "worker", "actor", "reason", "details")
 """Columns of a history entry that API and command line show."""
-LOG_COLUMNS = ("ts", "task_exec_seq", "attempt", "message")
-"""Columns of a log line that the command line shows; the API leaves the task out, which is in its address."""
 
 
 def entries(flow_id: str) -> Any:
@@ -18,18 +16,8 @@ def entries(flow_id: str) -> Any:
     return rows(HistoryEntry.objects.filter(task_flow_id=flow_id).order_by("id"))
 
 
-def lines(flow_id: str) -> Any:
-    """The log of a flow, the oldest line first."""
-    return rows(Log.objects.filter(task_flow_id=flow_id).order_by("id"))
-
-
 def latest_entries(most: int, **of: Any) -> list[tuple[HistoryEntry, str]]:
     """The latest history entries, newest first, each with the name of its worker; ``of`` names flow and task."""
     latest = list(rows(HistoryEntry.objects.filter(**of).order_by("-id"))[:most])
     names = Worker.objects.names(entry.worker for entry in latest)
     return [(entry, names.get(entry.worker, "")) for entry in latest]
-
-
-def latest_lines(most: int, **of: Any) -> list[Log]:
-    """The latest log lines, oldest first; ``of`` names flow and task."""
-    return list(rows(Log.objects.filter(**of).order_by("-id"))[:most])[::-1]

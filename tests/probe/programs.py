@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import ctypes
+import logging
 import os
 import signal
+import threading
 import time
 from contextlib import suppress
 from pathlib import Path
@@ -246,3 +248,41 @@ def misbehave(ctx: Context, how: str) -> Any:
     elif how == "10 MB":
         return "x" * 10_000_000
     return values.get(how)
+
+
+speaker = logging.getLogger("shop.speaker")
+
+
+@program("Speak")
+def speak(ctx: Context, lines: int = 2, pause: float = 0, end: str = "\n") -> int:
+    """Log and print so many lines, each with its task's seq; with ``pause`` seconds after each."""
+    for number in range(lines):
+        if number % 2:
+            print(f"says {ctx.seq}:{number}", end=end)  # noqa: T201 - what is tested
+        else:
+            speaker.info("says %d:%d", ctx.seq, number)
+        time.sleep(pause)
+    return lines
+
+
+@program("SpeakAndStay")
+def speak_and_stay(ctx: Context, path: str) -> None:
+    """Log, then run on until the file ``path`` exists, or a limit or a signal ends it."""
+    ctx.log(f"attempt {ctx.attempt}")
+    gate(ctx, path)
+
+
+@program("SpeakInThreads")
+def speak_in_threads(ctx: Context) -> None:
+    """Print in a thread that it starts."""
+    thread = threading.Thread(target=print, args=["in a thread"])
+    thread.start()
+    thread.join()
+
+
+@program("SpeakWithLimit", time_limit=60)
+def speak_with_limit(ctx: Context) -> None:
+    """Say so in a process of its own, where the worker's pool is threads."""
+    print("limited")  # noqa: T201 - what is tested
+    speaker.warning("before the error")
+    raise ValueError("no")

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from celery import Celery, Task, current_app, current_task, shared_task
 from celery._state import connect_on_app_finalize
 from celery.exceptions import Ignore, Reject, Retry
+from celery.utils.log import get_task_logger
 from pydantic import BaseModel
 
 if TYPE_CHECKING:
@@ -286,3 +287,9 @@ def _register(app: Celery) -> None:
 connect_on_app_finalize(_register)
 if current_app.finalized:  # type: ignore[attr-defined] # missing in the types
     _register(current_app)
+
+
+@shared_task(bind=True)
+def speaking(self, x):  # type: ignore[no-untyped-def]
+    get_task_logger(__name__).info("by the task's logger %d", x)
+    print("printed", x)  # noqa: T201 - what is tested

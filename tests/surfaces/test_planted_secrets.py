@@ -62,7 +62,7 @@ EXEMPT = {
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
     "Flow.request_hash": "a digest",
     **dict.fromkeys(
-        ["Task.error", "Task.traceback", "HistoryEntry.reason", "HistoryEntry.details", "Log.message", "Hook.error"],
+        ["Task.error", "Task.traceback", "HistoryEntry.reason", "HistoryEntry.details", "Log.message", "Log.source", "Hook.error"],
         "masked when it is recorded",
     ),
 }
@@ -114,6 +114,8 @@ def _harvest(app: Celery, planted: type[Workflow]) -> Harvest:
             harvest.stored.append(reading.stored())
             _operate(client, flows, harvest.texts["answers"])
             _wait(list(Flow.objects.all()))
+        log_writer.writer.write()
+        assert set(SOURCES) <= set(Log.objects.values_list("source", flat=True))
         harvest.stored.append(reading.stored())
         _read(client, harvest, harvest.texts, list(Flow.objects.values_list("pk", flat=True)))
     harvest.texts["overheard"] = overheard.texts
@@ -165,6 +167,8 @@ def _read(client: Client, harvest: Harvest, texts: dict[str, dict[str, str]], fl
     texts["command line"], harvest.commands = reading.commands(flow_ids)
 
 
+SOURCES = ["planted.own", "stdout", "stderr", "ctx.log"]
+"""Where the lines of task logs come from."""
 SURFACES = ["answers", "API", "admin", "command line", "recorded"]
 OVERHEARD = ["log", "records", "messages", "signals", "events", "kr_hook"]
 

@@ -94,6 +94,8 @@ API = {
     "flow": "/api/flows/{flow}/",
     "tasks": "/api/flows/{flow}/tasks/",
     "history": "/api/flows/{flow}/history/",
+    "logs": "/api/flows/{flow}/logs/?level=INFO&after=0",
+    "logs of a task": "/api/flows/{flow}/tasks/2/logs/",
     "graph": "/api/flows/{flow}/graph/",
     "task": "/api/flows/{flow}/tasks/2/",
     "old flow": "/api/flows/old1/",

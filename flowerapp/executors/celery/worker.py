@@ -20,7 +20,7 @@ from django.db import connections
 from flowerapp import conf, workflows
 from flowerapp.core import identity, logs
 from flowerapp.core.names import part_problems, unseen_problems
-from flowerapp.engine import attempts, dispatching, recovery
+from flowerapp.engine import attempts, dispatching, log_writer, recovery
 from flowerapp.executors.celery import (
     brokers,
     checks,
@@ -104,6 +104,8 @@ class ProgramRequest(Request):
         self._context.worker_pid = self.worker_pid  # type: ignore[attr-defined] # missing in the types
 
 
+LOG_SECONDS = 3.0
+"""Seconds that a process which ends may take to write the last lines of its tasks."""
 _consumer: Any = None
 
 
@@ -192,8 +194,9 @@ def on_process_init(**_: Any) -> None:
 
 
 def on_process_shutdown(**_: Any) -> None:
-    """In a process of the pool that ends: send the events that wait."""
+    """In a process of the pool that ends: send the events that wait, and write the last lines of its tasks."""
     task_events.sender.flush()
+    log_writer.writer.stop(LOG_SECONDS)
 
 
 def on_worker_ready(sender: Any, **_: Any) -> None:
@@ -228,6 +231,7 @@ def _notice_dead_processes(consumer: Any) -> None:
 def on_worker_shutdown(**_: Any) -> None:
     """In the parent, after the pool has stopped."""
     stop_all(_loops)
+    log_writer.writer.stop(LOG_SECONDS)
 
 
 def on_shutting_down(how: str = "", **_: Any) -> None:

@@ -11,7 +11,7 @@ from flowerapp.management.cli.follow import unserved_sentence
 from flowerapp.management.cli.output import Output, flow_status, plain
 from flowerapp.management.cli.tables import Row, moment, most_urgent, pairs_view, rest, rows_of, table, tasks_table
 from flowerapp.models import Flow, Task
-from flowerapp.selectors import counts, flows, history
+from flowerapp.selectors import counts, flows, history, task_logs
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
 from flowerapp.selectors.next_steps import NextStep, next_steps
@@ -140,12 +140,12 @@ def _print_history(flow: Flow, out: Output) -> None:
 
 
 def _print_logs(flow: Flow, out: Output) -> None:
-    lines = history.latest_lines(MOST_LINES, task_flow=flow)
+    lines = task_logs.latest(MOST_LINES, task_logs.lines(flow.pk))
     if not lines:
         return
     _heading(out, "Log")
     for line in lines:
-        out.result(Text(f"{moment(line.ts)}  task {line.task_exec_seq}  {plain(line.message)}"))
+        out.line(Text(task_logs.text_of(line)))
 
 
 def print_end(flow: Flow, out: Output) -> None:

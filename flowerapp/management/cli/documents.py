@@ -7,7 +7,7 @@ from typing import Any
 
 from flowerapp.core.passing import TooLarge
 from flowerapp.models import Flow, Pool, Task
-from flowerapp.selectors import flows, history, pools, tasks
+from flowerapp.selectors import flows, history, pools, task_logs, tasks
 from flowerapp.selectors.short import complete, left_out
 from flowerapp.selectors.shown import shown
 from flowerapp.selectors.wait_reasons import wait_reasons
@@ -103,9 +103,9 @@ def _history(flow: Flow) -> _Rows:
 
 
 def _logs(flow: Flow) -> _Rows:
-    listed = history.lines(flow.pk)
+    listed = task_logs.lines(flow.pk)
     page = list(listed[:MOST_ROWS])
-    return [_columns(line, history.LOG_COLUMNS) for line in page], _rest(listed, page)
+    return [task_logs.document(line) for line in page], _rest(listed, page)
 
 
 def _rest(listed: Any, page: Sequence[Any]) -> int:

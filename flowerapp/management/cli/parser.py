@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 from typing import Any
 
+from flowerapp.core.task_log import LEVELS
+
 SET_HELP = "set a parameter of a step first, as text; SEQ.KEY:=JSON for other values; may be repeated"
 PAIR_HELP = "KEY=TEXT, or KEY:=JSON for a number, true, null, a list or an object"
 FLOW_HELP = "id of a flow, or at least its first 6 characters"
@@ -69,6 +71,7 @@ def _add_readers(verbs: Any) -> None:
     parser.add_argument(
         "--traceback", dest="with_traceback", action="store_true", help="with the tracebacks of failed tasks"
     )
+    _add_logs(verbs)
     parser = verbs.add_parser("graph", help="draw a workflow or a flow", description="Draw a workflow or a flow.")
     parser.add_argument("name", metavar="NAME|ID", help="name of a workflow, or id of a flow or its beginning")
     parser.add_argument(
@@ -80,6 +83,16 @@ def _add_readers(verbs: Any) -> None:
     _add(verbs, "workflows", "list the workflows")
     _add(verbs, "pools", "list the pools with their slots and the tasks that wait for one")
     _add(verbs, "programs", "list the programs with their parameters and retries")
+
+
+def _add_logs(verbs: Any) -> None:
+    parser = _add_of_flow(verbs, "logs", "print what the programs of a flow log and print")
+    parser.add_argument("seq", metavar="SEQ", type=int, nargs="?", help="only of this task (task_exec_seq)")
+    parser.add_argument("-f", "--follow", action="store_true", help="go on until its end; Ctrl-C stops reading")
+    levels = [name.lower() for name in LEVELS]
+    parser.add_argument("--level", choices=levels, type=str.lower, help="only lines of this level or above")
+    parser.add_argument("--search", metavar="TEXT", help="only lines with this text, in any case")
+    parser.add_argument("--limit", metavar="N", type=_count, default=1000, help="most lines, the last; 1000 by default")
 
 
 def _count(text: str) -> int:

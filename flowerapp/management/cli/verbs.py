@@ -9,7 +9,7 @@ from flowerapp import drawing, engine, registry
 from flowerapp.core.graph import CycleError
 from flowerapp.drawing import Node
 from flowerapp.exceptions import InvalidError, UnknownTaskError, UnknownWorkflowError
-from flowerapp.management.cli import arguments, detail, documents, follow, tables, tokens
+from flowerapp.management.cli import arguments, detail, documents, follow, logs, tables, tokens
 from flowerapp.management.cli.display import Text
 from flowerapp.management.cli.output import Output, flow_status, plain
 from flowerapp.models import Flow, TaskDefinition
@@ -252,6 +252,7 @@ VERBS: dict[str, Callable[[Output, Options], int]] = {
     "run": run,
     "list": list_flows,
     "show": show,
+    "logs": logs.logs,
     "graph": draw,
     "workflows": workflows,
     "pools": pools,

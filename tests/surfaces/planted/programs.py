@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import json
+import logging
+import sys
 from typing import Any
 from urllib.parse import quote, urlencode
 
@@ -54,10 +56,28 @@ def echo(ctx: Context, **parameters: Any) -> dict[str, Any]:
     }
 
 
+own = logging.getLogger("planted.own")
+own.propagate = False  # what a host's loggers write is the host's; here it is looked for in the task's log alone
+own.addHandler(logging.NullHandler())
+
+
+def say(text: str) -> None:
+    """Say a text in every way that a task's log captures."""
+    own.info("logged %s", text)
+    print("printed", text)  # noqa: T201 - what is tested
+    print(text, file=sys.stderr, end="")  # noqa: T201 - the same
+    try:
+        raise ValueError(text)
+    except ValueError:
+        own.exception("caught")
+    logging.getLogger(f"planted.own.{text[:80]}").warning("named")
+
+
 def leak(ctx: Context, how: str = "error", **parameters: Any) -> Any:
     """Quote parameters, input and state in an error, a log line, the state, a reason or children."""
     everything = {"parameters": parameters, "input": ctx.input}
     ctx.log(f"begins with {quoting(everything)}")
+    say(quoting(everything))
     ctx.log(f"and with token={PLANTER.plant('log line, of no parameter')}")
     ctx.change_state(lambda state: state | {"cookie": PLANTER.plant("state"), "of": json.dumps(parameters)})
     report: Any = ctx
@@ -79,6 +99,7 @@ def leak(ctx: Context, how: str = "error", **parameters: Any) -> Any:
 def child(ctx: Context) -> Any:
     """Return or quote its item."""
     ctx.log(quoting(ctx.input))
+    say(quoting(ctx.input))
     if ctx.input[0]["how"] == "echo":
         return {"item": ctx.input, "quoted": quoting(ctx.input), "text": json.dumps(ctx.input)}
     raise RuntimeError(quoting(ctx.input))
@@ -87,6 +108,7 @@ def child(ctx: Context) -> Any:
 def host(self: Any, data: Any = None, password: str = "", options: Any = None) -> Any:
     """A Celery task of the host."""
     own = {"password": password, "options": options}
+    say(quoting(own))
     self.update_state(state="PROGRESS", meta={**own, "note": quoting(own)})
     if self.request.retries == 0:
         raise self.retry(exc=ValueError(quoting(own)))

@@ -60,12 +60,14 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         yield "flows", f"{reverse('flowerapp:flows')}?task_id={task_id}"
     yield "pool", reverse("flowerapp:pool", args=["planted"])
     for flow_id in flow_ids:
-        for name in ("flow", "tasks", "flow-history", "flow-graph"):
+        for name in ("flow", "tasks", "flow-history", "flow-graph", "flow-logs"):
             yield name, reverse(f"flowerapp:{name}", args=[flow_id])
         for form in ("svg", "mermaid", "ascii"):
             yield "flow-graph", f"{reverse('flowerapp:flow-graph', args=[flow_id])}?as={form}"
     for flow_id, seq in Task.objects.filter(task_flow_id__in=flow_ids).values_list("task_flow_id", "task_exec_seq"):
         yield "task", reverse("flowerapp:task", args=[flow_id, seq])
+        yield "task-logs", reverse("flowerapp:task-logs", args=[flow_id, seq])
+        yield "task-logs", reverse("flowerapp:task-logs", args=[flow_id, seq]) + "?as=text"
 
 
 # The admin
@@ -176,6 +178,7 @@ def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
             yield verb, [*more]
         for flow_id in flow_ids:
             yield "show", [flow_id, *more]
+            yield "logs", [flow_id, *more]
     for flow_id in flow_ids:
         yield "show", [flow_id, "--traceback"]
         for form in ("ascii", "mermaid", "svg", "json"):
@@ -189,7 +192,7 @@ def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
 RECORDED = {
     "kr_task_stat": ("error", "traceback"),
     "kr_task_history": ("reason", "details", "actor"),
-    "kr_task_log": ("message",),
+    "kr_task_log": ("message", "source"),
     "kr_hook": ("error",),
     "django_celery_results_taskresult": ("task_args", "task_kwargs", "result", "traceback", "meta"),
     "django_admin_log": ("object_repr", "change_message"),
