@@ -261,7 +261,8 @@ def speak(ctx: Context, lines: int = 2, pause: float = 0, end: str = "\n") -> in
             print(f"says {ctx.seq}:{number}", end=end)  # noqa: T201 - what is tested
         else:
             speaker.info("says %d:%d", ctx.seq, number)
-        time.sleep(pause)
+        if pause:
+            time.sleep(pause)
     return lines
 
 
