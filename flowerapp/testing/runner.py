@@ -15,6 +15,7 @@ from flowerapp.executors.drain import Drain
 from flowerapp.executors.inline import InlineRunner
 from flowerapp.models import Flow, Task
 from flowerapp.querysets import clock
+from flowerapp.selectors import task_logs
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import SATISFIED, Status
 from flowerapp.testing.contexts import DetachedContext, context_for
@@ -118,6 +119,17 @@ class FlowRunner:
     def errors(self, flow: Flow) -> dict[str | int, str]:
         """``{name of a step: the error}`` of the steps and children that have failed; keys as of ``outputs``."""
         return {task.name or task.task_seq: task.error for task in flow.tasks.filter(exec_status=Status.SUSPEND)}
+
+    def logs(self, flow: Flow, step: str | int | None = None) -> list[str]:
+        """What the programs of a flow logged, printed or said with ``ctx.log``, in order.
+
+        ``step`` is the key of a step as of ``outputs``, for the lines of that step and its children alone.
+        """
+        lines = task_logs.lines(flow.pk)
+        if step is not None:
+            column = "task_seq" if isinstance(step, int) else "name"
+            lines = lines.filter(task_exec_seq__in=flow.tasks.filter(**{column: step}).values("task_exec_seq"))
+        return [line.message for line in lines]
 
     def assert_finished(self, flow: Flow) -> None:
         """Raise AssertionError, with the failed tasks and what the others wait for, unless the flow is Finish."""

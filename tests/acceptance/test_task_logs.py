@@ -14,6 +14,7 @@ from flowerapp import engine
 from flowerapp.models import Flow, Log
 from flowerapp.states import Status
 from tests.acceptance.live import Live, define, starts, task, wait_started
+from tests.probe import tasks
 from tests.services import until
 
 SITES = pytest.mark.parametrize("shared_site", ["redis-2", "sqlite"], indirect=True)
@@ -83,7 +84,7 @@ def test_a_hundred_thousand_lines_are_bounded(live: Live) -> None:
 @pytest.mark.parametrize("shared_site", ["redis-2"], indirect=True)
 def test_a_thread_of_the_program_and_a_task_of_the_host(live: Live) -> None:
     flow = single("SpeakInThreads")
-    host = single("tests.probe.tasks.speaking", parameters={"x": 1})
+    host = single(tasks.speaking.name, parameters={"x": 1})
     live.finish(flow, host)
     until_logged(flow, "in a thread")
     until_logged(host, "by the task's logger 1", "printed 1")

@@ -48,7 +48,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[Callable[[], Any]]:
         if events:
             events.pop(0)()
 
-    monkeypatch.setattr(logs.time, "sleep", pause)
+    monkeypatch.setattr("flowerapp.management.cli.logs.time.sleep", pause)
     return events
 
 
@@ -97,7 +97,12 @@ def test_wrong_usage(made: Flow, arguments: list[str]) -> None:
 def test_following_prints_each_line_once_until_the_flow_has_finished(
     made: Flow, runner: InlineRunner, pauses: list[Callable[[], Any]]
 ) -> None:
-    pauses += [lambda: say(made, "third"), lambda: None, lambda: (runner.run(), say(made, "late"))]
+
+    def end() -> None:
+        runner.run()
+        say(made, "late")
+
+    pauses += [lambda: say(made, "third"), lambda: None, end]
     answer = command("logs", made.pk, "-f")
     assert answer.code == 0
     assert [line.rpartition("shop: ")[2] for line in answer.out.splitlines() if "shop: " in line] == [

@@ -13,7 +13,8 @@ from django.contrib.auth.models import User
 from django.test import Client, override_settings
 
 from flowerapp.core import masking, programs
-from flowerapp.models import Flow, Pool
+from flowerapp.engine import log_writer
+from flowerapp.models import Flow, Log, Pool
 from flowerapp.states import Status
 from flowerapp.workflows import Workflow, classes
 from tests.services import sqlite_site, threads, until
@@ -62,7 +63,15 @@ EXEMPT = {
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
     "Flow.request_hash": "a digest",
     **dict.fromkeys(
-        ["Task.error", "Task.traceback", "HistoryEntry.reason", "HistoryEntry.details", "Log.message", "Log.source", "Hook.error"],
+        [
+            "Task.error",
+            "Task.traceback",
+            "HistoryEntry.reason",
+            "HistoryEntry.details",
+            "Log.message",
+            "Log.source",
+            "Hook.error",
+        ],
         "masked when it is recorded",
     ),
 }

@@ -30,6 +30,13 @@ def test_a_class_with_children_retries_and_hooks(flower: FlowRunner) -> None:
     check(flow)
 
 
+def test_the_lines_that_programs_log(flower: FlowRunner) -> None:
+    flow = flower.run(Sums, input={"lines": [[1, 2], [4]]})
+    assert flower.logs(flow) == ["2 lines"]
+    assert flower.logs(flow, "report") == flower.logs(flow, 2) == ["2 lines"]
+    assert flower.logs(flow, "split") == []
+
+
 @pytest.mark.parametrize("length", [1, 11, 300])
 def test_a_chain_of_any_length(flower: FlowRunner, length: int) -> None:
     flow = flower.run(define(dict.fromkeys(range(1, length + 1)), "Noop"))
