@@ -12,8 +12,10 @@ LEVELS: dict[str, int] = {name: getattr(logging, name) for name in ("DEBUG", "IN
 """The levels of lines, by the names that ``FLOWER["TASK_LOG"]`` and filters have for them."""
 LONGEST_LINE = 20_000
 """Characters of a line that are kept."""
-_LONGEST_PART = 2 * LONGEST_LINE
-"""Characters of a line without an end that are kept; more than are stored, so that a secret is masked as a whole."""
+LONGEST_RAW = 4 * LONGEST_LINE
+"""Characters of a line that are kept until it is masked; more than are stored, so that its secrets are whole."""
+EDGE = 4096
+"""Characters at the end of a line that was broken off, which may be the beginning of a secret."""
 ROW_SIZE = 100
 """Bytes that a line counts beside those of its text, as its row in the database has other columns."""
 TAIL = 4
@@ -29,6 +31,8 @@ class Line(NamedTuple):
     source: str
     """Name of the logger, ``stdout``, ``stderr`` or ``ctx.log``."""
     message: str
+    left_out: int = 0
+    """Characters that follow the message and are not kept."""
 
     @property
     def size(self) -> int:
@@ -112,21 +116,19 @@ class LineJoiner:
         self._dropped = 0
         self._returned = False
 
-    def write(self, text: str) -> Iterator[str]:
-        """The lines that the text ends; what follows them waits for its end."""
+    def write(self, text: str) -> Iterator[tuple[str, int]]:
+        """The lines that the text ends, each with what ``end`` returns; what follows them waits for its end."""
         *ended, rest = text.split("\n")
         for piece in ended:
             self._keep(piece)
             yield self.end()
         self._keep(rest)
 
-    def end(self) -> str:
-        """The line without an end so far."""
-        line = "".join(self._parts)
-        if self._dropped:
-            line += f"… {self._dropped:,} characters are left out"
+    def end(self) -> tuple[str, int]:
+        """The line so far, and how many characters of its end are not kept; the next one begins."""
+        ended = "".join(self._parts), self._dropped
         self._begin()
-        return line
+        return ended
 
     def __bool__(self) -> bool:
         return bool(self._parts)
@@ -139,7 +141,7 @@ class LineJoiner:
         if piece and (self._returned or returned):
             self._begin()
         self._returned = piece.endswith("\r") or (self._returned and not piece)
-        room = _LONGEST_PART - self._size
+        room = LONGEST_RAW - self._size
         kept = last[: max(0, room)]
         self._dropped += len(last) - len(kept)
         if kept:

@@ -12,14 +12,14 @@ from typing import Any
 from flowerapp import conf
 from flowerapp.core import capture, executor, masking, values
 from flowerapp.core.masking import Secrets
-from flowerapp.core.task_log import LEVELS, LONGEST_LINE, BoundedLog, Line, LineJoiner, message_of
+from flowerapp.core.task_log import EDGE, LEVELS, LONGEST_LINE, LONGEST_RAW, BoundedLog, Line, LineJoiner, message_of
 from flowerapp.engine import log_writer
 from flowerapp.querysets import Claim, LogRow
 
 LONGEST_SOURCE = 100
 """Characters of a source that are stored."""
-LONGEST_MESSAGE = 4 * LONGEST_LINE
-"""Characters of a message that are kept until it is masked; the row has fewer."""
+LONGEST_BROKEN = LONGEST_LINE - 100
+"""Characters that are stored of a line that was broken off, beside a note that says so."""
 STREAM_LEVELS = {"stdout": logging.INFO, "stderr": logging.WARNING}
 
 
@@ -49,11 +49,16 @@ class Recorder:
         """Whether it was given any."""
         return self._lines is not None
 
-    def say(self, level: int, source: str, message: str, ts: float | None = None) -> None:
-        """Keep a line if its level is high enough; ``ts`` are seconds since 1970, by default now."""
+    def say(self, level: int, source: str, message: str, ts: float | None = None, left_out: int = 0) -> None:
+        """Keep a line if its level is high enough.
+
+        ``ts`` are seconds since 1970, by default now; ``left_out`` is how many characters follow that are not kept.
+        """
         if level < self.level:
             return
-        line = Line(ts or time.time(), level, source, values.cut(message, LONGEST_MESSAGE))
+        if len(message) > LONGEST_RAW:
+            message = values.cut(_masked(message, self._secrets()), LONGEST_LINE)
+        line = Line(ts or time.time(), level, source, message, left_out)
         with self._lock:
             if self._is_closed:
                 return
@@ -74,15 +79,16 @@ class Recorder:
             return
         with self._lock:
             joiner = self._joiners.setdefault(stream, LineJoiner())
-            for line in joiner.write(text):
-                self.say(level, stream, line)
+            for line, left_out in joiner.write(text):
+                self.say(level, stream, line, left_out=left_out)
 
     def close(self) -> None:
         """The attempt has ended: keep what has no end of line yet, and the last lines of a log that is full."""
         with self._lock:
             for stream, joiner in self._joiners.items():
                 if joiner:
-                    self.say(STREAM_LEVELS[stream], stream, joiner.end())
+                    line, left_out = joiner.end()
+                    self.say(STREAM_LEVELS[stream], stream, line, left_out=left_out)
             self._is_closed = True
             if self._lines is not None:
                 self._lines.close()
@@ -102,9 +108,14 @@ class Recorder:
         return [self._row(line, secrets) for line in lines]
 
     def _row(self, line: Line, secrets: Secrets) -> LogRow:
-        message = masking.masked(values.text(line.message), secrets)
-        source = masking.masked(values.text(line.source[:LONGEST_SOURCE]), secrets)[:LONGEST_SOURCE]
+        message, source = _masked(line.message, secrets), _masked(line.source, secrets)[:LONGEST_SOURCE]
+        if line.left_out:
+            message = f"{message[:-EDGE][:LONGEST_BROKEN]}… {line.left_out:,} characters are left out"
         return LogRow(*self._claim.ref, self._claim.attempt, line.ts, line.level, source, message)
+
+
+def _masked(text: str, secrets: Secrets) -> str:
+    return str(masking.masked(values.text(text), secrets))
 
 
 @contextmanager

@@ -201,6 +201,23 @@ def test_no_secret_is_stored(runner: InlineRunner, says: Callable[..., str]) -> 
     assert stored.count("••••") >= 5
 
 
+@pytest.mark.parametrize("filler", [19_990, 39_990, 79_990, 79_999, 200_000])
+def test_no_part_of_a_secret_is_stored_where_a_line_is_cut(
+    runner: InlineRunner, says: Callable[..., str], filler: int
+) -> None:
+    def leak(ctx: Context, token: str) -> None:
+        text = "x" * filler + token + "y" * 300_000 + token
+        print(text)  # noqa: T201 - what is tested
+        print(token * 30_000)  # noqa: T201 - the same
+        own.warning(text)
+        own.warning(token * 30_000)
+        logging.getLogger("n" * 95 + token).warning("named")
+
+    flow = run(runner, says(leak, parameters={"token": "sesame-4711"}))
+    stored = str(list(Log.objects.filter(task_flow=flow).values_list("message", "source")))
+    assert "se" not in stored.replace("are left out", "").replace("characters", "")
+
+
 def test_deleting_a_flow_deletes_its_log_and_late_lines_are_dropped(
     runner: InlineRunner, says: Callable[..., str]
 ) -> None:
