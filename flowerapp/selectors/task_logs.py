@@ -58,7 +58,7 @@ def text_of(line: Log, *, with_task: bool = True) -> str:
 
 
 def as_text(selected: Any, most_bytes: int) -> Iterator[str]:
-    """These lines as text that ends with a line break each, in about so many bytes; a last one says how to go on."""
+    """These lines as text that ends with a line break each, in about so many bytes; a last one says how to continue."""
     last = 0
     for line in selected.iterator(chunk_size=500):
         text = f"{text_of(line)}\n"

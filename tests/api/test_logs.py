@@ -110,7 +110,7 @@ def test_download_as_text(api: APIClient, flow: Flow) -> None:
     assert len(of_task.text.splitlines()) == 4
 
 
-def test_a_download_is_bounded_and_says_how_to_go_on(api: APIClient, flow: Flow) -> None:
+def test_a_download_is_bounded_and_says_how_to_continue(api: APIClient, flow: Flow) -> None:
     rows = [LogRow(flow.pk, 1, 1, time.time(), 20, "shop", f"{number} " + "é" * 9000) for number in range(200)]
     Log.objects.write(rows)
     url, numbers = f"/api/flows/{flow.pk}/tasks/1/logs/?as=text&search=é", []
