@@ -88,7 +88,9 @@ def _add_readers(verbs: Any) -> None:
 def _add_logs(verbs: Any) -> None:
     parser = _add_of_flow(verbs, "logs", "print what the programs of a flow log and print")
     parser.add_argument("seq", metavar="SEQ", type=int, nargs="?", help="only of this task (task_exec_seq)")
-    parser.add_argument("-f", "--follow", action="store_true", help="wait for further lines, until its end; Ctrl-C stops reading")
+    parser.add_argument(
+        "-f", "--follow", action="store_true", help="wait for further lines, until its end; Ctrl-C stops reading"
+    )
     levels = [name.lower() for name in LEVELS]
     parser.add_argument("--level", choices=levels, type=str.lower, help="only lines of this level or above")
     parser.add_argument("--search", metavar="TEXT", help="only lines with this text, in any case")
