@@ -36,7 +36,7 @@ class _OfMainThread(NamedTuple):
     """The attempt that runs in the main thread, whose lines are also those of the threads that it starts."""
 
     sink: Sink
-    others: frozenset[int]
+    others: list[threading.Thread]
     """The threads that ran before."""
 
 
@@ -50,7 +50,7 @@ def _sink() -> Sink | None:
     if getattr(_thread, "is_silent", False):
         return None
     sink = _current.get()
-    if sink is None and _of_main_thread is not None and threading.get_ident() not in _of_main_thread.others:
+    if sink is None and _of_main_thread is not None and threading.current_thread() not in _of_main_thread.others:
         return _of_main_thread.sink
     return sink
 
@@ -77,7 +77,7 @@ def capturing(sink: Sink, is_lasting: Callable[[], bool]) -> Iterator[None]:
     outer, token = _of_main_thread, _current.set(sink)
     in_main_thread = threading.current_thread() is threading.main_thread()
     if in_main_thread:
-        _of_main_thread = _OfMainThread(sink, _idents())
+        _of_main_thread = _OfMainThread(sink, threading.enumerate())
     try:
         yield
     finally:
@@ -88,20 +88,18 @@ def capturing(sink: Sink, is_lasting: Callable[[], bool]) -> Iterator[None]:
             _restore()
 
 
-def _idents() -> frozenset[int]:
-    return frozenset(thread.ident for thread in threading.enumerate() if thread.ident is not None)
-
-
 def _replace(level: int) -> bool:
     """Replace what is not replaced yet; whether anything was."""
-    bare = [name for name in ("stdout", "stderr") if _is_bare(getattr(sys, name))]
-    for name in bare:
-        setattr(sys, name, Tee(name, getattr(sys, name)))
     is_higher = logging.root.level > level
+    if not (is_higher or _is_bare(sys.stdout) or _is_bare(sys.stderr)):
+        return False
+    for name in ("stdout", "stderr"):
+        if _is_bare(getattr(sys, name)):
+            setattr(sys, name, Tee(name, getattr(sys, name)))
     if is_higher:
         _lower(level)
     _patch_loggers()
-    return is_higher or bool(bare)
+    return True
 
 
 def _restore() -> None:
