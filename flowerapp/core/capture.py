@@ -91,7 +91,7 @@ def capturing(sink: Sink, is_lasting: Callable[[], bool]) -> Iterator[None]:
 def _replace(level: int) -> bool:
     """Replace what is not replaced yet; whether anything was."""
     is_higher = logging.root.level > level
-    if not (is_higher or _is_bare(sys.stdout) or _is_bare(sys.stderr)):
+    if _is_patched and not (is_higher or _is_bare(sys.stdout) or _is_bare(sys.stderr)):
         return False
     for name in ("stdout", "stderr"):
         if _is_bare(getattr(sys, name)):
