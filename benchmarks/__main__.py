@@ -18,7 +18,7 @@ import django
 
 django.setup()
 
-from benchmarks import chart, history, page, planning, single, wide  # noqa: E402 - Django first
+from benchmarks import chart, expressions, history, page, planning, single, wide  # noqa: E402 - Django first
 from benchmarks.contenders import DJANGO, FLOWERAPP, REDIS, Bench, Run, started  # noqa: E402
 from benchmarks.figures import Ratio  # noqa: E402
 from benchmarks.ours import analyze  # noqa: E402
@@ -108,11 +108,13 @@ def on_bench(bench: Bench, options: argparse.Namespace) -> Iterator[Result]:
 
 
 def apart(options: argparse.Namespace) -> Iterator[Result]:
-    """What needs a database of its own."""
+    """What needs a database of its own, or none."""
     if chosen("PLANNING", options.only):
         yield planning.measure()
     if chosen("HISTORY", options.only):
         yield history.measure(options.quick)
+    if chosen("EXPRESSIONS", options.only):
+        yield expressions.measure(options.quick)
 
 
 WRITERS: list[tuple[str, Callable[[Result], list[str]]]] = [
@@ -121,6 +123,7 @@ WRITERS: list[tuple[str, Callable[[Result], list[str]]]] = [
     ("WIDE", wide.lines),
     ("PLANNING", planning.lines),
     ("HISTORY", history.lines),
+    ("EXPRESSIONS", expressions.lines),
 ]
 
 
