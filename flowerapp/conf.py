@@ -67,6 +67,7 @@ class Settings:
         "password",
         "passwd",
         "passphrase",
+        "passcode",
         "pwd",
         "secret",
         "token",
@@ -79,12 +80,19 @@ class Settings:
         "application_key",
         "account_key",
         "master_key",
+        "client_key",
+        "license_key",
+        "session_key",
+        "ssh_key",
         "bearer",
         "authorization",
         "credential",
         "cookie",
         "=pass",
         "=auth",
+        "=creds",
+        "=jwt",
+        "=otp",
     )
     """A value whose name contains one of these words is shown as ``••••``. Case does not count, nor do characters that
     are neither letters nor digits. After ``=`` the word must be a whole word of the name, as in ``DB_PASS``."""

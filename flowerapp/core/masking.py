@@ -15,8 +15,10 @@ __all__ = ["MASKED", "NO_SECRETS", "Secrets", "hidden", "masked", "secret", "sec
 
 DEEPEST = 250
 """Most arrays, objects, and texts of JSON within each other; what lies deeper is hidden."""
-_NAMING = ("key", "name", "header")
+_NAMING = ("key", "name", "header", "id", "type", "field", "label", "param", "parameter", "variable")
 """How keys end whose value is the name of a value beside it: ``{"key": "token", "value": "abc"}``."""
+_PAIR = {"k": "v"}
+"""Keys of a name and its value that are looked for by themselves."""
 
 
 def masked(value: Any, secrets: Secrets = NO_SECRETS) -> Any:
@@ -75,7 +77,15 @@ class _Masker:
     def list(self, items: Any, depth: int) -> list[Any]:
         if len(items) == 2 and isinstance(items[0], str) and self.names.hides(*items):  # a name and its value
             return [items[0], self.hide(items[1])]
-        return [self.value(item, depth) for item in items]
+        return [
+            self.hide(item) if self.is_option(before, item) else self.value(item, depth)
+            for before, item in zip([None, *items], items, strict=False)
+        ]
+
+    def is_option(self, before: Any, item: Any) -> bool:
+        """Whether an item is what the one before it names, as ``--password`` does in the words of a command."""
+        named = isinstance(before, str) and isinstance(item, str) and before.startswith("-") and "=" not in before
+        return named and not item.startswith("-") and self.names.hides(before, item)
 
     def text(self, text: str, depth: int) -> str:
         text = self.secrets.redact(text)
@@ -94,9 +104,12 @@ class _Masker:
 
 def _names_beside(value: dict[Any, Any]) -> dict[Any, str]:
     """``{key: the name that the value of another key gives to it}``."""
-    valued = [key.lower() for key in value if isinstance(key, str) and key.lower().endswith("value")]
-    if not valued:
-        return {}
-    lowered = {str(key).lower(): key for key in value}
-    naming = [(key, key.removesuffix("value") + kind) for key in valued for kind in _NAMING]
-    return {lowered[key]: str(value[lowered[beside]]) for key, beside in naming if beside in lowered}
+    lowered = {key.lower(): key for key in value if isinstance(key, str)}
+    naming = [(lowered[of], key) for name, of in _PAIR.items() if of in lowered and (key := lowered.get(name))]
+    for key in lowered:
+        end = next(filter(key.endswith, secret_texts.VALUE_ENDS), None)
+        if end is not None:
+            before = key.removesuffix(end)
+            naming += [(lowered[key], lowered[before + kind]) for kind in _NAMING if before + kind in lowered]
+    secret_first = sorted(naming, key=lambda pair: secret(str(value[pair[1]])))
+    return {key: str(value[beside]) for key, beside in secret_first}

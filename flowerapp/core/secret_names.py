@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from functools import cached_property, lru_cache
 from typing import Any
 
@@ -72,7 +73,8 @@ class SecretNames:
 
 
 def _bare(name: str) -> str:
-    return _SEPARATORS.sub("", name).lower()
+    plain = name if name.isascii() else unicodedata.normalize("NFKC", name)
+    return _SEPARATORS.sub("", plain).lower()
 
 
 def _words(name: str) -> set[str]:

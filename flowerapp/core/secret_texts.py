@@ -11,12 +11,13 @@ import binascii
 import re
 from collections.abc import Callable, Iterator
 
+from flowerapp.core.secret_markup import FINDERS
 from flowerapp.core.secret_names import MASKED, SecretNames
 
 Hide = Callable[[str], str]
 """What stands in place of a secret."""
 Span = tuple[int, int]
-_SIGN = re.compile(r"""[=:@<"'`-]|%3|[Ee]arer|EARER|asic|ASIC|eyJ""")
+_SIGN = re.compile(r"""[=:@<"'`-]|%[34]|[Ee]arer|EARER|asic|ASIC|eyJ""")
 """A text without any of these holds no secret that could be seen."""
 LONGEST_NAME = 128
 """Characters before the word of ``MASK`` that are taken for a part of the name."""
@@ -29,6 +30,9 @@ def hide_in(text: str, names: SecretNames, hide: Hide) -> str:
     for sign, finder, span_of in _RULES:
         if sign in text:
             text = _replaced(text, (span_of(match) for match in finder.finditer(text)), hide)
+    for sign, find in FINDERS:
+        if sign in text:
+            text = _replaced(text, find(text, names), hide)
     return _replaced(text, _assigned(text, names), hide)
 
 
@@ -43,7 +47,7 @@ def _replaced(text: str, spans: Iterator[Span | None], hide: Hide) -> str:
 # What is secret by its form
 
 _LOGIN = re.compile(
-    r"""(?P<http>https?:)?(?:\\?/){2}(?P<user>[^\s:/?#@"'<>\[]{0,256})"""
+    r"""(?P<http>https?:)?(?:\\?/){2}(?P<user>[^\s:/?#"'<>\[]{0,256})"""
     r"""(?::(?P<password>(?:[^\s"'<>/]|/(?!\\?/)){0,512}))?@"""
 )
 _PORT = re.compile(r"\d{0,5}[/?#]")
@@ -59,7 +63,13 @@ def _login(match: re.Match[str]) -> Span | None:
     before_path = re.split(r"[/?#]", password, maxsplit=1)[0]
     if before_path != password and "@" in before_path:  # what follows is the host, its path, and an @ of that
         return match.start("password"), match.start("password") + before_path.rindex("@")
-    return None if _PORT.match(password) else match.span("password")
+    return _token_before_port(match) if _PORT.match(password) else match.span("password")
+
+
+def _token_before_port(match: re.Match[str]) -> Span | None:
+    """The token of ``https://token@host:8080/path@``."""
+    end = match["user"].rfind("@")
+    return (match.start("user"), match.start("user") + end) if match["http"] and end > 0 else None
 
 
 def _value(match: re.Match[str]) -> Span:
@@ -81,23 +91,29 @@ def _is_login(value: str) -> bool:
         return False
 
 
+_SIGNATURE = "(?:x-[a-z]{1,16}-)?signature"
 _RULES: tuple[tuple[str, re.Pattern[str], Callable[[re.Match[str]], Span | None]], ...] = (
     ("@", _LOGIN, _login),
-    ("=", re.compile(r"""[?&;](?:key|sig|signature)=(?P<value>[^\s&"'<>#]+)""", re.IGNORECASE), _value),
+    ("=", re.compile(rf"[?&;](?:key|sig|{_SIGNATURE})=(?P<value>[^\s&\"'<>#]+)", re.IGNORECASE), _value),
     (" ", re.compile(r"\b(?P<scheme>[Bb]earer|BEARER|[Bb]asic|BASIC) +(?P<value>[\w.~+/=-]{8,})"), _credential),
     ("eyJ", re.compile(r"\b(?P<value>eyJ[\w-]{4,}\.[\w-]{4,}\.[\w-]*)"), _value),
-    ("PRIVATE KEY-----", re.compile(r"BEGIN [A-Z ]{0,40}KEY-----(?P<value>.+?)(?=-----END|\Z)", re.DOTALL), _value),
+    (
+        "PRIVATE KEY",
+        re.compile(r"BEGIN [A-Z ]{0,40}KEY(?: BLOCK)?-----(?P<value>.+?)(?=-----END|\Z)", re.DOTALL),
+        _value,
+    ),
 )
 """A text without the sign has no match of the pattern."""
 
 # What is secret by its name
 
 _NAME = re.compile(r"[\w.-]*")
-_SEPARATOR = re.compile(r"""(?:\\*["'`])?\]?\s{0,8}(?P<sign>=>|:=|==?|:|%3[aAdD])\s{0,8}""")
+_SEPARATOR = re.compile(r"""(?:\\*["'`]){0,2}\]?\s{0,8}(?P<sign>=>|:=|==?|:|%3[aAdD])\s{0,8}""")
 _OPTION = re.compile(r"""["']?,?\s{1,8}""")
 _ITEM = re.compile(r"""\\*["']\s{0,8},\s{0,8}(?=[bru]{0,2}\\*["'])""")
 _TAG_START = re.compile(r"<(?:[\w.-]*:)?\Z")
 _TAG = re.compile(r"[^<>]{0,256}>")
+_CDATA = "<![CDATA["
 _SENTENCE = re.compile(
     r"(?:Input|String|Value|Field|List|Dictionary|URL|Number)\b.{0,20} (?:should|required|must|error)\b|Field required|"
     r"Value error|\S{1,256} (?:needs it|has no such parameter|has no argument)\b"
@@ -107,9 +123,12 @@ _OPENING = re.compile(r"""[bBrRuUfF]{0,2}(?P<quote>\\*["'`])""")
 _QUOTED = {quote: re.compile(rf"[^{quote}\\]*+(?:\\.[^{quote}\\]*+)*+", re.DOTALL) for quote in "\"'`"}
 _BRACKETS = re.compile(r"""[\[({})\]]|"(?:[^"\\]|\\.)*+(?:"|\Z)|'(?:[^'\\]|\\.)*+(?:'|\Z)""", re.DOTALL)
 _LINE = re.compile(r"[^\r\n]*")
-_HEADER = re.compile(r"""[^\r\n"']*""")
+_HEADER = re.compile(r"""(?:[^\r\n"']|(?<=\w=)"[^"\r\n]*+")*+""")
 _SOLID = re.compile(r"\S*")
 _WORD = re.compile(r"""(?:(?:bearer|basic|token|digest|negotiate|apikey) +)?[^\s&"'<>]*""", re.IGNORECASE)
+_BLOCK = re.compile(r"[|>][+-]?\d?[+-]?[ \t]{0,8}(?:#[^\n]*)?\r?\n")
+VALUE_ENDS = ("value", "val", "content", "default")
+"""How keys end that have the value of the name beside them: ``{"key": "token", "value": "abc"}``."""
 _CLOSING = ",;.)]}"
 _NOTHING = frozenset(["", "null", "None", "nil", "undefined", "true", "false", "True", "False"])
 _INDENT = " \t-#*>"
@@ -149,7 +168,7 @@ def _value_of(text: str, start: int, end: int) -> Span | None:
     """Where the value stands that is given to the name from ``start`` to ``end``."""
     if _TAG_START.match(text, text.rfind("<", max(0, start - LONGEST_PREFIX), start), start):
         tag = _TAG.match(text, end)
-        return (tag.end(), _end_of(text, tag.end(), "<")) if tag else None
+        return _within_tag(text, tag.end()) if tag and not tag[0].endswith("/>") else None
     separator = _SEPARATOR.match(text, end)
     if separator is None and (item := _ITEM.match(text, end)):
         return _item_of(text, item.end())
@@ -160,13 +179,21 @@ def _value_of(text: str, start: int, end: int) -> Span | None:
     return _quoted(text, separator.end()) or _unquoted(text, start, separator)
 
 
+def _within_tag(text: str, start: int) -> Span:
+    """What a tag holds: text, ``CDATA``, or further tags up to the first that ends."""
+    if text.startswith(_CDATA, start):
+        return start + len(_CDATA), _end_of(text, start + len(_CDATA), "]]>")
+    has_tags = text.startswith("<", start) and not text.startswith("</", start)
+    return start, _end_of(text, start, "</" if has_tags else "<")
+
+
 def _item_of(text: str, at: int) -> Span | None:
     """The text after a quoted name; where that is a key such as ``value``, what it has, and nothing for another key."""
     span = _quoted(text, at)
     separator = _SEPARATOR.match(text, span[1]) if span else None
     if span is None or separator is None:
         return span
-    return _quoted(text, separator.end()) if text[slice(*span)].lower().endswith("value") else None
+    return _quoted(text, separator.end()) if text[slice(*span)].lower().endswith(VALUE_ENDS) else None
 
 
 def _quoted(text: str, at: int) -> Span | None:
@@ -177,11 +204,21 @@ def _quoted(text: str, at: int) -> Span | None:
     if opening is None:
         return None
     quote, start = opening["quote"], opening.end()
+    if (more := _repeated(text, start, quote)) > 1:
+        start += more - 1
+        return start, _end_of(text, start, quote * more)
     if len(quote) > 1:
         return start, _end_of(text, start, quote)
     inside = _QUOTED[quote].match(text, start)
     end = inside.end() if inside else start
     return start, end if end < len(text) else _end_of(text, start, "\n")
+
+
+def _repeated(text: str, start: int, quote: str) -> int:
+    """How often a quote opens a text: thrice in Python, twice in CSV; once also where an empty text ends."""
+    if text.startswith(quote * 2, start):
+        return 3
+    return 2 if text.startswith(quote, start) and text[start + len(quote) :][:1].isalnum() else 1
 
 
 def _end_of(text: str, start: int, mark: str) -> int:
@@ -203,12 +240,25 @@ def _unquoted(text: str, start: int, separator: re.Match[str]) -> Span | None:
     at = separator.end()
     if text.startswith(MASKED, at):
         return at, at + len(MASKED)
+    if block := _block(text, start, separator):
+        return block
     kind = _kind(text, start, separator)
     match = kind.match(text, at)
     value = match[0] if match else ""
     if kind is _WORD:
         value = value.rstrip(_CLOSING) or value
     return None if value.strip() in _NOTHING else (at, at + len(value.rstrip()))
+
+
+def _block(text: str, start: int, separator: re.Match[str]) -> Span | None:
+    """The lines of a block of YAML, which are indented further than the line of its name."""
+    header = _BLOCK.match(text, separator.end())
+    if header is None or separator["sign"] != ":" or not _begins_line(text, start):
+        return None
+    indent = start - text.rfind("\n", 0, start) - 1
+    lines = re.compile(rf"(?:[ \t]*\r?\n|[ \t]{{{indent + 1}}}[^\n]*(?:\n|\Z))*").match(text, header.end())
+    end = lines.end() if lines else header.end()
+    return end - len(text[header.end() : end].lstrip()), header.end() + len(text[header.end() : end].rstrip())
 
 
 def _kind(text: str, start: int, separator: re.Match[str]) -> re.Pattern[str]:

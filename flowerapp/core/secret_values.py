@@ -17,10 +17,14 @@ SHORTEST = 4
 """Characters of the shortest secret that is looked for: shorter ones are parts of many words."""
 SHORTEST_PART = 8
 """Characters of the shortest line or word of a secret that is looked for by itself."""
+MOST = 10_000
+"""Most secrets that are looked for one by one; where there are more, each text is hidden as a whole."""
 FEW = 64
 """Most forms that are looked for one by one."""
 _WORDS = frozenset(["true", "false", "null", "none"])
 _BETWEEN_WORDS = re.compile(r"""[\s,;:=@&"'<>()\[\]{}/]+""")
+_PLAIN = re.compile(r"[A-Za-z0-9_.~-]*")
+"""A text that stands in JSON, Python, URLs and HTML as it is."""
 _SCHEME = re.compile(r"(?P<scheme>[A-Za-z][\w-]{1,30}) +(?P<value>\S+)\Z")
 
 
@@ -29,7 +33,9 @@ class Secrets:
 
     def __init__(self, values: Iterable[str], forms: Iterable[str] | None = None) -> None:
         self.values = frozenset(value for value in values if _is_worth(value))
+        self._too_many = len(self.values) > MOST
         made = (form for value in self.values for form in _forms(value)) if forms is None else forms
+        made = () if self._too_many else made
         self._forms = frozenset(form for form in made if len(form) >= SHORTEST)
         self._lengths: dict[str, list[int]] = {}
         """By the first characters of a form: the lengths of the forms that begin so, the longest first."""
@@ -55,6 +61,8 @@ class Secrets:
 
     def redact(self, text: str) -> str:
         """``text`` with ``MASKED`` in place of the secrets; in time that grows with its length alone."""
+        if self._too_many:
+            return MASKED if len(text) >= SHORTEST else text
         if not self._forms or (len(self._forms) <= FEW and not any(form in text for form in self._forms)):
             return text
         pieces, done, lengths = [], 0, self._lengths
@@ -142,7 +150,7 @@ def _forms(secret: str) -> Iterator[str]:
     """A secret as it is, as it stands in JSON, Python, URLs and HTML, in two of these, and in base64."""
     secret = secret.encode("utf-8", "replace").decode()
     yield secret
-    if not (secret.isascii() and secret.isalnum()):
+    if not _PLAIN.fullmatch(secret):
         literals = {literal(secret) for literal in _LITERALS}
         yield from (escape(literal) for literal in literals for escape in _ESCAPES)
     yield from _in_base64(secret.encode())

@@ -80,6 +80,25 @@ def test_other_values_are_shown(value: dict[str, Any]) -> None:
     assert masked(value) == value
 
 
+@pytest.mark.parametrize(
+    ("value", "shown"),
+    [
+        ({"k": "password", "v": S}, {"k": "password", "v": MASKED}),
+        ({"name": "DB_PASSWORD", "val": S}, {"name": "DB_PASSWORD", "val": MASKED}),
+        ({"type": "password", "label": "a", "value": S}, {"type": "password", "label": "a", "value": MASKED}),
+        ({"header": "X-Token", "content": S}, {"header": "X-Token", "content": MASKED}),
+        ({"name": "token", "type": "text", "default": S}, {"name": "token", "type": "text", "default": MASKED}),
+        (["mysql", "--password", S, "x"], ["mysql", "--password", MASKED, "x"]),
+        (["x", "--token", "--verbose", "y"], ["x", "--token", "--verbose", "y"]),
+        ({"\uff50assword": S, "\u017fecret": S}, {"password": MASKED, "secret": MASKED}),
+    ],
+)
+def test_names_beside_their_values(value: Any, shown: Any) -> None:
+    assert list(masked(value).values() if isinstance(value, dict) else masked(value)) == list(
+        shown.values() if isinstance(shown, dict) else shown
+    )
+
+
 @pytest.mark.parametrize("value", [0, 4096, True, 1.5, ["a"], {"a": 1}, {}, "0"])
 def test_a_secret_may_be_any_value_but_nothing(value: Any) -> None:
     assert masked({"token": value}) == {"token": MASKED}
@@ -146,6 +165,28 @@ IN_TEXT = [
     ('{{"password":"{}","password":""}}', '{"password":"••••","password":""}'),
     ("eyJhbGciOi.eyJzdWIiOi.{}", "••••"),
     ("a -----BEGIN RSA PRIVATE KEY-----\n{}", "a -----BEGIN RSA PRIVATE KEY-----••••"),
+    ("BEGIN PGP PRIVATE KEY BLOCK-----\n\n{}\n-----END", "BEGIN PGP PRIVATE KEY BLOCK-----••••-----END"),
+    ("https://bob@example.com:{}@h/", "https://bob@example.com:••••@h/"),
+    ("https://{}@example.com:8080/a@h", "https://••••@example.com:8080/a@h"),
+    ("https://h/?X-Amz-Signature={}&a=1", "https://h/?X-Amz-Signature=••••&a=1"),
+    ("https://h/?%74oken={}&a=1", "https://h/?%74oken=••••&a=1"),
+    ("user%5Bpassword%5D={}&a=1", "user%5Bpassword%5D=••••&a=1"),
+    ("next=https%3A%2F%2Fbob%3a{}%40h", "next=https%3A%2F%2Fbob%3a••••%40h"),
+    ("next=https%3A%2F%2F{}%40h", "next=https%3A%2F%2F••••%40h"),
+    ("a: 1\npassword: |\n  {}\n\n  more\nb: 2", "a: 1\npassword: |\n  ••••\nb: 2"),
+    ("  - token: >- # folded\n      {}\n    b: 2", "  - token: >- # folded\n      ••••\n    b: 2"),
+    ("password = '''{}\n'' x'''", "password = '''••••'''"),
+    ('"{{""password"": ""{}"", ""a"": 1}}"', '"{""password"": ""••••"", ""a"": 1}"'),
+    ("<password><![CDATA[{}]]></password>", "<password><![CDATA[••••]]></password>"),
+    ("<password><value>{}</value></password>", "<password>••••</value></password>"),
+    ("<password/><a>b</a> <token>{}</token>", "<password/><a>b</a> <token>••••</token>"),
+    ("<entry key='password'>{}</entry>", "<entry key='password'>••••</entry>"),
+    ('<add key="password" value="{}"/>', '<add key="password" value="••••"/>'),
+    ('<input value="{}" name="csrf_token">', '<input value="••••" name="csrf_token">'),
+    ('form-data; name="password"\r\n\r\n{}\r\n--x--', 'form-data; name="password"\r\n\r\n••••\r\n--x--'),
+    ('authorization: Digest username="bob", response="{}"', "authorization: ••••"),
+    ('-H "Authorization: Bearer {}" -d "a"', '-H "Authorization: ••••" -d "a"'),
+    ("x {{'name': 'DB_PASSWORD', 'val': '{}'}}", "x {'name': 'DB_PASSWORD', 'val': '••••'}"),
 ]
 
 
@@ -213,6 +254,8 @@ def test_what_is_nested_too_deeply_is_hidden() -> None:
 @pytest.mark.parametrize(
     "piece",
     [
+        *("%3A%2F%2Fa", "token%", "%40token%", "<a ", "<a name='token' ", "<a name='", "token: |\n ", "token: |\n\n"),
+        *("token='''", '""token"": ""', 'form-data; name="token"\n', 'form-data; name="token"\r\n\r\nx'),
         *("token ", "token", "token=", "token= x ", "/", "//:", "//:a@", 'token="', 'token=\\"', "token=[", '\\"'),
         *(
             "token:" + " " * 20,
@@ -331,6 +374,21 @@ def test_many_known_secrets_are_found() -> None:
     secrets = masking.secrets_of({f"token{number}": f"pass{number:05}" for number in range(5000)})
     text = "".join(f"pass{number:05} pass" for number in range(5000))
     assert secrets.redact(text) == f"{MASKED} pass" * 5000
+
+
+def test_of_too_many_secrets_no_text_is_shown() -> None:
+    """To look for each of them would take seconds for every row."""
+    secrets = masking.secrets_of({"password": [f"pass-{number}" for number in range(20_000)]})
+    assert len(secrets.values) == 20_000
+    assert secrets.redact("pass-77 or another text") == MASKED
+    assert secrets.redact("abc") == "abc"
+    assert masked({"a": ["quotes pass-77"], "b": 1}, secrets | masking.secrets_of({"token": S})) == {
+        "a": [MASKED],
+        "b": 1,
+    }
+    started = time.process_time()
+    masking.secrets_of({"password": [f"pass-{number}" for number in range(70_000)]})
+    assert time.process_time() - started < 1.5
 
 
 def test_an_abridged_value_is_masked_before_it_is_cut() -> None:
