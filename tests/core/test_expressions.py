@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import copy
 import json
+import math
 import sys
 import threading
 import time
@@ -194,7 +196,7 @@ def test_a_namespace_is_asked_only_for_the_keys_that_an_expression_reads() -> No
     assert evaluate('secrets.mail + secrets["mail"] + (secrets?.mail)', secrets=secrets) == "a@b.c" * 3
     assert asked == ["mail"] * 3
     error = failure("1 +\n secrets.unknown", secrets=secrets)
-    assert (error.message, error.line, error.column) == ("there is no key unknown", 2, 9)
+    assert (error.message, error.line, error.column) == ("there is no such key", 2, 9)
 
 
 @pytest.mark.parametrize(
@@ -293,7 +295,16 @@ def test_values_of_the_wrong_type_are_refused_with_the_cure(text: str, message: 
     assert failure(text).message.startswith(message)
 
 
-@pytest.mark.parametrize("value", [Decimal(1), (1, 2), {1}, object(), float, datetime(2026, 1, 1), b"x", {"a": (1,)}])
+@pytest.mark.parametrize("value", [[10**4300], {"a": -(10**5000)}])
+@pytest.mark.parametrize("text", ["x", "[x]", "toJSON(x)", "string(x)"])
+def test_integers_that_json_cannot_carry_do_not_pass(text: str, value: Any) -> None:
+    assert failure(text, x=value).message == "the integer has more than 4,300 digits"
+
+
+@pytest.mark.parametrize(
+    "value",
+    [Decimal(1), (1, 2), {1}, object(), float, datetime(2026, 1, 1), b"x", {"a": (1,)}, {1: 2}, math.nan, [math.inf]],
+)
 @pytest.mark.parametrize("text", ["x", "[x]", "toJSON(x)", "x | string()", "{a: x}"])
 def test_what_is_not_json_does_not_pass(text: str, value: Any) -> None:
     error = failure(text, x=value)
@@ -310,6 +321,8 @@ def test_a_condition_must_be_a_boolean() -> None:
 
 def test_errors_show_no_values() -> None:
     secret = "hunter2-hunter2"
+    secrets: dict[str, str] = {}
+    namespace = expressions.Namespace(secrets.__getitem__)
     texts = [
         "s + 1",
         "s < 1",
@@ -322,11 +335,12 @@ def test_errors_show_no_values() -> None:
         "fromBase64(s)",
         "s && true",
     ]
+    texts += ["n[s]", "1 matches s", "'a' matches '\\\\p{' + s + '}'", "'a' matches '\\\\' + s", "'a' matches s + '['"]
     texts += ["date(s)", "duration(s)", "s matches s + '('", "max(s)", "join([1], s)", "1..s", "{(1): s}", "y[s]"]
     for text in texts:
         with pytest.raises(ExpressionError) as caught:
-            expressions.parse(text).evaluate({"s": secret, "x": [], "y": 1})
-        assert secret not in str(caught.value), text
+            expressions.parse(text).evaluate({"s": secret, "x": [], "y": 1, "n": namespace})
+        assert "hunter" not in str(caught.value), text
 
 
 # Errors have a place
@@ -427,6 +441,8 @@ def test_an_error_shows_its_line_with_a_caret() -> None:
     )
     assert isinstance(error, InvalidError)
     assert error.code == "invalid_expression"
+    pickled = copy.copy(error)  # by what pickle uses
+    assert (str(pickled), pickled.line, pickled.column) == (str(error), 2, 7)
 
 
 def test_an_error_in_a_long_line_shows_what_is_around_its_place() -> None:

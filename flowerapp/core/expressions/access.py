@@ -104,7 +104,7 @@ def _looked_up(namespace: Namespace, key: str) -> Any:
     try:
         return namespace.lookup(key)
     except LookupError:
-        raise Failure(f"there is no key {key}") from None
+        raise Failure("there is no such key") from None
 
 
 def item(value: Any, key: Any) -> Any:

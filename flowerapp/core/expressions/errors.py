@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from difflib import get_close_matches
+from typing import Any
 
 from flowerapp.exceptions import InvalidError
 
@@ -46,6 +47,9 @@ class ExpressionError(InvalidError):
         self.column = position - (before.rfind("\n") + 1) + 1
         where = f"{path}: " if path else ""
         super().__init__(f"{where}line {self.line}, column {self.column}: {message}{self._excerpt()}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.message, self.text, self.position, self.path)
 
     def _excerpt(self) -> str:
         """The line of the place, cut to what a terminal shows, and a line with the caret."""

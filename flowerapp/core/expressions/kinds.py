@@ -85,7 +85,9 @@ def _count(evaluation: Evaluation, value: Any) -> None:
         evaluation.build(sum(map(_key_length, value)), len(value))
     elif kind is list:
         evaluation.build(0, len(value))
-    elif kind not in NAMES:
+    elif kind is int:
+        evaluation.integer(value)
+    elif kind not in NAMES or (kind is float and not math.isfinite(value)):
         raise Failure("the value is not a JSON value")
     evaluation.build(ITEM)
 

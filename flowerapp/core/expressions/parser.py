@@ -20,7 +20,7 @@ from flowerapp.core.expressions.nodes import Node, Scope, unknown_name
 SHORT = 1_000
 """Most characters of the texts that the large cache keeps."""
 TOO_DEEP = "the expression is nested too deeply for the place where it is used"
-SCALARS = frozenset({bool, int, type(None)})
+SCALARS = frozenset({bool, type(None)})
 HINTS = {
     "=": "write == to compare",
     "&": "write && or and",

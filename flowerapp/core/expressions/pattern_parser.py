@@ -109,6 +109,20 @@ def _any_case(test: Test) -> Test:
     return lambda char: test(char) or test(char.lower()) or test(char.upper())
 
 
+def _once(test: Test) -> Test:
+    """``test``, which is asked once for a character that all repetitions of a part look at."""
+    last: tuple[str, bool] = ("", False)
+
+    def remember(char: str) -> bool:
+        nonlocal last
+        answer = last
+        if answer[0] != char:
+            answer = last = (char, test(char))
+        return answer[1]
+
+    return remember
+
+
 def _is(char: str) -> Test:
     return lambda other: other == char
 
@@ -254,7 +268,7 @@ class _Reader:
         if char == "\\" and self.rest[:1] and self.rest[0] in "bBAz":
             return _assertion(BOUNDARIES[self.character()])
         test = self._test(char, flags)
-        return _characters(_any_case(test) if flags.i else test)
+        return _characters(_once(_any_case(test) if flags.i else test))
 
     def _test(self, char: str, flags: Flags) -> Test:
         if char == ".":
@@ -356,12 +370,12 @@ class _Reader:
             return self._hexadecimal()
         if char in CONTROLS or not char.isalnum():
             return CONTROLS.get(char, char)
-        raise self.failure(f"an unknown escape \\{char}")
+        raise self.failure("an unknown escape")
 
     def _property(self) -> Test:
         name = self.until("}", "\\p{") if self.take("{") else self.character()
         if not 1 <= len(name) <= 2 or not name.isalpha():
-            raise self.failure(f"an unknown class of characters {name[:20]!r}")
+            raise self.failure("an unknown class of characters")
         return _category(name)
 
     def _hexadecimal(self) -> str:

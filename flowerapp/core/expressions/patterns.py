@@ -35,6 +35,8 @@ class Pattern:
 
     def __init__(self, text: str) -> None:
         self.machine: Machine = read(text)
+        self._weight = 1 + len(text) // 2
+        """Steps that looking at a new character takes, without those for states."""
         self._sets: dict[tuple[frozenset[int], str | None], StateSet] = {}
         self._remembered = 0
 
@@ -64,6 +66,7 @@ class Pattern:
 
     def _move(self, evaluation: Evaluation, current: StateSet, char: str) -> StateSet | None:
         """The set after ``char``, or None if the pattern has matched before it."""
+        evaluation.step(self._weight)
         states = self._closure(evaluation, current, char)
         following: StateSet | None = None
         if not self._accepts(states):
