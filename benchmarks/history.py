@@ -37,7 +37,7 @@ from flowerapp import conf  # noqa: E402
 from flowerapp.core import executor  # noqa: E402
 from flowerapp.core.executor import NoExecutor  # noqa: E402
 from flowerapp.core.messages import FIRST_SENT, TaskRef  # noqa: E402
-from flowerapp.engine.register import uuid7  # noqa: E402
+from flowerapp.engine.registration import uuid7  # noqa: E402
 from flowerapp.models import Flow, Task  # noqa: E402
 from flowerapp.querysets.claim import CLAIM  # noqa: E402
 from flowerapp.querysets.finish import FINISH  # noqa: E402

@@ -18,6 +18,8 @@ class Settings:
     """Size of the largest input, parameters or output, in bytes of JSON."""
     MAX_TASKS: int = 200_000
     """Most steps of a workflow."""
+    MAX_REGISTRATIONS: int = 5_000
+    """Most flows that one call registers; together they have at most ``MAX_TASKS`` tasks."""
     MAX_CHILDREN: int = 50_000
     """Most children that one task may add."""
     CHAIN_LENGTH: int = 20

@@ -100,6 +100,30 @@ class InvalidPlanError(InvalidError):
         super().__init__(where + "; ".join([*map(str, self.problems), *more]))
 
 
+@dataclass(frozen=True, slots=True)
+class RefusedRegistration:
+    """One item of a list of registrations that cannot be registered."""
+
+    index: int
+    """Its place in the list, from 0."""
+    task_id: str
+    """Name of the workflow, as far as the item names one."""
+    error: FlowerError
+    """Why."""
+
+
+class RegistrationsRefusedError(InvalidError):
+    """Nothing was registered, because items of the list are refused."""
+
+    code = "registrations_refused"
+
+    def __init__(self, refusals: Iterable[RefusedRegistration] = ()) -> None:
+        self.refusals: Sequence[RefusedRegistration] = tuple(refusals)[:MOST_PROBLEMS]
+        """The refused items, the first ``MOST_PROBLEMS``; the message names them by their places, from 0."""
+        items = "; ".join(f"item {refused.index}: {refused.error}" for refused in self.refusals)
+        super().__init__(items and f"nothing was registered; {items}")
+
+
 class StateConflictError(FlowerError):
     """The current state of the flow does not allow this."""
 

@@ -23,7 +23,7 @@ from flowerapp.core import masking
 from flowerapp.core.permissions import ADD_DEFINITION, CHANGE_DEFINITION, VIEW_DEFINITION, may
 from flowerapp.core.plan import Plan
 from flowerapp.core.unmasking import unmasked
-from flowerapp.engine.register import pool_problems
+from flowerapp.engine.registration import pool_problems
 from flowerapp.exceptions import Problem
 from flowerapp.models import Pool, TaskDefinition, Workflow
 from flowerapp.models.definitions import PAIRS

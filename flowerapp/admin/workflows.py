@@ -34,7 +34,7 @@ from flowerapp.core.permissions import (
     may,
 )
 from flowerapp.engine import admission
-from flowerapp.engine.register import pool_problems
+from flowerapp.engine.registration import pool_problems
 from flowerapp.exceptions import FlowerError, InvalidPlanError
 from flowerapp.models import Flow, TaskDefinition, Workflow
 from flowerapp.selectors import flows, times, workflows

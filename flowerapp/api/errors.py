@@ -13,7 +13,14 @@ from rest_framework.response import Response
 from rest_framework.settings import api_settings
 
 from flowerapp.core import logs
-from flowerapp.exceptions import FlowerError, InvalidPlanError, NotFoundError, Problem, StateConflictError
+from flowerapp.exceptions import (
+    FlowerError,
+    InvalidPlanError,
+    NotFoundError,
+    Problem,
+    RegistrationsRefusedError,
+    StateConflictError,
+)
 from flowerapp.querysets.outages import RETRY_SECONDS, is_outage
 
 logger = logs.logger(__name__)
@@ -81,7 +88,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         return None
     response.data = _body(drf_error, response.data)
     if isinstance(error, FlowerError):
-        response.data |= {"detail": _short(str(error)), "code": error.code}
+        response.data |= {"detail": short(str(error)), "code": error.code}
     if isinstance(error, StateConflictError) and error.details:
         response.data["details"] = error.details
     return response
@@ -93,6 +100,8 @@ def _as_drf_error(error: Exception) -> Exception:
         return exceptions.NotFound(str(error))
     if isinstance(error, StateConflictError):
         return ConflictError(str(error))
+    if isinstance(error, RegistrationsRefusedError):
+        return _of_list(error)
     if isinstance(error, InvalidPlanError):
         return exceptions.ValidationError(by_field(error.problems))
     if isinstance(error, FlowerError):
@@ -113,6 +122,13 @@ def _as_drf_error(error: Exception) -> Exception:
     return error
 
 
+def _of_list(error: RegistrationsRefusedError) -> Exception:
+    """The error of a list: what its refused items have in common, or else 400."""
+    (kind, *others) = {type(_as_drf_error(refused.error)) for refused in error.refusals}
+    same = not others and issubclass(kind, (exceptions.NotFound, ConflictError))
+    return kind(str(error)) if same else RefusedError(str(error))
+
+
 def _body(error: Exception, data: Any) -> dict[str, Any]:
     """The body of an error: fields at fault as DRF names them, and all of it as sentences in ``detail``."""
     if isinstance(data, dict) and "detail" in data:
@@ -120,7 +136,12 @@ def _body(error: Exception, data: Any) -> dict[str, Any]:
         return {**data, "code": code}
     data = _with_own_key(data)
     fields = data if isinstance(data, dict) else {}
-    return {**fields, "detail": _short("; ".join(_sentences(data))), "code": "invalid"}
+    return {**fields, "detail": sentence(data), "code": "invalid"}
+
+
+def sentence(data: Any) -> str:
+    """The errors of fields, as DRF has them, in words."""
+    return short("; ".join(_sentences(_with_own_key(data))))
 
 
 def _with_own_key(data: Any) -> Any:
@@ -154,7 +175,7 @@ def by_field(problems: Sequence[Problem]) -> dict[str, Any]:
 def add(errors: dict[str, Any], field: str, sentence: str) -> None:
     """Add ``sentence`` under ``field``; ``parameters.KEY`` is a key of a dict under ``parameters``."""
     name, _, key = field.partition(".")
-    key, sentence = key[:LONGEST_KEY], _short(sentence)
+    key, sentence = key[:LONGEST_KEY], short(sentence)
     if name == "parameters":
         inner = errors.setdefault(name, {})
         inner.setdefault(key or NON_FIELD, []).append(sentence)
@@ -162,7 +183,8 @@ def add(errors: dict[str, Any], field: str, sentence: str) -> None:
         errors.setdefault(name, []).append(sentence)
 
 
-def _short(sentence: str) -> str:
+def short(sentence: str) -> str:
+    """A sentence, cut if it is too long."""
     return sentence if len(sentence) <= LONGEST else sentence[: LONGEST - 1] + "…"
 
 

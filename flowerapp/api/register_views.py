@@ -2,47 +2,34 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter, PolymorphicProxySerializer
+from drf_spectacular.utils import OpenApiExample, OpenApiParameter, PolymorphicProxySerializer
 from rest_framework import exceptions, serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flowerapp import engine
-from flowerapp.api import errors, fields
+from flowerapp.api import errors, fields, parsing, register_lists
 from flowerapp.api.base import ApiView, documented
-from flowerapp.api.bounds import NAME, PRIORITY
+from flowerapp.api.bounds import NAME
 from flowerapp.api.permissions import actor
+from flowerapp.api.register_lists import (
+    KEY,
+    RefusedItemSerializer,
+    RegisterByBodySerializer,
+    RegisterItemSerializer,
+    RegisterSerializer,
+    key_problem,
+)
 from flowerapp.core.names import name_problems
 from flowerapp.core.permissions import REGISTER
 from flowerapp.engine import MayOverride
-from flowerapp.exceptions import UnknownWorkflowError
+from flowerapp.exceptions import RegistrationsRefusedError, UnknownWorkflowError
 from flowerapp.models import Flow
 from flowerapp.selectors import times
 from flowerapp.selectors.flows import was_open
-
-LONGEST_KEY = 255
-_KEY = re.compile(r"[\x20-\x7e]+")
-
-
-class RegisterSerializer(fields.StrictSerializer):
-    """Body of a registration."""
-
-    input = fields.AnyField(default=None, help_text="The flow's input.")
-    priority = fields.StrictIntegerField(
-        bounds=PRIORITY, default=0, help_text="Added to each task's, −20 (first) to 19 (last)."
-    )
-    parameters = fields.StepParametersField(default=dict, help_text="By task_seq, over those of the definition.")
-    entrance = fields.StepField(help_text="Step to start at: its task_seq, or its name.")
-
-
-class RegisterByBodySerializer(RegisterSerializer):
-    """The same with the workflow's name."""
-
-    taskId = fields.StrictTextField(bounds=NAME, help_text="Name of the workflow.")  # noqa: N815 - the original's name
 
 
 class RegisterNamedSerializer(RegisterSerializer):
@@ -76,14 +63,35 @@ class FailedRegisterSerializer(serializers.Serializer[Any]):
     status = serializers.CharField(default="failed")
     taskId = serializers.CharField()  # noqa: N815 - the original's name
     description = serializers.CharField(help_text="What is wrong.")
+    refusals = RefusedItemSerializer(many=True, required=False, help_text="Of a list, the items that are refused.")
 
 
 REGISTERED = PolymorphicProxySerializer(
     component_name="Registered", serializers=[SucceededSerializer, RunningSerializer], resource_type_field_name=None
 )
+ONE_OR_MANY = PolymorphicProxySerializer(
+    component_name="RegisteredOneOrMany",
+    serializers=[SucceededSerializer, RunningSerializer, SucceededSerializer(many=True)],
+    resource_type_field_name=None,
+    many=False,
+)
+TO_REGISTER = PolymorphicProxySerializer(
+    component_name="RegisterOneOrMany",
+    serializers=[RegisterByBodySerializer, RegisterItemSerializer(many=True)],
+    resource_type_field_name=None,
+    many=False,
+)
+EXAMPLES = [
+    OpenApiExample("one", {"taskId": "etl", "input": {"day": "2026-01-31"}}, request_only=True),
+    OpenApiExample(
+        "many",
+        [{"taskId": "etl", "input": {"day": 1}, "idempotency_key": "day-1"}, {"taskId": "etl", "input": {"day": 2}}],
+        request_only=True,
+    ),
+]
 KEY_HEADER = OpenApiParameter(
     "Idempotency-Key",
-    {"type": "string", "minLength": 1, "maxLength": LONGEST_KEY, "pattern": r"^[\x20-\x7e]*[\x21-\x7e][\x20-\x7e]*$"},
+    {"type": "string", **KEY},
     OpenApiParameter.HEADER,
     description="The same key of the same user returns the same flow.",
 )
@@ -94,8 +102,8 @@ def idempotency_key(request: Request) -> str | None:
     key = request.META.get("HTTP_IDEMPOTENCY_KEY")
     if key is None:
         return None
-    if not _KEY.fullmatch(key) or not key.strip() or len(key) > LONGEST_KEY:
-        raise errors.RefusedError(f"Idempotency-Key must be 1 to {LONGEST_KEY} printable ASCII characters")
+    if problem := key_problem(key):
+        raise errors.RefusedError(f"Idempotency-Key {problem}")
     return str(key)
 
 
@@ -112,6 +120,13 @@ def running(flow: Flow) -> dict[str, Any]:
         "description": f"workflow {flow.task_id!r} runs one flow at a time, and flow {flow.pk} {how} "
         f"{times.with_zone(began)}",
     }
+
+
+def answer(flow: Flow, key: str | None, caller: str) -> dict[str, Any]:
+    """The answer to a request of that key and caller."""
+    if was_open(flow, key, caller):
+        return dict(RunningSerializer(running(flow)).data)
+    return {"status": "succeeded", "taskId": flow.task_id, "taskFlowId": flow.pk}
 
 
 class RegisterBase(ApiView):
@@ -133,6 +148,8 @@ class RegisterBase(ApiView):
         if response is not None:
             sentence = errors.description(response.data)
             response.data = {"status": "failed", "taskId": self.task_id, "description": sentence}
+            if isinstance(error, RegistrationsRefusedError):
+                response.data["refusals"] = list(register_lists.refused_items(error))
         return response
 
     def register(self, request: Request, serializer: type[RegisterSerializer]) -> Response:
@@ -147,26 +164,43 @@ class RegisterBase(ApiView):
         key, caller = idempotency_key(request), actor(request)
         may_override = MayOverride.of(request.user, REGISTER)
         flow = engine.register(named, **body, idempotency_key=key, actor=caller, may_override=may_override)
-        if was_open(flow, key, caller):
-            return Response(RunningSerializer(running(flow)).data)
-        return Response({"status": "succeeded", "taskId": flow.task_id, "taskFlowId": flow.pk})
+        return Response(answer(flow, key, caller))
 
 
 @documented(tags=["register"])
 class RegisterView(RegisterBase):
-    """Register a flow of the workflow that the body names."""
+    """Register a flow of the workflow that the body names, or one for each item of a list."""
 
     serializer_class = RegisterByBodySerializer
 
     @documented(
         operation_id="register",
-        request=RegisterByBodySerializer,
-        responses={200: REGISTERED},
+        request=TO_REGISTER,
+        responses={200: ONE_OR_MANY},
         parameters=[KEY_HEADER],
+        examples=EXAMPLES,
     )
     def post(self, request: Request) -> Response:
-        """Register a flow of the workflow that the body names."""
-        return self.register(request, RegisterByBodySerializer)
+        """Register a flow of the workflow that the body names, or one for each item of a list, all or none.
+
+        A list is answered by a list of the same length and order. Where items are refused, nothing is registered, and
+        ``refusals`` says which and why.
+        """
+        body = parsing.body(request)
+        return (
+            self._register_list(request, body)
+            if isinstance(body, list)
+            else self.register(request, RegisterByBodySerializer)
+        )
+
+    def _register_list(self, request: Request, body: list[Any]) -> Response:
+        if idempotency_key(request) is not None:
+            raise errors.RefusedError("Idempotency-Key is for one flow; give each item of a list its idempotency_key")
+        wanted = register_lists.registrations(body, self.get_serializer_context())
+        caller, may_override = actor(request), MayOverride.of(request.user, REGISTER)
+        flows = engine.register_many(wanted, actor=caller, may_override=may_override)
+        keys = [registration.idempotency_key for registration in wanted]
+        return Response([answer(flow, key, caller) for flow, key in zip(flows, keys, strict=True)])
 
 
 @documented(tags=["register"])

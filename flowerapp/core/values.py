@@ -50,8 +50,15 @@ def check(value: Any, what: str = "value") -> Any:
 
 def loads(text: str | bytes, what: str = "value") -> Any:
     """The value of JSON ``text``; raises InvalidValueError that names ``what``, the line and the column."""
+    value = parsed(text, what)
+    dumps(value, what)
+    return value
+
+
+def parsed(text: str | bytes, what: str = "value") -> Any:
+    """The value of JSON ``text``, of any size; ``dumps`` has yet to check it. Raises as ``loads`` does."""
     try:
-        value = json.loads(text, parse_constant=_refuse_constant)
+        return json.loads(text, parse_constant=_refuse_constant)
     except json.JSONDecodeError as error:
         raise InvalidValueError(
             f"{what} is not JSON: {error.msg} at line {error.lineno}, column {error.colno}"
@@ -60,8 +67,6 @@ def loads(text: str | bytes, what: str = "value") -> Any:
         raise InvalidValueError(_too_deep(what)) from None
     except ValueError as error:  # bytes that are not text, or a number of thousands of digits
         raise InvalidValueError(f"{what} is not JSON: {error}") from None
-    dumps(value, what)
-    return value
 
 
 def _too_deep(what: str) -> str:

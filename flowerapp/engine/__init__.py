@@ -7,7 +7,8 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 from flowerapp.core.overriding import MayOverride
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.hooks import HookEvent
-from flowerapp.engine.register import plan_of, register
+from flowerapp.engine.register import plan_of, register, register_many
+from flowerapp.engine.registration import Registration
 from flowerapp.engine.state import change_state, get_state
 from flowerapp.engine.verbs import cancel, change, delete, rerun, resume, skip, suspend, wake
 from flowerapp.selectors.flows import get_flow
@@ -16,6 +17,7 @@ from flowerapp.selectors.tasks import get_task
 __all__ = [
     "HookEvent",
     "MayOverride",
+    "Registration",
     "cancel",
     "change",
     "change_state",
@@ -28,6 +30,7 @@ __all__ = [
     "may_change",
     "plan_of",
     "register",
+    "register_many",
     "rerun",
     "resume",
     "set_pool",

@@ -11,7 +11,7 @@ from flowerapp.core import graph
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.plan import Node, missing_problems, node_problems
 from flowerapp.engine import hooks, readiness
-from flowerapp.engine.register import task_columns
+from flowerapp.engine.planned_tasks import task_columns
 from flowerapp.exceptions import InvalidPlanError
 from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition, Workflow
 from flowerapp.querysets import TaskQuerySet, clock

@@ -12,8 +12,10 @@ from flowerapp.core.overriding import MayOverride
 from flowerapp.core.plan import Node, node_problems
 from flowerapp.core.unmasking import equal
 from flowerapp.engine import children
+from flowerapp.engine.planned_tasks import task_columns
 from flowerapp.engine.readiness import LockedFlow
-from flowerapp.engine.register import plan_of, pool_problems, task_columns
+from flowerapp.engine.register import plan_of
+from flowerapp.engine.registration import pool_problems
 from flowerapp.exceptions import InvalidPlanError, Problem, StateConflictError
 from flowerapp.models import Flow, HistoryEntry, Task
 from flowerapp.querysets import NOT_REFUSED

@@ -12,7 +12,7 @@ from flowerapp.core.names import name_problems, text_problems
 from flowerapp.core.plan import Plan
 from flowerapp.core.unmasking import holds_mask, unmasked
 from flowerapp.engine.admission import admit, admit_flows
-from flowerapp.engine.register import pool_problems
+from flowerapp.engine.registration import pool_problems
 from flowerapp.exceptions import (
     InvalidPlanError,
     Problem,

@@ -1,37 +1,37 @@
-"""From a workflow to a flow."""
+"""From workflows to flows: one, or many in one commit."""
 
 from __future__ import annotations
 
-import hashlib
-import json
-import os
-import time
-import uuid
-from collections.abc import Callable, Mapping
+import copy
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from dataclasses import replace
+from functools import partial
+from itertools import islice
 from typing import Any
 
 from django.db import IntegrityError
 
-from flowerapp import registry
-from flowerapp.core import executor, graph, overriding, unmasking, values
-from flowerapp.core.messages import Message, first_sent
+from flowerapp import conf
+from flowerapp.core import executor, values
+from flowerapp.core.messages import SEND_BATCH, Message
 from flowerapp.core.overriding import MayOverride
-from flowerapp.core.plan import Node, Plan, missing_problems, priority_problems
+from flowerapp.core.plan import Plan
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.dispatching import send_deferred, send_on_commit
-from flowerapp.engine.readiness import by_seq, recompute
+from flowerapp.engine.earlier import Answers
+from flowerapp.engine.registration import Caller, Draft, Drafts, Registration, must_be_few
 from flowerapp.exceptions import (
-    IdempotencyConflictError,
-    InvalidPlanError,
-    Problem,
+    MOST_PROBLEMS,
+    FlowerError,
+    InvalidError,
+    RefusedRegistration,
+    RegistrationsRefusedError,
     UnknownWorkflowError,
 )
-from flowerapp.models import Flow, Pool, Task, TaskDefinition, Workflow
-from flowerapp.models.flows import NO_DEPENDENCY
+from flowerapp.models import Flow, TaskDefinition
+from flowerapp.querysets import batched
 from flowerapp.querysets.db import atomic, connection, on_commit
-from flowerapp.states import ACTIVE, IgnoredBy, Status, clamp_priority
+from flowerapp.querysets.insert import NewFlow
 
 _stores: list[Callable[[str], Plan | None]] = []
 
@@ -75,227 +75,167 @@ def register(
     parameters the caller may override of steps that hold masked values; a value ``••••`` keeps the stored one.
     Raises UnknownWorkflowError, InvalidPlanError, InvalidValueError, IdempotencyConflictError.
     """
-    stored = plan_of(task_id)
-    plan = _with_overrides(stored, parameters or {}, may_override).check()
-    start = plan.entrance if entrance is None else plan.seq_of(entrance)
-    _must_not_enter(stored, start, may_override)
-    _must_be_registrable(plan, start, priority, idempotency_key)
-    flow = _new_flow(plan, input, priority, actor)
-    if idempotency_key is not None:
-        flow.idempotency_key = idempotency_key
-        flow.request_hash = _hash_of(flow, parameters or {}, entrance)
-    return _answer(flow, plan) or _write(flow, plan, start)
-
-
-def _new_flow(plan: Plan, input: Any, priority: int, actor: str) -> Flow:
-    return Flow(
-        task_flow_id=str(uuid7()),
-        task_id=plan.name,
-        task_priority=int(priority),
-        input=unmasking.checked({} if input is None else input, "input"),
-        registered_by=actor,
-        limited=plan.most_flows is not None,
-        admitted=plan.most_flows is None,
+    registration = Registration(
+        task_id,
+        input=input,
+        priority=priority,
+        parameters=parameters,
+        entrance=entrance,
+        idempotency_key=idempotency_key,
     )
-
-
-def _answer(flow: Flow, plan: Plan) -> Flow | None:
-    """The flow that answers the same request: the one with its idempotency key, or the active one of a unique
-    workflow."""
-    earlier = _earlier(flow) if flow.idempotency_key is not None else None
-    return earlier or (_active(plan.name) if plan.unique else None)
-
-
-def _write(flow: Flow, plan: Plan, entrance: int | None) -> Flow:
-    """Write the flow and its tasks, unless another process has written the one that answers the request."""
-    tasks = _tasks_of(flow, plan, entrance)
+    drafts = Drafts(Caller(actor, may_override))
     try:
-        with atomic() if _may_fail(plan, flow) else nullcontext():
-            if plan.unique and Workflow.objects.limit(plan.name) and (active := _active(plan.name)):
-                return active
-            _insert(flow, tasks)
-    except IntegrityError:
-        if flow.idempotency_key is not None and (earlier := _earlier(flow)):
-            return earlier
-        raise
-    flow.created = True
-    return flow
+        return _write([drafts.draft(registration, plan_of(task_id))])[0]
+    except RegistrationsRefusedError as error:
+        raise error.refusals[0].error from None
 
 
-def _may_fail(plan: Plan, flow: Flow) -> bool:
-    """Whether more than one statement is made, or one whose failure a caller's transaction has to survive."""
-    return plan.unique or flow.idempotency_key is not None or connection().in_atomic_block
+def register_many(
+    registrations: Iterable[Registration | Mapping[str, Any] | str],
+    *,
+    actor: str = "",
+    may_override: MayOverride = MayOverride.ANY,
+) -> list[Flow]:
+    """Register flows of any workflows in one commit, all or none, and return a flow for each item, in order.
 
-
-def _must_be_registrable(plan: Plan, entrance: int | None, priority: int, idempotency_key: str | None) -> None:
-    """Raise InvalidPlanError for what is wrong beside the plan itself."""
-    problems = [Problem(message, field="priority") for message in priority_problems(priority)]
-    problems += pool_problems(plan)
-    problems += _missing(plan, entrance)
-    if idempotency_key is not None and (len(idempotency_key) > 256 or not values.storable(idempotency_key)):
-        problems.append(Problem("Idempotency-Key is over 256 characters or not text", field="idempotency_key"))
-    if problems:
-        raise InvalidPlanError(problems, plan.name)
-
-
-def _missing(plan: Plan, entrance: int | None) -> list[Problem]:
-    """Parameters that were to be given; a step that a flow from the entrance does not reach needs none."""
-    nodes = [node for node in plan.nodes if node.required_at_register]
-    if nodes and entrance is not None:
-        reached = graph.reach([entrance], graph.followers(plan.edges))
-        nodes = [node for node in nodes if node.seq in reached]
-    return [problem for node in nodes for problem in missing_problems(node)]
-
-
-def _hash_of(flow: Flow, parameters: Mapping[int, Mapping[str, Any]], entrance: int | str | None) -> str:
-    """A digest that is equal for equal requests with the same key."""
-    overrides = values.check({str(seq): dict(changed) for seq, changed in parameters.items()}, "parameters")
-    canonical = json.dumps([flow.task_id, flow.input, flow.task_priority, overrides, entrance], sort_keys=True)
-    return hashlib.sha256(canonical.encode()).hexdigest()
-
-
-def _active(task_id: str) -> Flow | None:
-    """The flow of a unique workflow that is active, or waits to be admitted."""
-    return Flow.objects.filter(task_id=task_id, exec_status__in=ACTIVE).order_by("-admitted", "registered_ts").first()
-
-
-def pool_problems(plan: Plan) -> list[Problem]:
-    """Steps of a plan that name a pool which does not exist."""
-    named = {node.pool for node in plan.nodes if node.pool}
-    existing = set(Pool.objects.filter(pk__in=named).values_list("pk", flat=True)) if named else set()
-    sentence = "there is no pool {!r}; make it first, in the admin or by POST /api/pools/"
-    return [
-        Problem(sentence.format(node.pool), node.seq, "pool")
-        for node in plan.nodes
-        if node.pool and node.pool not in existing
-    ]
-
-
-def _with_overrides(plan: Plan, parameters: Mapping[int, Mapping[str, Any]], may: MayOverride) -> Plan:
-    unknown = [seq for seq in parameters if seq not in plan.edges]
-    if unknown:
-        raise InvalidPlanError([Problem(f"no such step in {plan.name!r}", seq, "parameters") for seq in unknown])
-    refused = [
-        problem
-        for node in plan.nodes
-        if node.seq in parameters
-        for problem in overriding.refusals(node.seq, node.parameters, parameters[node.seq], may, node.open_parameters)
-    ]
-    if refused:
-        raise InvalidPlanError(refused, plan.name)
-    nodes = [_overridden(node, parameters[node.seq]) if node.seq in parameters else node for node in plan.nodes]
-    return replace(plan, nodes=tuple(nodes)) if parameters else plan
-
-
-def _overridden(node: Node, overrides: Mapping[str, Any]) -> Node:
-    return replace(
-        node,
-        parameters=overriding.laid_over(node.parameters, overrides),
-        required_at_register=node.still_requires(overrides),
-        overridable=node.open_parameters,
-    )
-
-
-def _must_not_enter(plan: Plan, entrance: int | None, may: MayOverride) -> None:
-    """Raise InvalidPlanError if the flow's input would become a parameter that the caller may not override."""
-    if may is MayOverride.ANY or entrance in (None, plan.entrance):
-        return
-    node = next(node for node in plan.nodes if node.seq == entrance)
-    listed = node.open_parameters
-    refused = overriding.input_refusals(node.seq, node.program, node.parameters, may, listed) if node.depends_on else ()
-    if problems := [replace(problem, field="entrance") for problem in refused]:
-        raise InvalidPlanError(problems, plan.name)
-
-
-def _earlier(flow: Flow) -> Flow | None:
-    """The flow that was registered with the same idempotency key."""
-    earlier = Flow.objects.filter(
-        registered_by=flow.registered_by, task_id=flow.task_id, idempotency_key=flow.idempotency_key
-    ).first()
-    if earlier is not None and earlier.request_hash != flow.request_hash:
-        used = f"Idempotency-Key {flow.idempotency_key!r} was used for flow {earlier.pk}"
-        raise IdempotencyConflictError(f"{used} with a different request; use a new key")
-    return earlier
-
-
-def _tasks_of(flow: Flow, plan: Plan, entrance: int | None) -> list[Task]:
-    """Rows of a flow, numbered 1… so that each comes after all it depends on."""
-    exec_seqs = {task_seq: number for number, task_seq in enumerate(graph.order(plan.edges), start=1)}
-    nodes = {exec_seqs[node.seq]: node for node in plan.nodes}
-    edges = {seq: sorted(exec_seqs[before] for before in nodes[seq].depends_on) for seq in sorted(nodes)}
-    tasks = [_task_of(flow, seq, node, edges[seq]) for seq, node in sorted(nodes.items())]
-    if entrance is not None:
-        _skip_unreached(tasks, edges, exec_seqs[entrance])
-    flow.open_sinks = recompute(by_seq(tasks))
-    return tasks
-
-
-def _task_of(flow: Flow, seq: int, node: Node, depends_on: list[int]) -> Task:
-    return Task(
-        task_flow=flow,
-        task_exec_seq=seq,
-        depends_task_exec_seq=max(depends_on, default=NO_DEPENDENCY),
-        depends_on=depends_on,
-        task_id=flow.task_id,
-        task_seq=node.seq,
-        **task_columns(node, flow.task_priority),
-    )
-
-
-def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
-    """Columns of a task that come from its definition."""
-    return {
-        "program": node.program,
-        "parameters": dict(node.parameters),
-        "task_priority": clamp_priority(node.priority + flow_priority),
-        "queue": node.queue or registry.get(node.program).queue,
-        "max_retries": node.max_retries,
-        "retry_delay": node.retry_delay,
-        "time_limit": node.time_limit,
-        "name": node.name,
-        "merge": node.merge,
-        "pool": node.pool,
-        "admitted": not node.pool,
-        "child_program": node.child_program,
-        "max_concurrency": node.max_concurrency,
-        "exit_on_failed": node.exit_on_failed,
-        "overridable": list(node.open_parameters) or None,
-    }
-
-
-def _skip_unreached(tasks: list[Task], edges: graph.Edges, entrance: int) -> None:
-    """Ignore what a flow from the entrance does not reach.
-
-    What lies before the entrance passes the flow's input on, so it gets no output of its own.
+    An item is a ``Registration``, a mapping with the fields of one, as ``{"task_id": "etl", "input": {"n": 1}}``, or
+    the name of a workflow. The rules are those of ``register``: an item with the key of an earlier one, or a further
+    one of a unique workflow, is answered by the flow of that one, with ``created`` false. At most
+    ``FLOWER["MAX_REGISTRATIONS"]`` items, with ``MAX_TASKS`` tasks together; an empty list registers nothing.
+    Raises RegistrationsRefusedError, which says of each refused item its place and why; InvalidError for a list that is
+    too long.
     """
-    run = graph.reach([entrance], graph.followers(edges))
-    before = graph.reach([entrance], edges)
-    for task in tasks:
-        if task.task_exec_seq not in run:
-            task.exec_status = Status.IGNORE
-            task.ignored_by = IgnoredBy.ENTRANCE.value
-            task.output = None if task.task_exec_seq in before else {}
+    items = list(islice(registrations, conf.get().MAX_REGISTRATIONS + 1))
+    must_be_few(len(items))
+    drafts = _drafts_of(items, Caller(actor, may_override))
+    return _write(drafts) if drafts else []
 
 
-def _insert(flow: Flow, tasks: list[Task]) -> None:
-    wanted = [task for task in tasks if task.status is Status.WAIT and task.pending == 0]
-    ready = [task for task in wanted if task.admitted and flow.admitted]
-    first = first_sent(task.call for task in ready)
-    deferred = {task.task_exec_seq for task in ready} - first
-    sent = first if executor.current().connected() else set()
-    Flow.objects.insert(flow, tasks, sent, deferred)
-    send_on_commit([Message.of(flow.pk, task.call, task.canvas) for task in ready if task.task_exec_seq in sent])
-    if deferred:
-        on_commit(lambda: send_deferred(flow.pk))
-    if not flow.admitted:
-        on_commit(lambda: admit_flows(flow.task_id))
-    elif pools := {task.pool for task in wanted if task.pool}:
+def _drafts_of(items: Sequence[Any], caller: Caller) -> list[Draft]:
+    """The drafts of all items; raises RegistrationsRefusedError."""
+    drafts, plans = Drafts(caller), _Plans()
+    made: list[Draft] = []
+    refusals: list[RefusedRegistration] = []
+    tasks = 0
+    for index, item in enumerate(items):
+        try:
+            registration = Registration.of(item)
+            made.append(drafts.draft(registration, plans.plan_of(registration.task_id)))
+            tasks += len(made[-1].plan.nodes)
+            _must_be_few_tasks(tasks)
+        except FlowerError as error:
+            refusals.append(RefusedRegistration(index, _name_in(item), error))
+        if len(refusals) == MOST_PROBLEMS or tasks > conf.get().MAX_TASKS:
+            break
+    if refusals:
+        raise RegistrationsRefusedError(refusals)
+    return made
+
+
+def _must_be_few_tasks(tasks: int) -> None:
+    most = conf.get().MAX_TASKS
+    if tasks > most:
+        raise InvalidError(
+            f"with this item the flows have {tasks:,} tasks; one call takes {most:,} (FLOWER['MAX_TASKS'])"
+        )
+
+
+def _name_in(item: Any) -> str:
+    """The workflow's name in an item, if it has one."""
+    name = item.get("task_id", "") if isinstance(item, Mapping) else getattr(item, "task_id", item)
+    return name[:256] if isinstance(name, str) else ""
+
+
+class _Plans:
+    """The plans that one call has read."""
+
+    def __init__(self) -> None:
+        self._read: dict[str, Plan | UnknownWorkflowError] = {}
+
+    def plan_of(self, task_id: str) -> Plan:
+        """The plan, read once; raises UnknownWorkflowError."""
+        if task_id not in self._read:
+            try:
+                self._read[task_id] = plan_of(task_id)
+            except UnknownWorkflowError as error:
+                self._read[task_id] = error
+        plan = self._read[task_id]
+        if isinstance(plan, UnknownWorkflowError):
+            raise plan
+        return plan
+
+
+TRIES = 5
+"""Times that registrations are tried while other calls register with the same keys."""
+
+
+def _write(drafts: Sequence[Draft], tries: int = TRIES) -> list[Flow]:
+    """Write the drafts that no other flow answers: the flow of each draft, in order.
+
+    Raises RegistrationsRefusedError.
+    """
+    answers = Answers.found(drafts)
+    try:
+        _insert_unanswered(answers)
+    except IntegrityError:  # another call has registered with one of the keys: its flow is the answer
+        if tries <= 1 or not answers.have_keys:
+            raise
+        return _write(drafts, tries - 1)
+    return list(_flows(answers))
+
+
+def _insert_unanswered(answers: Answers) -> None:
+    if not answers.new:
+        return
+    with atomic() if _may_fail(answers.new) else nullcontext():
+        answers.look_under_lock()
+        if answers.new:
+            _insert(answers.new)
+
+
+def _may_fail(drafts: Sequence[Draft]) -> bool:
+    """Whether more than one statement is made, or one whose failure a caller's transaction has to survive."""
+    special = any(draft.plan.unique or draft.flow.idempotency_key is not None for draft in drafts)
+    return special or connection().in_atomic_block
+
+
+def _flows(answers: Answers) -> Iterator[Flow]:
+    for draft in answers.new:
+        draft.flow.created = True
+    for index, draft in enumerate(answers.drafts):
+        answer = answers.by_index.get(index, draft.flow)
+        if isinstance(answer, int):
+            answer = copy.copy(answers.drafts[answer].flow)
+            answer.created = False
+        yield answer
+
+
+def _insert(drafts: Sequence[Draft]) -> None:
+    """Write flows with their tasks, and send on commit what is ready."""
+    sending = _sent_now(drafts) if executor.current().connected() else set()
+    Flow.objects.insert([NewFlow(draft.flow, draft.tasks.rows, draft.flow.pk in sending) for draft in drafts])
+    _send(draft for draft in drafts if draft.flow.pk in sending)
+    if wide := next((draft.flow.pk for draft in drafts if draft.tasks.has_deferred), None):
+        on_commit(lambda: send_deferred(wide))  # of one; the others have sent some, and the watcher keeps workers busy
+    for task_id in {draft.flow.task_id for draft in drafts if not draft.flow.admitted}:
+        on_commit(partial(admit_flows, task_id))
+    if pools := {pool for draft in drafts if draft.flow.admitted for pool in draft.tasks.pools}:
         on_commit(lambda: admit(pools))
 
 
-def uuid7() -> uuid.UUID:
-    """A UUID that sorts by time of making (RFC 9562, version 7)."""
-    milliseconds = time.time_ns() // 1_000_000
-    number = (milliseconds & (2**48 - 1)) << 80 | int.from_bytes(os.urandom(10), "big")
-    number = number & ~(0xF << 76) | 0x7 << 76
-    return uuid.UUID(int=number & ~(0x3 << 62) | 0x2 << 62)
+def _sent_now(drafts: Sequence[Draft]) -> set[str]:
+    """Ids of the flows whose messages go out on commit, most urgent first; the watcher sends those of the others."""
+    flow_ids: set[str] = set()
+    room = SEND_BATCH if not executor.current().runs_here else sum(len(draft.tasks.first) for draft in drafts)
+    for draft in sorted(drafts, key=lambda draft: draft.flow.task_priority):
+        room -= len(draft.tasks.first)
+        if flow_ids and room < 0:
+            break
+        flow_ids.add(draft.flow.pk)
+    return flow_ids
+
+
+def _send(drafts: Iterable[Draft]) -> None:
+    messages: list[Message] = [message for draft in drafts for message in draft.tasks.messages(draft.flow.pk)]
+    for batch in batched(messages, SEND_BATCH) if executor.current().runs_here else [messages]:
+        send_on_commit(batch)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -12,10 +12,11 @@ from django.db.models.functions import Coalesce
 from flowerapp.querysets import insert
 from flowerapp.querysets.clock import Now, ago
 from flowerapp.querysets.db import status_case
+from flowerapp.querysets.insert import NewFlow
 from flowerapp.states import ACTIVE, OPEN, SATISFIED, Status
 
 if TYPE_CHECKING:
-    from flowerapp.models import Flow, Task
+    from flowerapp.models import Flow
 
 
 _ANEW = Case(When(limited=True, then=Value(value=False)), default=Value(value=True))
@@ -32,15 +33,13 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         """The flow, locked where the database can."""
         return self.select_for_update().filter(pk=flow_id).first()
 
-    def insert(self, flow: Flow, tasks: Sequence[Task], sent: Collection[int], deferred: Collection[int]) -> None:
-        """Write a new flow and its tasks, without model signals.
-
-        ``sent`` are the seqs of tasks whose messages go out now, ``deferred`` those of tasks that are sent later, each
-        when another of the same program and queue has ended.
-        """
+    def insert(self, new: Sequence[NewFlow]) -> None:
+        """Write new flows and their tasks, all or none, without model signals."""
         self._for_write = True
-        flow.registered_ts = insert.insert(self, flow, tasks, sent, deferred)
-        flow._state.adding, flow._state.db = False, self.db
+        registered_ts = insert.insert(self, new)
+        for flow, *_ in new:
+            flow.registered_ts = registered_ts
+            flow._state.adding, flow._state.db = False, self.db
 
     def open(self) -> FlowQuerySet:
         """Flows that have not ended."""

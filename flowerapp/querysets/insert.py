@@ -1,7 +1,8 @@
-"""Insert: write a new flow and all its tasks, in one statement on PostgreSQL whatever their number.
+"""Insert: write new flows and all their tasks, in one statement on PostgreSQL whatever their number.
 
-A statement takes 65,535 parameters at most, so the rows travel as JSON: one text for the flow, one for its tasks. A row
-leaves out the columns that have their default. The portable form is ``_insert_portably``.
+A statement takes 65,535 parameters at most, so the rows travel as JSON: one text for the flows, one for their tasks.
+Flows whose tasks are alike share the rows of these: each names its rows by their place in the second text. A row leaves
+out the columns that have their default. The portable form is ``_insert_portably``.
 """
 
 # ruff: noqa: S608 - what the statement is composed of are columns of ours
@@ -9,7 +10,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
+from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections
@@ -23,6 +27,10 @@ if TYPE_CHECKING:
 
 LARGEST = 256 * 1024 * 1024
 """Most characters of JSON in one statement; PostgreSQL takes no gigabyte in one value."""
+
+
+BATCH = 1000
+"""Rows of one statement of the portable form."""
 
 
 class Column(NamedTuple):
@@ -49,7 +57,6 @@ FLOW = {
 TASK = {
     "task_exec_seq": Column("integer"),
     "depends_task_exec_seq": Column("integer"),
-    "task_id": Column("text"),
     "task_seq": Column("integer"),
     "exec_status": Column("smallint", int(Status.WAIT)),
     "task_priority": Column("smallint", 0),
@@ -77,6 +84,41 @@ TASK = {
 }
 
 
+@dataclass(frozen=True)
+class TaskRows:
+    """The rows of a new flow's tasks; many flows may have the same."""
+
+    rows: Sequence[Mapping[str, Any]]
+    """Of each task the columns of ``TASK`` that are not at their default, with ``SENT`` beside them where a message for
+    it is sent as soon as the flow is written."""
+
+    @classmethod
+    def of(cls, tasks: Iterable[Task], sent: Collection[int], deferred: Collection[int]) -> TaskRows:
+        """The rows of unsaved tasks. ``sent`` are the seqs of those that are sent at once, ``deferred`` of those that
+        are sent when another of the same program and queue has ended."""
+        marks: dict[int, dict[str, Any]] = {seq: {SENT: True} for seq in sent}
+        marks |= {seq: {"deferred": True} for seq in deferred}
+        return cls([_row(task, TASK) | marks.get(task.task_exec_seq, {}) for task in tasks])
+
+    @cached_property
+    def json(self) -> str:
+        """The rows as a JSON array."""
+        return _dumps(self.rows)
+
+
+class NewFlow(NamedTuple):
+    """A flow that is to be written."""
+
+    flow: Flow
+    tasks: TaskRows
+    sends: bool
+    """Whether the messages that its rows mark are sent as soon as it is written."""
+
+
+SENT = "sent"
+"""Key of a row whose task is sent at once."""
+
+
 def _names(columns: Mapping[str, Column]) -> str:
     return ", ".join(columns)
 
@@ -97,73 +139,90 @@ def _types(columns: Mapping[str, Column]) -> str:
     return ", ".join(f"{name} {column.kind}" for name, column in columns.items())
 
 
-# The statement. Its parameters: flow_id, and the JSON texts flow (an object) and tasks (an array of objects, each with
-# "sent" where a message for the task goes out now).
+# The statement. Its parameters are JSON texts: flows, an array of objects, each with "planned", the number of its tasks
+# in the second, and "sends"; and tasks, an array of arrays of objects, each with "sent" if a message may go out now.
 
-_NEW_FLOW = f"""
+_ASKED = f"""
+SELECT row.*
+  FROM json_to_recordset(%(flows)s::json) AS row({_types(FLOW)}, planned bigint, sends boolean)
+"""
+
+_NEW_FLOWS = f"""
 INSERT INTO kr_task_flow ({_names(FLOW)}, registered_ts)
-SELECT {_values(FLOW)}, STATEMENT_TIMESTAMP()
-  FROM json_to_record(%(flow)s::json) AS row({_types(FLOW)})
+SELECT {_values(FLOW)}, STATEMENT_TIMESTAMP() FROM asked AS row
 RETURNING registered_ts
 """
 
 _TIMES = f"""
-STATEMENT_TIMESTAMP(), CASE WHEN row.sent THEN STATEMENT_TIMESTAMP() END,
+STATEMENT_TIMESTAMP(), CASE WHEN row.sent AND asked.sends THEN STATEMENT_TIMESTAMP() END,
 CASE WHEN row.exec_status IN ({in_sql(SATISFIED)}) THEN STATEMENT_TIMESTAMP() END
 """
 """registered_ts, sent_ts and finished_ts: all are the time of the statement, as the flow's registered_ts is."""
 
 _NEW_TASKS = (
-    f"INSERT INTO kr_task_stat (task_flow_id, {_names(TASK)}, registered_ts, sent_ts, finished_ts)\n"
-    f"SELECT %(flow_id)s, {_values(TASK)}, "
+    f"INSERT INTO kr_task_stat (task_flow_id, task_id, {_names(TASK)}, registered_ts, sent_ts, finished_ts)\n"
+    f"SELECT asked.task_flow_id, asked.task_id, {_values(TASK)}, "
     + _TIMES
-    + f"FROM json_to_recordset(%(tasks)s::json) AS row({_types(TASK)}, sent boolean)"
+    + "FROM asked JOIN json_array_elements(%(tasks)s::json) WITH ORDINALITY AS planned(rows, number)\n"
+    "  ON planned.number = asked.planned\n"
+    f"CROSS JOIN LATERAL json_to_recordset(planned.rows) AS row({_types(TASK)}, sent boolean)\n"
+    "ORDER BY asked.task_flow_id, row.task_exec_seq"
 )
 
-INSERT = prepared.composed({"new_flow": _NEW_FLOW, "new_tasks": _NEW_TASKS}, "SELECT registered_ts FROM new_flow")
+INSERT = prepared.composed(
+    {"asked": _ASKED, "new_flows": _NEW_FLOWS, "new_tasks": _NEW_TASKS}, "SELECT registered_ts FROM new_flows LIMIT 1"
+)
 """Returns the time of the registration."""
 
 
-def insert(flows: Any, flow: Flow, tasks: Sequence[Task], sent: Collection[int], deferred: Collection[int]) -> datetime:
-    """Write a new flow and its tasks to the database of the queryset ``flows``: the time of the registration.
+def insert(flows: Any, new: Sequence[NewFlow]) -> datetime:
+    """Write new flows and their tasks to the database of the queryset ``flows``: the time of the registration.
 
     See ``FlowQuerySet.insert``.
     """
     connection = connections[flows.db]
     if connection.vendor == "postgresql":
-        registered_ts = _insert_as_json(connection, flow, tasks, sent, deferred)
+        registered_ts = _insert_as_json(connection, new)
         if registered_ts is not None:
             return registered_ts
     else:
-        flow.registered_ts = clock.about_now()  # SQLite compares times as text, and its own has fewer digits
-    return _insert_portably(flows, flow, tasks, sent, deferred)
+        now = clock.about_now()  # SQLite compares times as text, and its own has fewer digits
+        for row in new:
+            row.flow.registered_ts = now
+    return _insert_portably(flows, new)
 
 
-def _insert_portably(
-    flows: Any, flow: Flow, tasks: Sequence[Task], sent: Collection[int], deferred: Collection[int]
-) -> datetime:
+def _insert_portably(flows: Any, new: Sequence[NewFlow]) -> datetime:
+    task_model = flows.model._meta.get_field("tasks").related_model
     with atomic(flows.db):
-        flows.bulk_create([flow])
-        now: datetime = flows.values_list("registered_ts", flat=True).get(pk=flow.pk)
-        for task in tasks:
-            task.registered_ts = now
-            task.sent_ts = now if task.task_exec_seq in sent else None
-            task.deferred = task.task_exec_seq in deferred
-            task.finished_ts = now if task.exec_status in SATISFIED else None
-        task_model = flows.model._meta.get_field("tasks").related_model
-        task_model.objects.using(flows.db).bulk_create(tasks, batch_size=1000)
+        flows.bulk_create([row.flow for row in new], batch_size=BATCH)
+        now: datetime = flows.values_list("registered_ts", flat=True).get(pk=new[0].flow.pk)
+        tasks = (_task(task_model, row, columns, now) for row in new for columns in row.tasks.rows)
+        while batch := list(islice(tasks, BATCH)):
+            task_model.objects.using(flows.db).bulk_create(batch)
     return now
 
 
-def _insert_as_json(
-    connection: Any, flow: Flow, tasks: Iterable[Task], sent: Collection[int], deferred: Collection[int]
-) -> datetime | None:
-    """Write both in one statement: the time of it, or None if the rows are too large for one."""
-    marks: dict[int, dict[str, Any]] = {seq: {"sent": True} for seq in sent}
-    marks |= {seq: {"deferred": True} for seq in deferred}
-    rows = [_row(task, TASK) | marks.get(task.task_exec_seq, {}) for task in tasks]
-    values = {"flow_id": flow.pk, "flow": _dumps(_row(flow, FLOW)), "tasks": _dumps(rows)}
-    if len(values["flow"]) + len(values["tasks"]) > LARGEST:
+def _task(model: type[Task], row: NewFlow, columns: Mapping[str, Any], now: datetime) -> Task:
+    """A task of a new flow, unsaved."""
+    values = {name: value for name, value in columns.items() if name != SENT}
+    task = model(task_flow=row.flow, task_id=row.flow.task_id, registered_ts=now, **values)
+    task.sent_ts = now if row.sends and SENT in columns else None
+    task.finished_ts = now if task.exec_status in SATISFIED else None
+    return task
+
+
+def _insert_as_json(connection: Any, new: Sequence[NewFlow]) -> datetime | None:
+    """Write all in one statement: the time of it, or None if the rows are too large for one.
+
+    Flows with a key come in the order of their keys, so that of two calls with the same keys one waits for the other.
+    """
+    planned = {id(row.tasks): row.tasks for row in new}
+    numbers = {key: number for number, key in enumerate(planned, start=1)}
+    in_order = sorted(new, key=lambda row: (row.flow.task_id, row.flow.idempotency_key or ""))
+    asked = [_row(row.flow, FLOW) | {"planned": numbers[id(row.tasks)], "sends": row.sends} for row in in_order]
+    values = {"flows": _dumps(asked), "tasks": f"[{','.join(rows.json for rows in planned.values())}]"}
+    if sum(map(len, values.values())) > LARGEST:
         return None
     ((registered_ts,),) = prepared.rows(connection, INSERT, values)
     return clock.utc(registered_ts, connection)

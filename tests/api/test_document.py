@@ -49,8 +49,9 @@ def fields(name: str, schema: dict[str, Any]) -> Iterator[tuple[str, dict[str, A
 
 
 def test_bounds_of_bodies() -> None:
-    bodies = {name: schema for name, schema in DOCUMENT["components"]["schemas"].items() if name.endswith("Request")}
-    assert bodies
+    schemas = DOCUMENT["components"]["schemas"].items()
+    bodies = {name: schema for name, schema in schemas if name.endswith("Request") and "oneOf" not in schema}
+    assert {"RegisterByBodyRequest", "RegisterItemRequest"} <= set(bodies)
     for body, schema in bodies.items():
         assert schema["additionalProperties"] is False
         for name, field in fields(body, schema):

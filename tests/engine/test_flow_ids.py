@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 
-from flowerapp.engine.register import uuid7
+from flowerapp.engine.registration import uuid7
 
 
 def test_flow_ids_sort_by_time() -> None:

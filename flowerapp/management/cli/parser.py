@@ -54,6 +54,12 @@ def _add_run(verbs: Any) -> None:
     parser = _add(verbs, "run", "register a flow of a workflow and print its id")
     parser.add_argument("workflow", metavar="NAME", help="name of the workflow (task_id)")
     parser.add_argument("--input", metavar="JSON|@FILE", help="input of the flow; @- reads standard input")
+    parser.add_argument(
+        "--many",
+        metavar="FILE",
+        help="a flow for each input in this file, all or none: a JSON list of inputs, or one in each line; - reads "
+        "standard input; not with --input, --wait or --follow",
+    )
     parser.add_argument("--priority", metavar="N", type=int, default=0, help="-20 (first) to 19 (last), 0 by default")
     parser.add_argument(
         "--entrance", metavar="SEQ|NAME", help="run only this step (task_seq or name) and what follows it"

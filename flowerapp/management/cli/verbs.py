@@ -9,7 +9,7 @@ from flowerapp import drawing, engine, registry
 from flowerapp.core.graph import CycleError
 from flowerapp.drawing import Node
 from flowerapp.exceptions import InvalidError, UnknownTaskError, UnknownWorkflowError
-from flowerapp.management.cli import arguments, detail, documents, follow, logs, tables, tokens
+from flowerapp.management.cli import arguments, detail, documents, follow, logs, run_many, tables, tokens
 from flowerapp.management.cli.display import Text
 from flowerapp.management.cli.output import Output, flow_status, plain
 from flowerapp.models import Flow, TaskDefinition
@@ -27,7 +27,10 @@ DONE, ENDED_OTHERWISE, WRONG_USAGE = 0, 1, 2
 
 
 def run(out: Output, options: Options) -> int:
-    """Register a flow; wait for it with --wait or --follow."""
+    """Register a flow, and wait for it with --wait or --follow; or many with --many."""
+    if options["many"] is not None:
+        run_many.run(out, options)
+        return DONE
     _must_be_able_to_wait(options)
     flow = engine.register(
         options["workflow"],

@@ -1,0 +1,110 @@
+"""The tasks of a plan: what each of its flows gets alike, computed once for all that are registered the same way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from flowerapp import registry
+from flowerapp.core import graph
+from flowerapp.core.messages import Message, first_sent
+from flowerapp.core.plan import Node, Plan
+from flowerapp.engine.readiness import by_seq, recompute
+from flowerapp.models import Task
+from flowerapp.models.flows import NO_DEPENDENCY
+from flowerapp.querysets.insert import TaskRows
+from flowerapp.states import IgnoredBy, Status, clamp_priority
+
+
+@dataclass(frozen=True, kw_only=True)
+class PlannedTasks:
+    """The tasks of one flow, or of many that have the same plan, priority and entrance."""
+
+    rows: TaskRows
+    """Their rows, numbered 1… so that each comes after all it depends on."""
+    open_sinks: int
+    """Last tasks that are not satisfied yet."""
+    first: tuple[Message, ...]
+    """Messages to send as soon as a flow is written, without its id."""
+    has_deferred: bool
+    """Whether there are tasks that are ready with those and sent later."""
+    pools: frozenset[str]
+    """Pools whose slots the ready tasks wait for."""
+
+    def messages(self, flow_id: str) -> Iterator[Message]:
+        """The messages to send for a flow."""
+        for message in self.first:
+            yield Message(flow_id=flow_id, head=message.head, then=message.then, join=message.join)
+
+
+def planned_tasks(plan: Plan, priority: int, entrance: int | None) -> PlannedTasks:
+    """The tasks of a checked plan, for flows of that priority that start at that step."""
+    tasks = _tasks_of(plan, priority, entrance)
+    open_sinks = recompute(by_seq(tasks))
+    wanted = [task for task in tasks if task.status is Status.WAIT and task.pending == 0]
+    ready = [task for task in wanted if task.admitted and plan.most_flows is None]
+    first = first_sent(task.call for task in ready)
+    deferred = {task.task_exec_seq for task in ready} - first
+    return PlannedTasks(
+        rows=TaskRows.of(tasks, sent=first, deferred=deferred),
+        open_sinks=open_sinks,
+        first=tuple(Message.of("", task.call, task.canvas) for task in ready if task.task_exec_seq in first),
+        has_deferred=bool(deferred),
+        pools=frozenset(task.pool for task in wanted if task.pool),
+    )
+
+
+def _tasks_of(plan: Plan, priority: int, entrance: int | None) -> list[Task]:
+    exec_seqs = {task_seq: number for number, task_seq in enumerate(graph.order(plan.edges), start=1)}
+    nodes = {exec_seqs[node.seq]: node for node in plan.nodes}
+    edges = {seq: sorted(exec_seqs[before] for before in nodes[seq].depends_on) for seq in sorted(nodes)}
+    tasks = [_task_of(seq, node, edges[seq], priority) for seq, node in sorted(nodes.items())]
+    if entrance is not None:
+        _skip_unreached(tasks, edges, exec_seqs[entrance])
+    return tasks
+
+
+def _task_of(seq: int, node: Node, depends_on: list[int], priority: int) -> Task:
+    return Task(
+        task_exec_seq=seq,
+        depends_task_exec_seq=max(depends_on, default=NO_DEPENDENCY),
+        depends_on=depends_on,
+        task_seq=node.seq,
+        **task_columns(node, priority),
+    )
+
+
+def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
+    """Columns of a task that come from its definition."""
+    return {
+        "program": node.program,
+        "parameters": dict(node.parameters),
+        "task_priority": clamp_priority(node.priority + flow_priority),
+        "queue": node.queue or registry.get(node.program).queue,
+        "max_retries": node.max_retries,
+        "retry_delay": node.retry_delay,
+        "time_limit": node.time_limit,
+        "name": node.name,
+        "merge": node.merge,
+        "pool": node.pool,
+        "admitted": not node.pool,
+        "child_program": node.child_program,
+        "max_concurrency": node.max_concurrency,
+        "exit_on_failed": node.exit_on_failed,
+        "overridable": list(node.open_parameters) or None,
+    }
+
+
+def _skip_unreached(tasks: Sequence[Task], edges: graph.Edges, entrance: int) -> None:
+    """Ignore what a flow from the entrance does not reach.
+
+    What lies before the entrance passes the flow's input on, so it gets no output of its own.
+    """
+    run = graph.reach([entrance], graph.followers(edges))
+    before = graph.reach([entrance], edges)
+    for task in tasks:
+        if task.task_exec_seq not in run:
+            task.exec_status = Status.IGNORE
+            task.ignored_by = IgnoredBy.ENTRANCE.value
+            task.output = None if task.task_exec_seq in before else {}
