@@ -95,6 +95,16 @@ class Plan:
         """``{task_seq: task_seqs it depends on}``."""
         return {node.seq: node.depends_on for node in self.nodes}
 
+    @cached_property
+    def programs(self) -> frozenset[str]:
+        """Names of the programs that its steps and their children run."""
+        return frozenset(name for node in self.nodes for name in (node.program, node.child_program) if name)
+
+    @cached_property
+    def derived(self) -> dict[str, Any]:
+        """What others have computed from the plan and keep as long as it."""
+        return {}
+
     def problems(self) -> Iterator[Problem]:
         """All problems of the plan; each names its step and field."""
         yield from (Problem(message, field="task_id") for message in name_problems(self.name))

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from operator import is_not
 from typing import Any
 
-from flowerapp import registry
-from flowerapp.core import graph
+from flowerapp import conf, registry
+from flowerapp.conf import Settings
+from flowerapp.core import graph, programs
 from flowerapp.core.messages import Message, first_sent
 from flowerapp.core.plan import Node, Plan
+from flowerapp.core.programs import Program
 from flowerapp.engine.readiness import by_seq, recompute
 from flowerapp.models import Task
 from flowerapp.models.flows import NO_DEPENDENCY
@@ -36,6 +39,42 @@ class PlannedTasks:
         """The messages to send for a flow."""
         for message in self.first:
             yield Message(flow_id=flow_id, head=message.head, then=message.then, join=message.join)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """What a checked plan has led to, with all that it depends on beside the plan."""
+
+    settings: Settings
+    programs: tuple[Program | None, ...]
+    tasks: dict[tuple[int, int | None], PlannedTasks] = field(default_factory=dict)
+    """By priority and entrance, the last few."""
+
+    def tasks_of(self, plan: Plan, priority: int, entrance: int | None) -> PlannedTasks:
+        """The tasks of the plan for flows of that priority that start at that step."""
+        key = priority, entrance
+        if (tasks := self.tasks.get(key)) is None:
+            if len(self.tasks) >= MOST_KEPT:
+                self.tasks.clear()
+            tasks = self.tasks[key] = planned_tasks(plan, priority, entrance)
+        return tasks
+
+
+MOST_KEPT = 4
+"""Priorities and entrances for which the tasks of a plan are kept."""
+
+
+def kept(plan: Plan) -> Kept:
+    """The check of a plan and its tasks, done again only if a setting or a program of it has changed.
+
+    Raises InvalidPlanError.
+    """
+    settings, entries = conf.get(), tuple(programs.find(name) for name in plan.programs)
+    last: Kept | None = plan.derived.get("tasks")
+    if last is None or last.settings is not settings or any(map(is_not, last.programs, entries)):
+        plan.check()
+        last = plan.derived["tasks"] = Kept(settings, entries)
+    return last
 
 
 def planned_tasks(plan: Plan, priority: int, entrance: int | None) -> PlannedTasks:

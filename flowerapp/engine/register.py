@@ -31,7 +31,7 @@ from flowerapp.exceptions import (
 from flowerapp.models import Flow, TaskDefinition
 from flowerapp.querysets import batched
 from flowerapp.querysets.db import atomic, connection, on_commit
-from flowerapp.querysets.insert import NewFlow
+from flowerapp.querysets.insert import Expected, NewFlow
 
 _stores: list[Callable[[str], Plan | None]] = []
 
@@ -84,10 +84,29 @@ def register(
         idempotency_key=idempotency_key,
     )
     drafts = Drafts(Caller(actor, may_override))
+    if flow := _by_last_plan(registration, drafts):
+        return flow
     try:
         return _write([drafts.draft(registration, plan_of(task_id))])[0]
     except RegistrationsRefusedError as error:
         raise error.refusals[0].error from None
+
+
+def _by_last_plan(registration: Registration, drafts: Drafts) -> Flow | None:
+    """Register in one round trip, by the plan that this process read last, if the statement finds it unchanged.
+
+    Not for what needs a second statement. If anything is refused, the plan is read anew: it may have changed.
+    """
+    read = TaskDefinition.objects.last_read(registration.task_id)
+    if read is None or read.plan.unique or registration.idempotency_key is not None:
+        return None
+    try:
+        draft = drafts.draft(registration, read.plan)
+    except FlowerError:
+        return None
+    expected = Expected(registration.task_id, read.fingerprint, TaskDefinition.objects.fingerprint())
+    with atomic() if _may_fail([draft]) else nullcontext():
+        return draft.flow if _insert([draft], expected) else None
 
 
 def register_many(
@@ -200,8 +219,6 @@ def _may_fail(drafts: Sequence[Draft]) -> bool:
 
 
 def _flows(answers: Answers) -> Iterator[Flow]:
-    for draft in answers.new:
-        draft.flow.created = True
     for index, draft in enumerate(answers.drafts):
         answer = answers.by_index.get(index, draft.flow)
         if isinstance(answer, int):
@@ -210,11 +227,23 @@ def _flows(answers: Answers) -> Iterator[Flow]:
         yield answer
 
 
-def _insert(drafts: Sequence[Draft]) -> None:
-    """Write flows with their tasks, and send on commit what is ready."""
+def _insert(drafts: Sequence[Draft], expected: Expected | None = None) -> bool:
+    """Write flows with their tasks, and send on commit what is ready; False if a workflow is not as expected."""
     sending = _sent_now(drafts) if executor.current().connected() else set()
-    Flow.objects.insert([NewFlow(draft.flow, draft.tasks.rows, draft.flow.pk in sending) for draft in drafts])
+    new = [NewFlow(draft.flow, draft.tasks.rows, draft.flow.pk in sending) for draft in drafts]
+    if expected is None:
+        Flow.objects.insert(new)
+    elif not Flow.objects.insert_expected(new[0], expected):
+        return False
+    for draft in drafts:
+        draft.flow.created = True
     _send(draft for draft in drafts if draft.flow.pk in sending)
+    _start_others(drafts)
+    return True
+
+
+def _start_others(drafts: Sequence[Draft]) -> None:
+    """On commit, send more of a wide flow, and admit what waits for a limit."""
     if wide := next((draft.flow.pk for draft in drafts if draft.tasks.has_deferred), None):
         on_commit(lambda: send_deferred(wide))  # of one; the others have sent some, and the watcher keeps workers busy
     for task_id in {draft.flow.task_id for draft in drafts if not draft.flow.admitted}:

@@ -9,13 +9,14 @@ import time
 import uuid
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace
+from functools import partial
 from typing import Any
 
 from flowerapp import conf
 from flowerapp.core import graph, overriding, unmasking, values
 from flowerapp.core.overriding import MayOverride
 from flowerapp.core.plan import Node, Plan, missing_problems, priority_problems
-from flowerapp.engine.planned_tasks import PlannedTasks, planned_tasks
+from flowerapp.engine.planned_tasks import PlannedTasks, kept, planned_tasks
 from flowerapp.exceptions import InvalidError, InvalidPlanError, Problem
 from flowerapp.models import Flow, Pool
 
@@ -93,38 +94,34 @@ class Drafts:
 
     def __init__(self, caller: Caller) -> None:
         self._caller = caller
-        self._tasks: dict[tuple[int, int, int | None], tuple[Plan, PlannedTasks]] = {}
-        self._checked: dict[int, Plan] = {}
+        self._with_pools: dict[int, Plan] = {}
 
     def draft(self, registration: Registration, stored: Plan) -> Draft:
         """The flow of the stored plan that a registration asks for.
 
         Raises InvalidPlanError, InvalidValueError.
         """
-        plan = self._plan(stored, registration.parameters or {})
+        if registration.parameters:
+            plan = _with_overrides(stored, registration.parameters, self._caller.may_override).check()
+            tasks_of = partial(planned_tasks, plan)
+        else:
+            plan, tasks_of = stored, partial(kept(stored).tasks_of, stored)
+        self._check_pools(plan)
         start = plan.entrance if registration.entrance is None else plan.seq_of(registration.entrance)
         _must_not_enter(stored, start, self._caller.may_override)
         _must_be_registrable(plan, start, registration)
-        tasks = self._tasks_of(plan, int(registration.priority), start)
+        tasks = tasks_of(int(registration.priority), start)
         flow = _new_flow(plan, registration, self._caller.actor)
         flow.open_sinks = tasks.open_sinks
         return Draft(flow, plan, tasks)
 
-    def _plan(self, stored: Plan, parameters: Parameters) -> Plan:
-        """The checked plan with these parameters."""
-        if parameters:
-            plan = _with_overrides(stored, parameters, self._caller.may_override).check()
-            return _with_pools(plan)
-        if id(stored) not in self._checked:
-            self._checked[id(stored)] = _with_pools(stored.check())
-        return stored
-
-    def _tasks_of(self, plan: Plan, priority: int, entrance: int | None) -> PlannedTasks:
-        """The tasks of a plan; the plan is kept with them, so that no other has its identity."""
-        key = id(plan), priority, entrance
-        if key not in self._tasks:
-            self._tasks[key] = plan, planned_tasks(plan, priority, entrance)
-        return self._tasks[key][1]
+    def _check_pools(self, plan: Plan) -> None:
+        """Raise InvalidPlanError if a pool of the plan does not exist; a plan that was looked at is kept, so that no
+        other has its identity."""
+        if id(plan) not in self._with_pools:
+            if problems := pool_problems(plan):
+                raise InvalidPlanError(problems, plan.name)
+            self._with_pools[id(plan)] = plan
 
 
 def _new_flow(plan: Plan, registration: Registration, actor: str) -> Flow:
@@ -142,13 +139,6 @@ def _new_flow(plan: Plan, registration: Registration, actor: str) -> Flow:
         flow.idempotency_key = registration.idempotency_key
         flow.request_hash = _hash_of(flow, registration)
     return flow
-
-
-def _with_pools(plan: Plan) -> Plan:
-    """The plan, whose pools exist; raises InvalidPlanError."""
-    if problems := pool_problems(plan):
-        raise InvalidPlanError(problems, plan.name)
-    return plan
 
 
 def _must_be_registrable(plan: Plan, entrance: int | None, registration: Registration) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
-from typing import Any
+from functools import cache
+from typing import Any, NamedTuple
 
 from django.db import connections, models
 from django.db.models import OuterRef, Subquery
@@ -47,9 +49,19 @@ def _number(tasks: Any) -> Coalesce:
 
 
 _Rows = list[tuple[Any, ...]]
-_plans: dict[tuple[str, str], tuple[_Rows, Plan]] = {}
-"""Database and workflow → the rows that were read last, and their plan. They are read each time, and the plan is used
-again if they are the same."""
+
+
+class ReadPlan(NamedTuple):
+    """A plan as this process read it last."""
+
+    plan: Plan
+    fingerprint: str
+    """Of its rows, as ``DefinitionQuerySet.fingerprint`` computes it."""
+
+
+_plans: dict[tuple[str, str], tuple[_Rows, ReadPlan]] = {}
+"""Database and workflow → the rows that were read last, and their plan, which is used again as long as they are the
+same."""
 _MOST_STEPS = 20_000
 """Most steps of all plans in ``_plans``; the oldest plans are dropped."""
 
@@ -60,23 +72,33 @@ class DefinitionQuerySet(models.QuerySet[Any]):
     def plan(self, task_id: str) -> Plan | None:
         """The stored workflow as a plan, unchecked; None if there are no rows."""
         connection = connections[self.db]
-        rows = prepared.rows(connection, self._with_header(), {"task_id": task_id})
+        rows = prepared.rows(connection, self._with_header(connection), {"task_id": task_id})
         if not rows:
             return None
         cached_rows, cached = _plans.get((self.db, task_id), ([], None))
         if cached is not None and rows == cached_rows:
-            return cached
+            return cached.plan
         plan = self._plan_of(task_id, rows, connection)
-        _keep((self.db, task_id), rows, plan)
+        _keep((self.db, task_id), rows, ReadPlan(plan, _fingerprint(rows)))
         return plan
 
-    def _with_header(self) -> str:
-        """The statement that reads a workflow's header and steps together."""
-        header = ", ".join(f'w."{name}"' for name in HEADER)
-        steps = ", ".join(f"d.{field.column}" for field in self.model._meta.concrete_fields)
-        columns = f"SELECT {header}, {steps} "
-        tables = "FROM ms_task_definition d LEFT JOIN ms_workflow w ON w.task_id = d.task_id "
-        return columns + tables + "WHERE d.task_id = %(task_id)s ORDER BY d.task_seq"
+    def last_read(self, task_id: str) -> ReadPlan | None:
+        """The plan as this process read it last, on PostgreSQL; ``insert_expected`` finds out if it is outdated."""
+        if connections[self.db].vendor != "postgresql":
+            return None
+        _, plan = _plans.get((self.db, task_id), (None, None))
+        return plan
+
+    def _with_header(self, connection: Any) -> str:
+        """The statement that reads a workflow's header and steps together; on PostgreSQL also each row as text."""
+        columns = _columns(self.model)
+        as_text = f", ROW({columns})::text" if connection.vendor == "postgresql" else ""
+        return f"SELECT {columns}{as_text} {_TABLES} WHERE d.task_id = %(task_id)s ORDER BY d.task_seq"
+
+    def fingerprint(self) -> str:
+        """The expression, for PostgreSQL, of the fingerprint of the workflow %(task_id)s as it is."""
+        text = f"STRING_AGG(ROW({_columns(self.model)})::text, CHR(10) ORDER BY d.task_seq)"
+        return f"SELECT ENCODE(SHA256(CONVERT_TO({text}, 'UTF8')), 'hex') {_TABLES} WHERE d.task_id = %(task_id)s"
 
     def _plan_of(self, task_id: str, rows: _Rows, connection: Any) -> Plan:
         fields = self.model._meta.concrete_fields
@@ -85,7 +107,7 @@ class DefinitionQuerySet(models.QuerySet[Any]):
         nodes = []
         before: int | None = None
         for row in rows:
-            values = [convert(value) for convert, value in zip(from_database, row[len(HEADER) :], strict=True)]
+            values = [convert(value) for convert, value in zip(from_database, row[len(HEADER) :], strict=False)]
             step = self.model.from_db(self.db, names, values)
             nodes.append(step.node(before))
             before = step.task_seq
@@ -98,7 +120,22 @@ class DefinitionQuerySet(models.QuerySet[Any]):
         return self.order_by("task_id").values("task_id").annotate(steps=models.Count("task_seq"))
 
 
-def _keep(key: tuple[str, str], rows: _Rows, plan: Plan) -> None:
+_TABLES = "FROM ms_task_definition d LEFT JOIN ms_workflow w ON w.task_id = d.task_id"
+
+
+@cache
+def _columns(model: Any) -> str:
+    """The columns of a workflow's header and of a step."""
+    header = [f'w."{name}"' for name in HEADER]
+    return ", ".join([*header, *(f"d.{field.column}" for field in model._meta.concrete_fields)])
+
+
+def _fingerprint(rows: _Rows) -> str:
+    """What PostgreSQL computes of the rows, which have their text at the end."""
+    return hashlib.sha256("\n".join(str(row[-1]) for row in rows).encode()).hexdigest()
+
+
+def _keep(key: tuple[str, str], rows: _Rows, plan: ReadPlan) -> None:
     _plans.pop(key, None)
     room = _MOST_STEPS - len(rows)
     if room < 0:

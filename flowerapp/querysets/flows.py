@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
@@ -12,7 +13,7 @@ from django.db.models.functions import Coalesce
 from flowerapp.querysets import insert
 from flowerapp.querysets.clock import Now, ago
 from flowerapp.querysets.db import status_case
-from flowerapp.querysets.insert import NewFlow
+from flowerapp.querysets.insert import Expected, NewFlow
 from flowerapp.states import ACTIVE, OPEN, SATISFIED, Status
 
 if TYPE_CHECKING:
@@ -36,7 +37,17 @@ class FlowQuerySet(models.QuerySet["Flow"]):
     def insert(self, new: Sequence[NewFlow]) -> None:
         """Write new flows and their tasks, all or none, without model signals."""
         self._for_write = True
-        registered_ts = insert.insert(self, new)
+        self._written(new, insert.insert(self, new))
+
+    def insert_expected(self, new: NewFlow, expected: Expected) -> bool:
+        """Write a new flow and its tasks, if its workflow is as expected; False if not. On PostgreSQL."""
+        self._for_write = True
+        registered_ts = insert.insert_expected(self, [new], expected)
+        if registered_ts is not None:
+            self._written([new], registered_ts)
+        return registered_ts is not None
+
+    def _written(self, new: Sequence[NewFlow], registered_ts: datetime) -> None:
         for flow, *_ in new:
             flow.registered_ts = registered_ts
             flow._state.adding, flow._state.db = False, self.db

@@ -12,7 +12,7 @@ import json
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from functools import cached_property
+from functools import cache, cached_property
 from itertools import islice
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -169,10 +169,38 @@ _NEW_TASKS = (
     "ORDER BY asked.task_flow_id, row.task_exec_seq"
 )
 
-INSERT = prepared.composed(
-    {"asked": _ASKED, "new_flows": _NEW_FLOWS, "new_tasks": _NEW_TASKS}, "SELECT registered_ts FROM new_flows LIMIT 1"
-)
+_RESULT = "SELECT registered_ts FROM new_flows LIMIT 1"
+
+INSERT = prepared.composed({"asked": _ASKED, "new_flows": _NEW_FLOWS, "new_tasks": _NEW_TASKS}, _RESULT)
 """Returns the time of the registration."""
+
+
+@cache
+def insert_if_unchanged(fingerprint: str) -> str:
+    """The statement, which writes nothing and returns no row if the fingerprint of workflow ``task_id``, as the
+    expression computes it, is another than ``known``."""
+    asked = f"{_ASKED} WHERE ({fingerprint}) = %(known)s"
+    return prepared.composed({"asked": asked, "new_flows": _NEW_FLOWS, "new_tasks": _NEW_TASKS}, _RESULT)
+
+
+class Expected(NamedTuple):
+    """What a workflow has to be like for its flow to be written."""
+
+    task_id: str
+    fingerprint: str
+    expression: str
+    """What computes the fingerprint, see ``DefinitionQuerySet.fingerprint``."""
+
+
+def insert_expected(flows: Any, new: Sequence[NewFlow], expected: Expected) -> datetime | None:
+    """As ``insert``, on PostgreSQL; None if the workflow is no longer as expected, or if that cannot be found out."""
+    values = _as_json(new)
+    if values is None:
+        return None
+    connection = connections[flows.db]
+    values |= {"task_id": expected.task_id, "known": expected.fingerprint}
+    rows = prepared.rows(connection, insert_if_unchanged(expected.expression), values)
+    return clock.utc(rows[0][0], connection) if rows else None
 
 
 def insert(flows: Any, new: Sequence[NewFlow]) -> datetime:
@@ -182,9 +210,9 @@ def insert(flows: Any, new: Sequence[NewFlow]) -> datetime:
     """
     connection = connections[flows.db]
     if connection.vendor == "postgresql":
-        registered_ts = _insert_as_json(connection, new)
-        if registered_ts is not None:
-            return registered_ts
+        if values := _as_json(new):
+            ((registered_ts,),) = prepared.rows(connection, INSERT, values)
+            return clock.utc(registered_ts, connection)
     else:
         now = clock.about_now()  # SQLite compares times as text, and its own has fewer digits
         for row in new:
@@ -212,8 +240,8 @@ def _task(model: type[Task], row: NewFlow, columns: Mapping[str, Any], now: date
     return task
 
 
-def _insert_as_json(connection: Any, new: Sequence[NewFlow]) -> datetime | None:
-    """Write all in one statement: the time of it, or None if the rows are too large for one.
+def _as_json(new: Sequence[NewFlow]) -> dict[str, str] | None:
+    """The parameters of the statement; None if the rows are too large for one.
 
     Flows with a key come in the order of their keys, so that of two calls with the same keys one waits for the other.
     """
@@ -222,10 +250,7 @@ def _insert_as_json(connection: Any, new: Sequence[NewFlow]) -> datetime | None:
     in_order = sorted(new, key=lambda row: (row.flow.task_id, row.flow.idempotency_key or ""))
     asked = [_row(row.flow, FLOW) | {"planned": numbers[id(row.tasks)], "sends": row.sends} for row in in_order]
     values = {"flows": _dumps(asked), "tasks": f"[{','.join(rows.json for rows in planned.values())}]"}
-    if sum(map(len, values.values())) > LARGEST:
-        return None
-    ((registered_ts,),) = prepared.rows(connection, INSERT, values)
-    return clock.utc(registered_ts, connection)
+    return values if sum(map(len, values.values())) <= LARGEST else None
 
 
 def _row(instance: Any, columns: Mapping[str, Column]) -> dict[str, Any]:

@@ -22,7 +22,7 @@ from tests.services import Site, fresh_database, sqlite_site, threads
 LENGTH = 100
 POSTGRES_STATEMENTS = 2
 REGISTER_STATEMENTS = 2
-"""The plan, and the flow with all its tasks."""
+"""The plan, and the flow with all its tasks; the second alone where the process has read the plan before."""
 BYTES_PER_LINK = 350
 """Of a message, for each task that travels on it."""
 SQLITE_STATEMENTS = 10
@@ -97,3 +97,9 @@ def test_a_registration_costs_two_statements_whatever_its_size(site: Site, tasks
         assert counts["messages"] == 1
         assert counts["largest"] <= 1000 + BYTES_PER_LINK * min(tasks, conf.get().CHAIN_LENGTH)
         assert flow.tasks.count() == tasks
+        with counted() as counts:
+            connection.close()
+            again = engine.register(name)
+        assert counts["registering"] == REGISTER_STATEMENTS - 1
+        assert counts["messages"] == 1
+        assert again.tasks.count() == tasks
