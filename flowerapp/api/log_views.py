@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 from rest_framework.request import Request
 
@@ -76,14 +77,32 @@ class LogListing(FlowListing):
         return response
 
 
-_FORMS = {(200, "application/json"): LogSerializer(many=True), (200, "text/plain"): OpenApiTypes.STR}
+_DOCUMENTED: dict[str, Any] = {
+    "responses": {(200, "application/json"): LogSerializer(many=True), (200, "text/plain"): OpenApiTypes.STR},
+    "examples": [
+        OpenApiExample(
+            "A line",
+            value={
+                "id": 4711,
+                "ts": "2026-11-29T12:00:00.123456Z",
+                "task_exec_seq": 2,
+                "attempt": 1,
+                "level": "INFO",
+                "source": "shop.orders",
+                "message": "3 orders read",
+            },
+            response_only=True,
+            media_type="application/json",
+        )
+    ],
+}
 
 
 @documented(tags=["flows"], parameters=[FLOW_ID])
 class FlowLogView(LogListing):
     """What the programs of a flow log, print, or say with ``ctx.log``."""
 
-    @documented(responses=_FORMS)
+    @documented(summary="Read the log of a flow", **_DOCUMENTED)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         """The lines of all tasks, the oldest first."""
         return super().get(request, *args, **kwargs)
@@ -98,7 +117,7 @@ class TaskLogView(LogListing):
         flow_id = self.kwargs["flow_id"]
         return get_task(flow_id, seq_of(flow_id, self.kwargs["seq"])).task_exec_seq
 
-    @documented(responses=_FORMS)
+    @documented(summary="Read the log of a task", **_DOCUMENTED)
     def get(self, request: Request, *args: Any, **kwargs: Any) -> Any:
         """The lines of the task, the oldest first."""
         return super().get(request, *args, **kwargs)
