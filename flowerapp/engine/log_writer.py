@@ -59,11 +59,16 @@ class LogWriter:
         self._wake = threading.Event()
         self._stop = threading.Event()
 
+    @property
+    def is_running(self) -> bool:
+        """Whether its thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
     def put(self, source: Source) -> None:
         """Write what this log has: within ``PERIOD``, or at ``write`` where the process that sends tasks runs them."""
         with self._lock:
             self._queued.append(source)
-            if not executor.current().runs_here and (self._thread is None or not self._thread.is_alive()):
+            if not self.is_running and not executor.current().runs_here:
                 self._stop.clear()
                 self._thread = threading.Thread(target=self._run, name="flowerapp-log", daemon=True)
                 self._thread.start()

@@ -105,10 +105,11 @@ class Recorder:
             self._is_queued = False
             lines = self._lines.take() if self._lines is not None else []
         secrets = self._secrets() if lines else masking.NO_SECRETS
-        return [self._row(line, secrets) for line in lines]
+        sources = {source: _masked(source, secrets)[:LONGEST_SOURCE] for source in {line.source for line in lines}}
+        return [self._row(line, sources[line.source], secrets) for line in lines]
 
-    def _row(self, line: Line, secrets: Secrets) -> LogRow:
-        message, source = _masked(line.message, secrets), _masked(line.source, secrets)[:LONGEST_SOURCE]
+    def _row(self, line: Line, source: str, secrets: Secrets) -> LogRow:
+        message = _masked(line.message, secrets)
         if line.left_out:
             message = f"{message[:-EDGE][:LONGEST_BROKEN]}… {line.left_out:,} characters are left out"
         return LogRow(*self._claim.ref, self._claim.attempt, line.ts, line.level, source, message)
@@ -130,7 +131,7 @@ def recording(recorder: Recorder) -> Iterator[None]:
             yield
     finally:
         recorder.close()
-        if recorder.has_lines and executor.current().runs_here:
+        if recorder.has_lines and (not log_writer.writer.is_running or executor.current().runs_here):
             log_writer.writer.write()
 
 
