@@ -155,10 +155,10 @@ def test_a_long_log_is_bounded(runner: InlineRunner, says: Callable[..., str]) -
         for number in range(100_000):
             print(f"line {number}")  # noqa: T201 - what is tested
 
-    begun = time.monotonic()
+    begun = time.process_time()
     with override_settings(FLOWER={"TASK_LOG_BYTES": 20_000}):
         flow = run(runner, says(lot))
-    assert time.monotonic() - begun < 30
+    assert time.process_time() - begun < 30
     texts = [message for *_, message in lines(flow)]
     assert len(texts) < 200
     assert texts[0] == "line 0"
