@@ -49,10 +49,15 @@ def _encoded_logins(text: str, names: SecretNames) -> Iterator[Span]:
 def _tags(text: str, names: SecretNames) -> Iterator[Span]:
     """The value, or the text, of a tag that has a secret name as its attribute ``name`` or ``key``."""
     for tag in _TAG.finditer(text):
-        found = {match["name"].lower(): match for match in _ATTRIBUTE.finditer(text, *tag.span())}
-        if any(names.secret(found[name]["value"]) for name in _NAMING if name in found):
-            valued = next((found[name] for name in _VALUED if name in found), None)
-            yield valued.span("value") if valued else (tag.end(), max(tag.end(), text.find("<", tag.end())))
+        attributes = {match["name"].lower(): match for match in _ATTRIBUTE.finditer(text, *tag.span())}
+        if any(names.secret(attributes[name]["value"]) for name in _NAMING if name in attributes):
+            valued = next((attributes[name] for name in _VALUED if name in attributes), None)
+            yield valued.span("value") if valued else (tag.end(), _next_tag(text, tag.end()))
+
+
+def _next_tag(text: str, start: int) -> int:
+    at = text.find("<", start)
+    return len(text) if at < 0 else at
 
 
 def _parts(text: str, names: SecretNames) -> Iterator[Span]:
@@ -68,4 +73,4 @@ FINDERS: tuple[tuple[str, Finder], ...] = (
     ("<", _tags),
     ("form-data", _parts),
 )
-"""A text without the sign has no secret of that kind."""
+"""A text without the sign has nothing for the finder."""

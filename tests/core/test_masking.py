@@ -181,6 +181,7 @@ IN_TEXT = [
     ("<password><value>{}</value></password>", "<password>••••</value></password>"),
     ("<password/><a>b</a> <token>{}</token>", "<password/><a>b</a> <token>••••</token>"),
     ("<entry key='password'>{}</entry>", "<entry key='password'>••••</entry>"),
+    ("<entry key='password'>{}", "<entry key='password'>••••"),
     ('<add key="password" value="{}"/>', '<add key="password" value="••••"/>'),
     ('<input value="{}" name="csrf_token">', '<input value="••••" name="csrf_token">'),
     ('form-data; name="password"\r\n\r\n{}\r\n--x--', 'form-data; name="password"\r\n\r\n••••\r\n--x--'),
