@@ -17,7 +17,7 @@ from flowerapp import engine
 from flowerapp.admin import html
 from flowerapp.admin.forms import WhyForm
 from flowerapp.admin.lists import LongList, LongListAdmin
-from flowerapp.admin.pages import flow_page, live_part
+from flowerapp.admin.pages import flow_page
 from flowerapp.admin.verbs import FLOW_VERBS, Verb, VerbAdmin
 from flowerapp.core.permissions import DELETE_FLOW, VIEW_FLOW
 from flowerapp.exceptions import FlowerError
@@ -69,6 +69,11 @@ class StatusFilter(admin.SimpleListFilter):
         """Rows in that state."""
         values = {str(value) for value, _ in CHOICES}
         return queryset.filter(exec_status=int(str(self.value()))) if self.value() in values else queryset
+
+
+def _version(flow: Flow) -> str:
+    """The ETag of what the page of a flow shows."""
+    return f'"{flows.version(flow)}"'
 
 
 class FlowList(LongList):
@@ -187,23 +192,28 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
         return flow_verbs(target)
 
     def change_view(self, request: HttpRequest, object_id: str, *arguments: Any, **options: Any) -> HttpResponse:
-        """The page of a flow; of one that is open, the part that changes, unless the reader has it already."""
+        """The page of a flow, or what a refresh needs of it, unless the reader has that already."""
         if request.method != "GET" or request.GET.get(PART) != LIVE:
             return super().change_view(request, object_id, *arguments, **options)
         target = self.target(request, object_id)
-        version = f'"{flows.version(target)}"'
+        version = _version(target)
         if request.headers.get("If-None-Match") == version:
             return HttpResponseNotModified()
-        answer = self.render(request, "flow/live.html", live_part(target))
+        answer = self.render(request, "flow/live.html", self._shown(request, target))
         answer["ETag"] = version
         return answer
 
     def page(self, request: HttpRequest, target: Flow) -> dict[str, Any]:
-        """What the page of a flow shows."""
+        """What the page of a flow shows; its version is read first, so that the page is never older than that."""
+        version = _version(target)
+        shown = self._shown(request, target)
+        return {"title": f"Flow of {target.task_id}", "subtitle": target.pk, "version": version, **shown}
+
+    def _shown(self, request: HttpRequest, target: Flow) -> dict[str, Any]:
+        """What changes on the page of a flow, which is all of it but its frame."""
         page = flow_page(target)
         return {
-            "title": f"Flow of {target.task_id}",
-            "subtitle": target.pk,
+            "buttons": self.buttons(request, target),
             "can_delete": target.ended and self.has_delete_permission(request, target),
             **page,
             "failure_blocks": [self._failure_block(request, task) for task in page["failures"]],

@@ -39,7 +39,7 @@ MOST_FAILURES = 5
 def flow_page(flow: Flow) -> dict[str, Any]:
     """Everything on the page of a flow; the number of statements does not grow with its tasks."""
     return {
-        **live_part(flow),
+        **_state(flow),
         "facts": _flow_facts(flow),
         "input": html.pretty(flow.input),
         "output": flows.output_text(flow, html.pretty) if flow.ended else None,
@@ -49,8 +49,8 @@ def flow_page(flow: Flow) -> dict[str, Any]:
     }
 
 
-def live_part(flow: Flow) -> dict[str, Any]:
-    """What changes on the page of a flow while it is open."""
+def _state(flow: Flow) -> dict[str, Any]:
+    """State of a flow and of its tasks."""
     numbers = counts.of_flow(flow.pk)
     steps = tasks.shown_tasks(flow.pk).filter(parent_seq=None).order_by("task_exec_seq")
     return {
@@ -67,7 +67,7 @@ def live_part(flow: Flow) -> dict[str, Any]:
         "more_tasks": max(0, numbers.steps - MOST_TASKS),
         "tasks_url": html.tasks_url(flow.pk, parent="none"),
         "drawing": drawing_of(flow, numbers),
-        "live": flow.status in ACTIVE,
+        "live": not flow.ended,
     }
 
 
@@ -77,7 +77,7 @@ def drawing_of(flow: Flow, numbers: Counts) -> SafeString | str:
         return ""
     steps, view = graphs.graph_of(flow.pk)
     view = replace(view, most_nodes=MOST_DRAWN, most_edges=MOST_EDGES)
-    image = drawing.svg(*drawing.of_steps(steps), f"Flow of {flow.task_id}", view)
+    image = drawing.svg(*drawing.of_steps(steps), f"Flow of {flow.task_id}", view, styled=False)
     return mark_safe(image)  # noqa: S308 - the drawing escapes its texts
 
 
@@ -90,7 +90,7 @@ def _flow_facts(flow: Flow) -> list[tuple[str, Any]]:
         ("Started", html.moment(flow.started_ts)),
         ("Suspended", html.moment(flow.suspended_ts)),
         ("Ended", html.moment(flow.finished_ts)),
-        ("Duration", duration(flow)),
+        ("Duration", html.elapsed(flow, duration(flow))),
     ]
     return [(name, value) for name, value in facts if value not in ("", None)]
 
@@ -124,6 +124,7 @@ def history_rows(**of: Any) -> list[dict[str, Any]]:
     """Lines of the history of a flow or a task, the latest first."""
     return [
         {
+            "id": entry.pk,
             "ts": html.moment(entry.ts),
             "verb": entry.verb,
             "seq": entry.task_exec_seq,
@@ -223,7 +224,7 @@ def _time_facts(task: Task) -> list[tuple[str, Any]]:
         ("Started", html.moment(task.started_ts)),
         ("Suspended", html.moment(task.suspended_ts) if task.failed else ""),
         ("Ended", html.moment(task.finished_ts)),
-        ("Duration", tasks.duration_of(task)),
+        ("Duration", html.elapsed(task, tasks.duration_of(task))),
     ]
 
 

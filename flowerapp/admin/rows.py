@@ -34,7 +34,7 @@ def task_row(task: Task, reason: str = "", children: dict[str, Any] | None = Non
         "badge": html.task_badge(task),
         "why": "" if children and task.pending else reason,
         "children": children,
-        "duration": duration_of(task),
+        "duration": html.elapsed(task, duration_of(task)),
         "attempt": task.attempt,
         "depends_on": ", ".join(map(str, task.depends_on[:10])) + (" …" if len(task.depends_on) > 10 else ""),
         "queue": task.queue,

@@ -256,5 +256,5 @@ class VerbAdmin(PatientAdmin):
         return reverse(route, args=[quote(target.pk)], current_app=self.admin_site.name)
 
     class Media:
-        css = {"all": ["flowerapp/admin.css"]}
-        js = ["flowerapp/admin.js"]
+        css = {"all": ["flowerapp/admin.css", "flowerapp/graph.css"]}
+        js = ["flowerapp/vendor/idiomorph.min.js", "flowerapp/live.js"]

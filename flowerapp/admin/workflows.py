@@ -303,7 +303,7 @@ class WorkflowAdmin(NamedAdmin):
 
     class Media:
         css = {"all": ["flowerapp/admin.css"]}
-        js = ["flowerapp/admin.js"]
+        js = ["flowerapp/steps.js"]
 
 
 def _already_open(flow: Flow) -> str:

@@ -9,7 +9,19 @@ from flowerapp.drawing.document import as_json
 from flowerapp.drawing.mermaid import mermaid
 from flowerapp.drawing.nodes import WIDEST, Node, clean, of_steps
 from flowerapp.drawing.parts import MOST_BYTES, View
-from flowerapp.drawing.svg import svg
+from flowerapp.drawing.svg import stylesheet, svg
 from flowerapp.drawing.text import ascii
 
-__all__ = ["MOST_BYTES", "WIDEST", "Node", "View", "as_json", "ascii", "clean", "mermaid", "of_steps", "svg"]
+__all__ = [
+    "MOST_BYTES",
+    "WIDEST",
+    "Node",
+    "View",
+    "as_json",
+    "ascii",
+    "clean",
+    "mermaid",
+    "of_steps",
+    "stylesheet",
+    "svg",
+]

@@ -33,14 +33,19 @@ LINES_LIGHT = Lines(page="#ffffff", line="#8c959f", none=BoxColors("#ffffff", "#
 LINES_DARK = Lines(page="#0d1117", line="#6e7681", none=BoxColors("#161b22", "#8b949e", "#e6edf3"))
 
 
-def svg(nodes: Iterable[Node], edges: graph.Edges, title: str = "Workflow", view: View = WHOLE) -> str:
-    """An SVG drawing in light or dark colors, as the reader's system asks; screen readers read ``title`` aloud."""
+def svg(
+    nodes: Iterable[Node], edges: graph.Edges, title: str = "Workflow", view: View = WHOLE, *, styled: bool = True
+) -> str:
+    """An SVG drawing in light or dark colors, as the reader's system asks; screen readers read ``title`` aloud.
+
+    It is not ``styled`` in a page that has ``stylesheet`` already.
+    """
     everything = list(nodes)
-    _, text = drawn(everything, edges, view, lambda part: _drawn(part, title, view))
+    _, text = drawn(everything, edges, view, lambda part: _drawn(part, title, view, styled))
     return text
 
 
-def _drawn(part: Part, title: str, view: View) -> str | None:
+def _drawn(part: Part, title: str, view: View, styled: bool) -> str | None:
     shown, depends = collapse(part.nodes, part.edges)
     if len(shown) > view.most_nodes or sum(map(len, depends.values())) > view.most_edges:
         return None
@@ -59,7 +64,7 @@ def _drawn(part: Part, title: str, view: View) -> str | None:
                 f'viewBox="0 0 {width} {height}" role="img" aria-labelledby="flow-title flow-desc" class="flow-graph">',
                 f'<title id="flow-title">{escape(clean(title))}</title>',
                 f'<desc id="flow-desc">{escape(_description(part))}</desc>',
-                f"<style>{_css()}</style>",
+                *([f"<style>{stylesheet()}</style>"] if styled else []),
                 '<defs><marker id="flow-arrow" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7"'
                 ' orient="auto-start-reverse"><path class="head" d="M0 0 8 4 0 8z"/></marker></defs>',
                 f'<rect class="page" width="{width}" height="{height}"/>',
@@ -78,7 +83,8 @@ def _description(part: Part) -> str:
     return f"{number}. {part.note}" if part.note else number
 
 
-def _css() -> str:
+def stylesheet() -> str:
+    """CSS of all drawings."""
     plain = (
         ".flow-graph{font:14px system-ui,-apple-system,'Segoe UI',Roboto,'DejaVu Sans',sans-serif}"
         ".flow-graph{color-scheme:light dark}"

@@ -7,7 +7,8 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable
 from typing import Any
 
-from django.db.models import Case, Count, F, Max, Sum, When
+from django.db.models import Aggregate, Case, Count, F, Max, Q, Sum, TextField, Value, When
+from django.db.models.functions import MD5, Cast
 
 from flowerapp.core import values
 from flowerapp.core.passing import TooLarge
@@ -36,8 +37,8 @@ COLUMNS = (
 """Columns of a flow in a list."""
 MOST_OUTPUT = 6 * 1024 * 1024
 """Bytes of JSON above which a flow's output is not read; SQLite keeps some characters in three times the bytes."""
-VERSION_SECONDS = 30
-"""How long the durations on an open page may be out of date while nothing else changes."""
+VERSION_SECONDS = 10
+"""How long an open page may show reasons to wait, which depend on other flows, while its own flow does not change."""
 FAILED_COLUMNS = ("task_exec_seq", "task_seq", "program", "error")
 """Columns of the task that failed first."""
 
@@ -92,11 +93,23 @@ def _size_of(tasks: Any) -> int:
     return max(size or 0 for size in tasks.order_by().aggregate(**sizes).values())
 
 
+class _Joined(Aggregate):
+    """Texts of all rows as one."""
+
+    function = "STRING_AGG"
+    output_field = TextField()
+
+    def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
+        """As SQLite names it."""
+        return self.as_sql(compiler, connection, function="GROUP_CONCAT", **context)
+
+
 def version(flow: Flow) -> str:
     """A text that changes when what people see of a flow does, and every ``VERSION_SECONDS``; one statement."""
     facts = flow.tasks.order_by().aggregate(
         *(Max(name) for name in ("started_ts", "finished_ts", "suspended_ts", "due_ts", "task_exec_seq")),
-        *(Sum(name) for name in ("exec_status", "attempt", "retries", "pending", "rescues", "run")),
+        *(Sum(name) for name in ("exec_status", "attempt", "retries", "pending", "rescues", "run", "task_priority")),
+        progress=MD5(_Joined(Cast("progress", TextField()), Value(","), filter=Q(exec_status=Status.RUNNING))),
     )
     now = int(clock.about_now().timestamp() // VERSION_SECONDS)
     columns = [getattr(flow, name) for name in (*COLUMNS, "failed_seq", "admitted", "open_sinks", "state_version")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -113,7 +114,7 @@ def test_an_open_page_reads_what_changes_alone(admin_client: Client, flow: Flow)
     whole, part = admin_client.get(html.flow_url(flow.pk)), _live(admin_client, flow)
     assert part.status_code == 200
     text = part.content.decode()
-    assert 'id="flower-live" data-live' in text
+    assert re.search(r'id="flower-live" data-version="[^"]+" data-live>', text)
     assert "flower-head" in text
     assert "<html" not in text
     assert "Shared state" not in text

@@ -6,8 +6,10 @@ import json
 import random
 import time
 import xml.etree.ElementTree as ElementTree
+from pathlib import Path
 
 import pytest
+from django.conf import settings
 
 from flowerapp import drawing
 from flowerapp.drawing import Node
@@ -126,6 +128,13 @@ def test_svg_follows_the_theme_that_a_page_s_reader_chose() -> None:
     image = drawing.svg([Node(seq=1, label="P", status=Status.SUSPEND)], {1: []})
     for theme in ("light", "dark"):
         assert f"[data-theme={theme}] .flow-graph .failed rect" in image
+
+
+def test_stylesheet_of_pages_is_that_of_drawings() -> None:
+    """To write it: ``python -c "from flowerapp import drawing; print(drawing.stylesheet())" > PATH``."""
+    path = Path(settings.BASE_DIR, "flowerapp/static/flowerapp/graph.css")
+    assert path.read_text(encoding="utf-8").rstrip() == drawing.stylesheet()
+    assert "<style>" not in drawing.svg([Node(seq=1, label="P", status=None)], {1: []}, styled=False)
 
 
 def test_labels_cannot_break_out() -> None:

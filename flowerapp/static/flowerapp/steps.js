@@ -1,9 +1,5 @@
 "use strict";
 (() => {
-  const EVERY = 3000, LATEST = 30000; // milliseconds between two reads of an open flow: at first, and at most
-  const IDLE = 20; // it waits so many times as long as the last answer took
-  let version = ""; // of what the page shows
-
   function describe(program) {
     const parts = program.parameters.map((parameter) => {
       const value = parameter.required ? "required" : `${parameter.default} by default`;
@@ -57,54 +53,5 @@
     all();
   }
 
-  async function fetchLive() {
-    const address = new URL(location.href);
-    address.searchParams.set("part", "live");
-    const headers = { Accept: "text/html", ...(version ? { "If-None-Match": version } : {}) };
-    return fetch(address, { headers, cache: "no-store" });
-  }
-
-  // "same", "changed", or "ended", after which nothing is read any more.
-  async function refresh() {
-    const live = document.getElementById("flower-live");
-    if (document.hidden) return "same";
-    const answer = await fetchLive();
-    if (answer.status === 304) return "same";
-    if (!answer.ok || answer.redirected) return "ended";
-    const page = new DOMParser().parseFromString(await answer.text(), "text/html");
-    const fresh = page.getElementById("flower-live");
-    if (!fresh) return "ended";
-    version = answer.headers.get("ETag") || "";
-    for (const part of [".flower-head", ".flower-notes"]) {
-      const shown = document.querySelector(part), newer = page.querySelector(part);
-      if (shown && newer && !shown.contains(document.activeElement)) shown.replaceWith(newer);
-    }
-    if (!("live" in fresh.dataset)) {
-      const typing = document.activeElement && document.activeElement.matches("input, textarea, select");
-      if (!typing) location.reload();
-      return "ended";
-    }
-    if (!live.contains(document.activeElement)) live.replaceWith(fresh);
-    return "changed";
-  }
-
-  function watchFlow() {
-    if (!document.querySelector("#flower-live[data-live]")) return;
-    let pause = EVERY;
-    const next = () => setTimeout(async () => {
-      const began = performance.now();
-      let outcome = "same";
-      try { outcome = await refresh(); } catch { version = ""; }
-      if (outcome === "ended") return;
-      const longer = outcome === "same" ? 1.5 * pause : IDLE * (performance.now() - began);
-      pause = Math.min(LATEST, Math.max(EVERY, longer));
-      next();
-    }, pause);
-    next();
-  }
-
-  document.addEventListener("DOMContentLoaded", () => {
-    watchPrograms();
-    watchFlow();
-  });
+  document.addEventListener("DOMContentLoaded", watchPrograms);
 })();
