@@ -7,7 +7,7 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.contrib.admin.views.main import ChangeList
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseNotModified
 from django.urls import reverse
 from django.utils.html import format_html
@@ -22,7 +22,7 @@ from flowerapp.admin.verbs import FLOW_VERBS, Verb, VerbAdmin
 from flowerapp.core.permissions import DELETE_FLOW, VIEW_FLOW
 from flowerapp.exceptions import FlowerError
 from flowerapp.models import Flow, Task, TaskDefinition
-from flowerapp.selectors import counts, flows
+from flowerapp.selectors import counts, flows, search
 from flowerapp.selectors.durations import duration
 from flowerapp.selectors.next_steps import flow_verbs
 from flowerapp.selectors.tasks import child_label
@@ -32,8 +32,6 @@ MOST_MESSAGES = 10
 """Refused flows that a batch action names one by one."""
 PART, LIVE = "part", "live"
 """The parameter with which the page of a flow asks for the part of itself that changes, and its value."""
-MOST_NAMES = 200
-"""Workflows whose flows a search finds."""
 
 
 class WorkflowFilter(admin.SimpleListFilter):
@@ -117,7 +115,10 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
     list_filter = [StatusFilter, WorkflowFilter, ("registered_ts", admin.DateFieldListFilter)]
     sortable_by = ["flow", "registered"]
     search_fields = ["task_flow_id__startswith"]
-    search_help_text = "Start of a flow's id, or part of a workflow's name"
+    search_help_text = (
+        "Any part of an id, a key, a workflow's name or an error, "
+        f"of the newest {search.MOST_SEARCHED:,} flows that the filters leave, and older ones by id or workflow"
+    )
     list_per_page = 50
     list_max_show_all = 200
     actions = [_batch(FLOW_VERBS[name]) for name in ("rerun-failed", "resume", "suspend", "cancel")]
@@ -131,10 +132,9 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
         return super().get_queryset(request).defer("request_hash", "idempotency_key")
 
     def matching(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """By id, or by the names of the workflows, which are far fewer than the flows."""
-        names = TaskDefinition.objects.filter(task_id__icontains=term).order_by("task_id").values("task_id").distinct()
-        named = [row["task_id"] for row in names[:MOST_NAMES]]
-        return queryset.filter(Q(task_flow_id__startswith=term) | Q(task_id__in=[*named, term]))
+        """By any part of the id, the key, the workflow's name or the error."""
+        matches: QuerySet[Any] = search.search_flows(queryset, term)
+        return matches
 
     @admin.display(description="flow", ordering="task_flow_id")
     def flow(self, obj: Flow) -> SafeString:
@@ -199,7 +199,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
         version = _version(target)
         if request.headers.get("If-None-Match") == version:
             return HttpResponseNotModified()
-        answer = self.render(request, "flow/live.html", self._shown(request, target))
+        answer = self.render(request, "flow/live.html", {**self._shown(request, target), "version": version})
         answer["ETag"] = version
         return answer
 

@@ -17,13 +17,11 @@ from flowerapp.admin.lists import MOST_COUNTED, LongList, LongListAdmin
 from flowerapp.admin.pages import task_page
 from flowerapp.admin.verbs import TASK_VERBS, VerbAdmin
 from flowerapp.models import Task
+from flowerapp.selectors import search
 from flowerapp.selectors.flows import shown_flows
 from flowerapp.selectors.next_steps import task_verbs
 from flowerapp.selectors.tasks import child_label, duration_of
 from flowerapp.states import OPEN
-
-MOST_FLOWS = 200
-"""Flows whose tasks a search finds."""
 
 
 def _of_one_flow(request: HttpRequest) -> bool:
@@ -94,7 +92,10 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
     lookups = frozenset({"task_flow", "task_flow__exact"})
     list_filter = [TaskStatusFilter, KindFilter, TaskWorkflowFilter]
     search_fields = ["task_flow__task_flow_id__startswith"]
-    search_help_text = "Start of a flow's id"
+    search_help_text = (
+        "The start of a flow's id, or any part of a step's name, a program or an error, "
+        f"of the newest {search.MOST_SEARCHED:,} tasks that the filters leave"
+    )
     list_per_page = 100
     list_max_show_all = 500
     actions = None
@@ -108,9 +109,9 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
         return super().get_queryset(request).select_related("task_flow")
 
     def matching(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
-        """By their flows, the latest first."""
-        flows = shown_flows().filter(task_flow_id__startswith=term).order_by("-task_flow_id")
-        return queryset.filter(task_flow_id__in=list(flows.values_list("pk", flat=True)[:MOST_FLOWS]))
+        """By any part of the step's name, the program or the error, and those of a flow by its id."""
+        matches: QuerySet[Any] = search.search_tasks(queryset, term)
+        return matches
 
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         """One flow's tasks in their order, else the latest first."""

@@ -9,11 +9,13 @@ from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
+from django.utils.http import urlencode
 
 from flowerapp import engine
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import attempts
-from flowerapp.models import Flow
+from flowerapp.models import Flow, Task
+from flowerapp.querysets import clock
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from tests.admin.conftest import Steps
@@ -55,6 +57,48 @@ def test_search(admin_client: Client, six: list[Flow]) -> None:
     assert counted(admin_client, f"{FLOWS}?q={six[0].pk}") == "1 flow"
     assert counted(admin_client, f"{FLOWS}?q=SELD") == "1 flow"
     assert counted(admin_client, f"{FLOWS}?q=nothing") == "0 flows"
+
+
+def test_search_of_any_part(admin_client: Client, six: list[Flow], runner: InlineRunner, steps: Steps) -> None:
+    steps("fetch", {"program": "FailUnlisted", "name": "load the Archive"})
+    flow = engine.register("fetch", idempotency_key="order-4711/B")
+    runner.run()
+    short = f"{flow.pk[:8]}…{flow.pk[-6:]}"
+    for text in (
+        flow.pk,
+        flow.pk[-9:],
+        flow.pk[5:20].upper(),
+        short,
+        "4711",
+        "ORDER-4711/b",
+        "ETCH",
+        "not listed",
+        "keyerror",
+    ):
+        assert counted(admin_client, f"{FLOWS}?{urlencode({'q': text})}") == "1 flow", text
+    for text in (flow.pk, short, "the archive", "unlisted", "not LISTED"):
+        assert counted(admin_client, f"{TASKS}?{urlencode({'q': text})}") == "1 task", text
+    assert counted(admin_client, f"{FLOWS}?q=not+listed&status=3") == "0 flows"
+
+
+def test_search_of_parts_looks_at_the_newest_alone(
+    admin_client: Client, six: list[Flow], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("flowerapp.selectors.search.MOST_SEARCHED", 2)
+    answers = [counted(admin_client, f"{FLOWS}?q={flow.pk[-9:]}") for flow in six]
+    assert answers == ["0 flows"] * 4 + ["1 flow"] * 2
+    assert counted(admin_client, f"{FLOWS}?q={six[3].pk[-9:]}&task_id=seldom") == "1 flow", "filters come first"
+    assert counted(admin_client, f"{FLOWS}?q={six[0].pk}") == "1 flow"
+
+
+def test_search_finds_no_masked_text(admin_client: Client, six: list[Flow]) -> None:
+    Task.objects.filter(task_flow=six[0]).update(
+        exec_status=Status.SUSPEND, error="refused password=sesame-4711", suspended_ts=clock.now()
+    )
+    Flow.objects.filter(pk=six[0].pk).update(failed_seq=1)
+    for url in (FLOWS, TASKS):
+        assert counted(admin_client, f"{url}?q=refused").startswith("1 ")
+        assert counted(admin_client, f"{url}?q=sesame").startswith("0 ")
 
 
 @pytest.mark.parametrize(("name", "number"), [("seldom", "1 task"), ("often", "5 tasks"), ("unknown", "0 tasks")])

@@ -185,18 +185,18 @@ def test_answers_of_a_server_in_trouble_are_retried(page: Page, status: int) -> 
     says(page, "Live")
 
 
-def test_page_of_another_program_is_not_taken_for_the_flow(page: Page) -> None:
+def test_page_of_another_server_is_not_taken_for_the_flow(page: Page) -> None:
     page.route("**/*part=live*", lambda route: route.fulfill(status=200, body="<h1>Welcome to the hotel</h1>"))
     says(page, "Connection lost")
     assert page.locator("#task-2").is_visible()
 
 
-def test_signed_out_reader_is_told(page: Page) -> None:
+def test_sign_out_is_said(page: Page) -> None:
     page.context.clear_cookies()
     says(page, "Signed out, no longer refreshed")
 
 
-def test_deleted_flow_is_told(page: Page, flow: Flow) -> None:
+def test_refusal_is_said(page: Page, flow: Flow) -> None:
     engine.cancel(flow.pk)
     page.route("**/*part=live*", lambda route: route.fulfill(status=404, body="gone"))
     says(page, "Refused with 404, no longer refreshed")
@@ -228,14 +228,14 @@ def test_hidden_page_reads_nothing_and_is_fresh_when_it_shows(page: Page, flow: 
 
 
 @pytest.fixture
-def ending(runner: InlineRunner) -> Flow:
+def short_flow(runner: InlineRunner) -> Flow:
     """A flow with one step, which waits."""
     return register({"program": "Return", "parameters": {"value": "the result"}})
 
 
-def test_page_of_a_flow_that_ends_stops_reading(ending: Flow, visit: Visit, runner: InlineRunner) -> None:
-    page = visit(html.flow_url(ending.pk))
-    run(runner, ending, 1)
+def test_page_of_a_flow_that_ends_stops_reading(short_flow: Flow, visit: Visit, runner: InlineRunner) -> None:
+    page = visit(html.flow_url(short_flow.pk))
+    run(runner, short_flow, 1)
     says(page, "Ended, no longer refreshed")
     assert "Finished" in page.locator("#flow-head").inner_text()
     assert "the result" in page.locator("#flow-output").inner_text()
@@ -245,9 +245,9 @@ def test_page_of_a_flow_that_ends_stops_reading(ending: Flow, visit: Visit, runn
     assert not urls
 
 
-def test_page_of_an_ended_flow_reads_nothing(ending: Flow, visit: Visit, runner: InlineRunner) -> None:
-    run(runner, ending, 1)
-    page = visit(html.flow_url(ending.pk))
+def test_page_of_an_ended_flow_reads_nothing(short_flow: Flow, visit: Visit, runner: InlineRunner) -> None:
+    run(runner, short_flow, 1)
+    page = visit(html.flow_url(short_flow.pk))
     urls = requests(page)
     page.wait_for_timeout(2500)  # nothing must happen
     assert not urls

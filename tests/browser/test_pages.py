@@ -119,10 +119,10 @@ def serious(page: Page) -> list[str]:
     """Each serious violation on the page, as rule and element."""
     from axe_playwright_python.sync_playwright import Axe
 
-    found = Axe().run(page, options={"rules": {"target-size": {"enabled": True}}}).response["violations"]
+    violations = Axe().run(page, options={"rules": {"target-size": {"enabled": True}}}).response["violations"]
     return [
         f"{violation['id']}: {node['html'][:200]} {node['failureSummary'][:300]}"
-        for violation in found
+        for violation in violations
         if violation["impact"] in SERIOUS
         for node in violation["nodes"]
     ]
@@ -131,10 +131,10 @@ def serious(page: Page) -> list[str]:
 def cut(page: Page) -> list[str]:
     """What does not fit into the page: the page itself, and tables that must be scrolled to be read."""
     wide = "element => element.scrollWidth > element.clientWidth + 1"
-    found = [] if page.evaluate("document.documentElement.scrollWidth <= innerWidth") else ["the page"]
+    outside = [] if page.evaluate("document.documentElement.scrollWidth <= innerWidth") else ["the page"]
     size = "box => `${box.id || box.className} ${box.scrollWidth} > ${box.clientWidth}`"
     boxes = page.locator("#changelist .results, .flower-scroll, #main, #content").all()
-    return found + [box.evaluate(size) for box in boxes if box.evaluate(wide)]
+    return outside + [box.evaluate(size) for box in boxes if box.evaluate(wide)]
 
 
 def test_no_page_has_a_serious_violation_or_a_cut_column(pages: Pages, visit: Visit) -> None:
@@ -148,7 +148,7 @@ def test_no_page_has_a_serious_violation_or_a_cut_column(pages: Pages, visit: Vi
         _keep(page, f"{name}, dark")
         page.close()
     assert not any(problems.values()), "\n".join(
-        f"{name}: {text}" for name, found in problems.items() for text in found
+        f"{name}: {text}" for name, texts in problems.items() for text in texts
     )
 
 
