@@ -113,13 +113,18 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
         matches: QuerySet[Any] = search.search_tasks(queryset, term)
         return matches
 
+    def get_list_display(self, request: HttpRequest) -> Any:
+        """Of one flow's tasks, the workflow is the same in each row."""
+        shown = super().get_list_display(request)
+        return [name for name in shown if name != "workflow"] if _of_one_flow(request) else shown
+
     def get_ordering(self, request: HttpRequest) -> list[Any]:
         """One flow's tasks in their order, else the latest first."""
         return ["task_exec_seq"] if _of_one_flow(request) else ["-id"]
 
     def get_sortable_by(self, request: HttpRequest) -> Any:
         """One flow's tasks by any column; those of all flows only in their own order."""
-        return list(self.list_display) if _of_one_flow(request) else []
+        return list(self.get_list_display(request)) if _of_one_flow(request) else []
 
     @admin.display(description="task", ordering="task_exec_seq")
     def seq(self, obj: Task) -> SafeString:

@@ -57,6 +57,8 @@ def page(visit: Visit, flow: Flow) -> Page:
 
 def test_failure_beside_a_running_branch_is_seen_within_3_s(page: Page, flow: Flow, runner: InlineRunner) -> None:
     assert page.locator("#flow-failures").count() == 0
+    with page.expect_response(lambda answer: "part=live" in answer.url):
+        pass  # the server has begun to serve
     run(runner, flow, 3)
     page.locator("#failure-3", has_text="KeyError").wait_for(timeout=SEEN)
     assert page.locator("#failure-3 button", has_text="Rerun failed").is_visible()

@@ -35,8 +35,8 @@ def pages(site: Site) -> Pages:
     """Name → path of each page, in each state that it may show."""
     stopped = timezone.now().replace(year=2020)
     long = "Fetches the master copies of the archive and measures how loud they are, part by part. " * 2
-    Worker.objects.create(id="7", name="worker@host-1", pid=1, pool="prefork", concurrency=4, queues=["default"])
-    Worker.objects.create(id="8", name="w2@host-2", pid=2, pool="threads", concurrency=2, seen_ts=stopped)
+    Worker.objects.create(id="w1", name="worker@host-1", pid=1, pool="prefork", concurrency=4, queues=["default"])
+    Worker.objects.create(id="w2", name="w2@host-2", pid=2, pool="threads", concurrency=2, seen_ts=stopped)
     Pool.objects.bulk_create([Pool(name="tape", slots=1, description=long), Pool(name="empty", slots=0)])
     Workflow.objects.create(task_id="nightly_archive_transcoding", description=long, max_active_flows=1)
     with inline() as runner:
@@ -92,7 +92,7 @@ def pages(site: Site) -> Pages:
         "flow, delete": named("flow_delete", finished.pk),
         "tasks": tasks,
         "tasks of a flow": html.tasks_url(failed.pk),
-        "children": html.tasks_url(parent.pk, parent=1),
+        "tasks, children": html.tasks_url(parent.pk, parent=1),
         "task, failed": task(failed, 3),
         "task, running": task(beside, 2),
         "task, waiting": task(waiting, 1),
@@ -137,13 +137,17 @@ def cut(page: Page) -> list[str]:
     return outside + [box.evaluate(size) for box in boxes if box.evaluate(wide)]
 
 
-def test_no_page_has_a_serious_violation_or_a_cut_column(pages: Pages, visit: Visit) -> None:
+@pytest.mark.parametrize("kind", ["flow", "task", "workflow", "pool", "worker"])
+def test_no_page_has_a_serious_violation_or_a_cut_column(kind: str, pages: Pages, visit: Visit) -> None:
     problems: dict[str, list[str]] = {}
     for name, path in pages.items():
+        if not name.startswith(kind):
+            continue
         page = visit(path)
         problems[f"{name}, light"] = serious(page) + cut(page)
         _keep(page, f"{name}, light")
         page.emulate_media(color_scheme="dark")
+        page.wait_for_function("document.getAnimations().length === 0")
         problems[f"{name}, dark"] = serious(page)
         _keep(page, f"{name}, dark")
         page.close()

@@ -3,7 +3,7 @@
 // scroll, selection, focus, typed text and opened details stay, and says how old it is.
 (() => {
   const EVERY = 1000, IDLE = 2000, LATEST = 30000; // milliseconds between two reads: after a change, without, at most
-  const COST = 5; // it waits at least so many times as long as the last answer took
+  const COST = 4; // it waits at least so many times as long as the last answer took
   const PATIENCE = 10000; // milliseconds without an answer after which the connection is lost
   const HELD = 3000; // milliseconds that a pressed pointer may keep a change back, so that a click hits what was aimed at
 
