@@ -208,7 +208,7 @@ def _plain(value: Any) -> Any:
 
 def _divisions(tree: Tree) -> int:
     """How often a tree divides: the model is exact where floats are not."""
-    return (tree[0] == "/") + sum(_divisions(part) for part in tree[1:] if type(part) is tuple)
+    return int(tree[0] == "/") + sum(_divisions(part) for part in tree[1:] if type(part) is tuple)
 
 
 def _modeled(tree: Tree) -> Any:
