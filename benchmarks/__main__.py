@@ -1,13 +1,17 @@
-"""``python -m benchmarks [--quick] [--json] [--pairs N] [--only NAME] [--processes N …] [--page FILE.md]``."""
+"""``python -m benchmarks [--quick] [--json] [--pairs N] [--only NAME …] [--processes N …] [--monitor HOW]``.
+
+Each workload runs once without a monitor and once with one that listens (``-E``, ``benchmarks.monitor``). All workers
+log at Celery's default level.
+"""
 
 from __future__ import annotations
 
 import argparse
+import functools
 import json
 import os
 import statistics
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -18,43 +22,38 @@ import django
 
 django.setup()
 
-from benchmarks import chart, expressions, history, page, planning, single, wide  # noqa: E402 - Django first
+from benchmarks import chart, expressions, history, page, planning, single, task_logs, wide  # noqa: E402 - Django first
 from benchmarks.contenders import DJANGO, FLOWERAPP, REDIS, Bench, Run, started  # noqa: E402
-from benchmarks.figures import Ratio  # noqa: E402
+from benchmarks.figures import Ratio, chosen, in_turn  # noqa: E402
 from benchmarks.ours import analyze  # noqa: E402
 from benchmarks.workloads import WORKLOADS, Workload, define_all  # noqa: E402
 
 Result = dict[str, Any]
 
 
-def compared(workload: Workload, bench: Bench, pairs: int) -> Result:
-    """Run a workload alternately with each contender, once to warm up and then ``pairs`` times."""
-    names = (FLOWERAPP, REDIS, DJANGO)
-    runs: dict[str, list[Run]] = {name: [] for name in names}
-    for number in range(pairs + 1):
-        for name in names if number % 2 else reversed(names):
-            run = workload.run(bench, name)
-            if number:
-                runs[name].append(run)
-        if not number:
-            analyze()
-        print(f"\r{workload.name}: {number} of {pairs}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    return {"workload": workload.name, "tasks": workload.tasks, **_report(workload, runs)}
+def compared(workload: Workload, bench: Bench, names: Sequence[str], pairs: int, *, monitored: bool) -> Result:
+    """Run a workload alternately with each of the contenders ``names``, once to warm up and then ``pairs`` times."""
+    title = workload.name + (MONITORED if monitored else "")
+    by_name = {name: functools.partial(workload.run, bench, name) for name in names}
+    runs = in_turn(by_name, pairs, title, warmed_up=analyze)
+    report = _report(workload, runs, monitored=monitored)
+    return {"workload": title, "monitor": monitored, "tasks": workload.tasks, **report}
 
 
-def _report(workload: Workload, runs: dict[str, list[Run]]) -> Result:
-    mine = runs[FLOWERAPP]
+def _report(workload: Workload, runs: dict[str, list[Run]], *, monitored: bool) -> Result:
+    mine, bars = runs[FLOWERAPP], workload.bars(monitored=monitored)
     contenders = {name: _figures(theirs, workload.tasks) for name, theirs in runs.items()}
     report: Result = {"contenders": contenders, "ratios": {}}
-    for name in (REDIS, DJANGO):
+    for name in runs:
+        if name == FLOWERAPP:
+            continue
         wall = Ratio.of([run.seconds for run in mine], [run.seconds for run in runs[name]])
         cpu = Ratio.of([run.cpu_total for run in mine], [run.cpu_total for run in runs[name]])
         report["ratios"][name] = {
             "wall": asdict(wall),
-            "wall_bar": workload.bars[name],
+            "wall_bar": bars[name],
             "cpu": asdict(cpu),
-            "cpu_bar": workload.cpu_bar if name == REDIS else None,
+            "cpu_bar": workload.cpu_bar if name == REDIS and not monitored else None,
         }
     return report
 
@@ -77,47 +76,66 @@ def line(result: Result) -> str:
         lines.append(f"  {name:18} wall {figures['wall']:6.2f}   cpu {spent}")
     for name, ratio in result["ratios"].items():
         wall, cpu = Ratio(**ratio["wall"]), Ratio(**ratio["cpu"])
-        text = f"  to {name:15} wall {wall}, {_verdict(wall, ratio['wall_bar'])}; cpu {cpu}"
-        if ratio["cpu_bar"]:
-            text += f", {_verdict(cpu, ratio['cpu_bar'])}"
-        lines.append(text)
+        text = f"  to {name:15} wall {wall}{_verdict(wall, ratio['wall_bar'])}; cpu {cpu}"
+        lines.append(text + _verdict(cpu, ratio["cpu_bar"]))
     return "\n".join(lines)
 
 
-def _verdict(ratio: Ratio, bar: float) -> str:
-    return f"{'meets' if ratio.median <= bar else 'misses'} {bar}"
+def _verdict(ratio: Ratio, bar: float | None) -> str:
+    return "" if bar is None else f", {ratio.verdict(bar)}"
 
 
-def chosen(name: str, only: str | None) -> bool:
-    """Whether a workload was asked for."""
-    return not only or name.startswith(only)
-
-
-def on_bench(bench: Bench, options: argparse.Namespace) -> Iterator[Result]:
-    """All that is measured on the workers of a bench."""
-    define_all()
+def in_pairs(bench: Bench, options: argparse.Namespace, *, monitored: bool) -> Iterator[Result]:
+    """The workloads, on a bench with or without a monitor."""
+    names = (FLOWERAPP, REDIS) if options.bare_only else (FLOWERAPP, REDIS, DJANGO)
+    pairs = 3 if options.quick else options.pairs
     for workload in WORKLOADS:
-        if chosen(workload.name, options.only):
-            yield compared(workload, bench, 3 if options.quick else options.pairs)
-    if any(chosen(name, options.only) for name in ("LATENCY", "REGISTER")):
+        if chosen(workload.name, options.only, NAMES):
+            yield compared(workload, bench, names, pairs, monitored=monitored)
+
+
+def singly(bench: Bench, options: argparse.Namespace) -> Iterator[Result]:
+    """What else is measured on the workers of a bench."""
+    if chosen("LOGGING", options.only, NAMES):
+        yield from task_logs.measure(bench, 3 if options.quick else options.pairs)
+    if any(chosen(name, options.only, NAMES) for name in ("LATENCY", "REGISTER")):
         with single.web(bench) as server:
-            yield single.latency(bench, server, 20 if options.quick else 200)
-            yield single.registering(server, 200 if options.quick else 2000)
-    if chosen("WIDE", options.only):
+            if chosen("LATENCY", options.only, NAMES):
+                yield single.latency(bench, server, 20 if options.quick else 200)
+            if chosen("REGISTER", options.only, NAMES):
+                yield single.registering(server, 200 if options.quick else 2000)
+    if chosen("WIDE", options.only, NAMES):
         yield from wide.measure(bench, 10_000 if options.quick else wide.WIDTH)
+
+
+def on_benches(options: argparse.Namespace) -> Iterator[Result]:
+    """All that needs the workers of the contenders."""
+    pairs = any(chosen(workload.name, options.only, NAMES) for workload in WORKLOADS)
+    others = any(chosen(name, options.only, NAMES) for name in ("LOGGING", "LATENCY", "REGISTER", "WIDE"))
+    for processes in options.processes:
+        for monitored in MODES[options.monitor]:
+            if not (pairs or (others and not monitored)):
+                continue
+            with started(processes, monitored=monitored) as bench:
+                define_all()
+                for result in in_pairs(bench, options, monitored=monitored):
+                    yield {"processes": processes, **result}
+                for result in () if monitored else singly(bench, options):
+                    yield {"processes": processes, **result}
 
 
 def apart(options: argparse.Namespace) -> Iterator[Result]:
     """What needs a database of its own, or none."""
-    if chosen("PLANNING", options.only):
+    if chosen("PLANNING", options.only, NAMES):
         yield planning.measure()
-    if chosen("HISTORY", options.only):
+    if chosen("HISTORY", options.only, NAMES):
         yield history.measure(options.quick)
-    if chosen("EXPRESSIONS", options.only):
+    if chosen("EXPRESSIONS", options.only, NAMES):
         yield expressions.measure(options.quick)
 
 
 WRITERS: list[tuple[str, Callable[[Result], list[str]]]] = [
+    ("LOGGING", task_logs.lines),
     ("LATENCY", single.lines),
     ("REGISTER", single.lines),
     ("WIDE", wide.lines),
@@ -125,6 +143,10 @@ WRITERS: list[tuple[str, Callable[[Result], list[str]]]] = [
     ("HISTORY", history.lines),
     ("EXPRESSIONS", expressions.lines),
 ]
+NAMES = {*(workload.name for workload in WORKLOADS), *(name for name, _ in WRITERS)}
+MONITORED = ", -E"
+"""What follows the name of a workload that runs while a monitor listens."""
+MODES = {"without": [False], "with": [True], "both": [False, True]}
 
 
 def lines(result: Result) -> list[str]:
@@ -135,35 +157,31 @@ def lines(result: Result) -> list[str]:
     return line(result).splitlines()
 
 
-def main() -> None:
-    """Parse, measure, print."""
+def parser() -> argparse.ArgumentParser:
+    """The command's options."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="three pairs each, and small sizes")
     parser.add_argument("--pairs", type=int, default=15)
-    parser.add_argument("--only", metavar="NAME", help="workloads whose name begins so")
+    parser.add_argument("--only", metavar="NAME", action="append", default=[], help="this one, or all that begin so")
     parser.add_argument("--processes", type=int, nargs="+", default=[2, 4], help="of each contender's worker")
+    parser.add_argument("--monitor", choices=MODES, default="both", help="whether one listens: each workload so and so")
+    parser.add_argument("--bare-only", action="store_true", help="leave Celery with django-celery-results out")
     parser.add_argument("--json", action="store_true")
     parser.add_argument("--page", type=Path, metavar="FILE.md", help="write the page")
     parser.add_argument("--chart", type=Path, metavar="FILE.svg", help="draw the ratios (needs matplotlib)")
-    options = parser.parse_args()
+    return parser
+
+
+def main() -> None:
+    """Parse, measure, print."""
+    options = parser().parse_args()
     results: list[Result] = []
-
-    def report(result: Result) -> None:
-        results.append(result)
-        if not options.json:
-            where = f"{result['processes']} processes: " if "processes" in result else ""
-            print(where + "\n".join(lines(result)), flush=True)
-
-    if any(
-        chosen(name, options.only)
-        for name in (*(workload.name for workload in WORKLOADS), "LATENCY", "REGISTER", "WIDE")
-    ):
-        for processes in options.processes:
-            with started(processes) as bench:
-                for result in on_bench(bench, options):
-                    report({"processes": processes, **result})
-    for result in apart(options):
-        report(result)
+    for measure in (on_benches, apart):
+        for result in measure(options):
+            results.append(result)
+            if not options.json:
+                where = f"{result['processes']} processes: " if "processes" in result else ""
+                print(where + "\n".join(lines(result)), flush=True)
     if options.json:
         print(json.dumps(results))
     if options.page:

@@ -1,7 +1,9 @@
-"""``python -m benchmarks.against CHECKOUT [--pairs N] [--processes N]``: this tree against another, in turn.
+"""``python -m benchmarks.against CHECKOUT [--pairs N] [--processes N] [--only NAME …]``: this tree against another, in
+turn.
 
 CHECKOUT is a folder with another version of flowerapp, such as ``git worktree add ../before HEAD~1`` makes. Prints the
 median of the pairwise ratios of wall time, and of processor time, with their intervals; below 1 this tree is faster.
+Each is measured as its own harness does it; workloads that the other does not have are left out.
 """
 
 from __future__ import annotations
@@ -12,12 +14,23 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
-from benchmarks.figures import Ratio
+from benchmarks.figures import Ratio, in_turn
 
-WORKLOADS = ("CHAIN 100", "FANOUT", "MANY, registered", "MANY")
+WORKLOADS = (
+    "CHAIN 100",
+    "FANOUT",
+    "MANY, registered",
+    "MANY",
+    "MANY, in one call",
+    "CHAIN-10ms",
+    "FORKS-2ms",
+    "FANOUT-20ms",
+    "FANOUT-burn",
+)
 TURNS = Path(__file__).with_name("turns.py")
 
 
@@ -26,7 +39,7 @@ class Tree:
 
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self.process = process
-        self._answer()
+        self.workloads: list[str] = self._answer()
 
     def run(self, workload: str) -> Any:
         """One run: ``seconds`` and ``cpu`` by kind of process."""
@@ -57,14 +70,9 @@ def started(checkout: Path, processes: int) -> Iterator[Tree]:
 
 
 def compared(workload: str, here: Tree, there: Tree, pairs: int) -> tuple[Ratio, Ratio]:
-    """Ratios of wall and of processor time, each first in every other pair; one pair before them warms up."""
-    runs: dict[Tree, list[Any]] = {here: [], there: []}
-    for number in range(pairs + 1):
-        for tree in (here, there) if number % 2 else (there, here):
-            runs[tree].append(tree.run(workload))
-        print(f"\r{workload}: {number} of {pairs}", end="", file=sys.stderr, flush=True)
-    print(file=sys.stderr)
-    mine, theirs = runs[here][1:], runs[there][1:]
+    """Ratios of wall and of processor time."""
+    trees = {"here": partial(here.run, workload), "there": partial(there.run, workload)}
+    mine, theirs = in_turn(trees, pairs, workload).values()
     wall = Ratio.of([run["seconds"] for run in mine], [run["seconds"] for run in theirs])
     return wall, Ratio.of(*([sum(run["cpu"].values()) for run in side] for side in (mine, theirs)))
 
@@ -75,12 +83,15 @@ def main() -> None:
     parser.add_argument("checkout", type=Path)
     parser.add_argument("--pairs", type=int, default=30)
     parser.add_argument("--processes", type=int, default=2, help="of each tree's worker")
-    parser.add_argument("--only", choices=WORKLOADS, help="one workload")
+    parser.add_argument("--only", choices=WORKLOADS, action="append", help="a workload")
     options = parser.parse_args()
     with ExitStack() as stack:
         here = stack.enter_context(started(Path(__file__).parent.parent, options.processes))
         there = stack.enter_context(started(options.checkout, options.processes))
-        for workload in [options.only] if options.only else WORKLOADS:
+        for workload in options.only or WORKLOADS:
+            if workload not in there.workloads:
+                print(f"{workload:18} the other tree does not have it", flush=True)
+                continue
             wall, cpu = compared(workload, here, there, options.pairs)
             print(f"{workload:18} wall {wall}   cpu {cpu}", flush=True)
 

@@ -13,7 +13,8 @@ from unittest import mock
 
 from celery import Celery, chain, group
 
-from benchmarks import signals
+from benchmarks import signals, work
+from benchmarks.work import NOTHING, Work
 
 BACKEND = "BENCHMARK_BACKEND"
 """Environment variable with the result backend: a Redis URL, or ``django-db``."""
@@ -42,31 +43,40 @@ class Bare:
             broker_transport_options=TRANSPORT,
         )
         self.app.conf["CELERY_DB_REUSE_MAX"] = 1_000_000
-        self.noop: Any = self.app.task(name="bare.noop")(_nothing)
-        self.branch: Any = self.app.task(name="bare.branch", ignore_result=False)(_nothing)
-        self.tell: Any = self.app.task(name="bare.tell")(signals.send)
+        self.step: Any = self.app.task(name="bare.step")(work.do)
+        self.branch: Any = self.app.task(name="bare.branch", ignore_result=False)(work.do)
+        self.tell: Any = self.app.task(name="bare.tell")(_tell)
 
     def submitting(self) -> AbstractContextManager[Any]:
         """Within the block Celery, which takes the variable before its configuration, publishes to this broker."""
         return mock.patch.dict(os.environ, {"CELERY_BROKER_URL": self.broker or ""})
 
-    def chain(self, length: int, key: str) -> None:
+    def chain(self, length: int, key: str, work: Work = NOTHING) -> None:
         """Tasks one after the other."""
-        chain(*[self.noop.si() for _ in range(length - 1)], self.tell.si(key), app=self.app).apply_async()
+        steps = [self.step.si(*work) for _ in range(length - 1)]
+        chain(*steps, self.tell.si(key, 1, *work), app=self.app).apply_async()
 
-    def fan_out(self, width: int, key: str) -> None:
+    def fan_out(self, width: int, key: str, work: Work = NOTHING) -> None:
         """One task, ``width`` that follow it, and one that waits for them."""
-        header = group([self.branch.si() for _ in range(width)], app=self.app)
-        chain(self.noop.si(), header, self.tell.si(key), app=self.app).apply_async()
+        header = group([self.branch.si(*work) for _ in range(width)], app=self.app)
+        chain(self.step.si(*work), header, self.tell.si(key, 1, *work), app=self.app).apply_async()
+
+    def forks(self, number: int, width: int, key: str, work: Work) -> None:
+        """Flows of one task, ``width`` that follow it, and one that waits for them."""
+        for _ in range(number):
+            header = group([self.branch.si(*work) for _ in range(width)], app=self.app)
+            chain(self.step.si(*work), header, self.tell.si(key, number, *work), app=self.app).apply_async()
 
     def many(self, number: int, key: str) -> None:
         """Chains of three."""
         for _ in range(number):
-            chain(self.noop.si(), self.noop.si(), self.tell.si(key, number), app=self.app).apply_async()
+            steps = [self.step.si(*NOTHING) for _ in range(2)]
+            chain(*steps, self.tell.si(key, number), app=self.app).apply_async()
 
 
-def _nothing() -> None:
-    """Do nothing."""
+def _tell(key: str, of: int = 1, kind: str = "noop", seconds: float = 0.0) -> None:
+    work.do(kind, seconds)
+    signals.send(key, of)
 
 
 if os.environ.get(BACKEND) == "django-db":

@@ -25,10 +25,11 @@ def draw(results: Sequence[dict[str, Any]], path: Path) -> None:
             ratio = result["ratios"][name]
             wall, bar = ratio["wall"], ratio["wall_bar"]
             interval = [[wall["median"] - wall["low"]], [wall["high"] - wall["median"]]]
-            hatch = None if wall["median"] <= bar else "///"
+            hatch = None if bar is None or wall["median"] <= bar else "///"
             axes.barh(place, wall["median"], xerr=interval, color=COLORS[name], hatch=hatch, ecolor=INK, height=0.7)
-            axes.plot([bar, bar], [place - 0.42, place + 0.42], color=INK, linewidth=2)
-            axes.text(max(wall["high"], bar) + 0.03, place + 0.2, f"{wall['median']:.2f}", fontsize=8, ha="left")
+            if bar is not None:
+                axes.plot([bar, bar], [place - 0.42, place + 0.42], color=INK, linewidth=2)
+            axes.text(max(wall["high"], bar or 0) + 0.03, place + 0.2, f"{wall['median']:.2f}", fontsize=8, ha="left")
         axes.set_yticks(range(len(rows)), [f"{r['workload']}, {r['processes']} processes, to {n}" for r, n in rows])
         axes.invert_yaxis()
         axes.set_xlabel("wall time as a share of the other's; the upright line is the bar, hatched ones miss it")

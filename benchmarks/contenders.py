@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
@@ -11,13 +13,24 @@ from dataclasses import dataclass
 from typing import Any
 from unittest import mock
 
+from celery import Celery
+from celery.app import app_or_default
+
 from benchmarks import meter, signals
 from benchmarks.bare import BACKEND, Bare
-from tests.services import Service, Site, WorkerProcess, address_of, fresh_database, fresh_redis
+from tests.services import ROOT, Service, Site, WorkerProcess, address_of, fresh_database, fresh_redis, until
 
 FLOWERAPP, REDIS, DJANGO = "flowerapp", "Celery, Redis", "Celery, django-db"
+KINDS = {
+    FLOWERAPP: ("worker", "redis", "postgres"),
+    REDIS: ("worker", "redis"),
+    DJANGO: ("worker", "redis", "postgres"),
+}
+"""Kinds of processes that work for each, beside its monitor."""
 SECONDS = 300.0
 """Longest wait for one run."""
+LEVEL = "WARNING"
+"""Log level of all workers: Celery's default."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +40,7 @@ class Run:
     seconds: float
     """From submitting to the end of the last task."""
     cpu: dict[str, float]
-    """Processor seconds by kind of process: worker, redis, postgres."""
+    """Processor seconds by kind of process: worker, redis, postgres, and monitor where one listens."""
 
     @property
     def cpu_total(self) -> float:
@@ -38,13 +51,21 @@ class Run:
 class Contender:
     """Workers on a broker of their own, and how to submit to them."""
 
-    def __init__(self, name: str, workers: list[WorkerProcess], kinds: tuple[str, ...]) -> None:
+    def __init__(
+        self,
+        name: str,
+        workers: list[WorkerProcess],
+        kinds: tuple[str, ...],
+        monitor: subprocess.Popen[bytes] | None = None,
+    ) -> None:
         self.name = name
         self.workers = workers
+        kinds = (*kinds, *(["monitor"] if monitor else []))
         processes: dict[str, Callable[[], list[int]]] = {
             "worker": lambda: [pid for worker in workers for pid in meter.of_group(worker.process.pid)],
             "redis": lambda: meter.named("redis-server"),
             "postgres": lambda: meter.named("postgres"),
+            "monitor": lambda: [monitor.pid] if monitor else [],
         }
         self.meter = meter.Meter({kind: processes[kind] for kind in kinds})
 
@@ -89,8 +110,11 @@ def server_url(service: Service) -> str:
 
 
 @contextmanager
-def started(processes: int) -> Iterator[Bench]:
-    """A bench whose contenders have a worker with ``processes`` processes each."""
+def started(processes: int, *, monitored: bool = False) -> Iterator[Bench]:
+    """A bench whose contenders have a worker with ``processes`` processes each.
+
+    Where it is ``monitored``, the workers send task events (``-E``), and a monitor of each receives them.
+    """
     urls = {service: server_url(service) for service in (Service.POSTGRES, Service.REDIS)}
     with ExitStack() as stack:
         redis = [stack.enter_context(fresh_redis(urls[Service.REDIS])) for _ in range(4)]
@@ -102,21 +126,45 @@ def started(processes: int) -> Iterator[Bench]:
         stack.enter_context(mock.patch.dict(os.environ, common))
         stack.enter_context(site.entered())
         site.migrate()
-        ours = site.start("-c", str(processes))
-        theirs = {}
-        for name, broker, backend in ((REDIS, redis[1], redis[1]), (DJANGO, redis[2], "django-db")):
-            environment = {**site.environment, "CELERY_BROKER_URL": broker, BACKEND: backend}
+        bare = {REDIS: Bare(redis[1], redis[1]), DJANGO: Bare(redis[2], "django-db")}
+        arguments = ("-c", str(processes), *(["-E"] if monitored else []))
+        workers = {FLOWERAPP: site.start(*arguments, level=LEVEL)}
+        for name, backend in ((REDIS, redis[1]), (DJANGO, "django-db")):
+            environment = {**site.environment, "CELERY_BROKER_URL": bare[name].broker or "", BACKEND: backend}
             # With Redis there is no Django, because Celery would check its connections at each task.
             environment["DJANGO_SETTINGS_MODULE"] = "benchmarks.bare_settings" if name == DJANGO else ""
-            worker = WorkerProcess("-c", str(processes), environment=environment, app="benchmarks.bare")
-            stack.callback(worker.stop)
-            theirs[name] = worker
-        for worker in (ours, *theirs.values()):
-            worker.wait_ready()
-        contenders = {
-            FLOWERAPP: Contender(FLOWERAPP, [ours], ("worker", "redis", "postgres")),
-            REDIS: Contender(REDIS, [theirs[REDIS]], ("worker", "redis")),
-            DJANGO: Contender(DJANGO, [theirs[DJANGO]], ("worker", "redis", "postgres")),
-        }
-        bare = {REDIS: Bare(redis[1], redis[1]), DJANGO: Bare(redis[2], "django-db")}
-        yield Bench(site, contenders, bare)
+            workers[name] = WorkerProcess(*arguments, environment=environment, app="benchmarks.bare", level=LEVEL)
+            stack.callback(workers[name].stop)
+        monitors = dict(zip(workers, redis, strict=False)) if monitored else {}
+        listening = {name: stack.enter_context(_monitor(broker)) for name, broker in monitors.items()}
+        _wait_ready(app_or_default(), workers[FLOWERAPP])
+        for name, contender in bare.items():
+            with contender.submitting():
+                _wait_ready(contender.app, workers[name])
+        yield Bench(
+            site,
+            {name: Contender(name, [worker], KINDS[name], listening.get(name)) for name, worker in workers.items()},
+            bare,
+        )
+
+
+def _wait_ready(app: Celery, worker: WorkerProcess) -> None:
+    """Wait until a worker answers, as it logs nothing at its level."""
+
+    def answers() -> bool:
+        if worker.process.poll() is not None:
+            raise SystemExit(f"a worker ended with {worker.process.returncode}: {worker.text[-5000:]}")
+        return any(name.startswith(f"{worker.name}@") for reply in app.control.ping(timeout=0.5) for name in reply)
+
+    until(answers, 60, what=lambda: worker.text[-5000:])
+
+
+@contextmanager
+def _monitor(broker: str) -> Iterator[subprocess.Popen[bytes]]:
+    command = [sys.executable, "-m", "benchmarks.monitor", broker]
+    environment = {**os.environ, "CELERY_BROKER_URL": broker}
+    with subprocess.Popen(command, cwd=ROOT, env=environment) as process:
+        try:
+            yield process
+        finally:
+            process.kill()

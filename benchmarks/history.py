@@ -79,7 +79,14 @@ Costs = dict[str, Cost]
 def hot_path(few: Few) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]]:
     """Name, statement and values of what each task runs."""
     ids = {"worker": WORKER, "pid": 1, "lease": 15}
-    finish = {"attempt": 1, "output": "{}", "first_sent": FIRST_SENT, "programs": ["benchmarks.noop"], **ids}
+    finish = {
+        "attempt": 1,
+        "output": "{}",
+        "first_sent": FIRST_SENT,
+        "programs": ["benchmarks.noop"],
+        "keeps": [0],
+        **ids,
+    }
     yield "claim", CLAIM, lambda: {"flow": few.ready.pk, "seq": 1, "sent": True, **ids}
     yield "finish", FINISH, lambda: {"flow": few.begun.pk, "seq": 1, **finish}
     yield "finish, the last", FINISH, lambda: {"flow": few.ending.pk, "seq": 3, **finish}

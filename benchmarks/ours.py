@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import connection, transaction
 
+from benchmarks.work import NOTHING, Work
 from flowerapp import engine
 from flowerapp.core import executor
 from flowerapp.core.executor import NoExecutor
@@ -19,19 +20,20 @@ from tests.services import until
 Edges = Mapping[int, Sequence[int]]
 
 
-def define(name: str, edges: Edges, last: str = "benchmarks.tell", queue: str = "") -> str:
-    """Store a workflow whose steps do nothing, but for the last, which signals its end."""
+def define(name: str, edges: Edges, last: str = "benchmarks.tell", queue: str = "", work: Work = NOTHING) -> str:
+    """Store a workflow whose steps do the work, and whose last one also signals its end."""
     end = max(edges)
-    signals_end = last == "benchmarks.tell"
+    parameters = {"seconds": work.seconds} if work.seconds else {}
+    ends = {"key": "", "kind": work.kind, **parameters} if last == "benchmarks.tell" else {}
     TaskDefinition.objects.bulk_create(
         [
             TaskDefinition(
                 task_id=name,
                 task_seq=seq,
-                program=last if seq == end else "benchmarks.noop",
+                program=last if seq == end else f"benchmarks.{work.kind}",
                 depends_on=list(waits),
                 queue=queue,
-                parameters={"key": ""} if seq == end and signals_end else {},
+                parameters=ends if seq == end else parameters,
             )
             for seq, waits in edges.items()
         ],
@@ -40,25 +42,37 @@ def define(name: str, edges: Edges, last: str = "benchmarks.tell", queue: str = 
     return name
 
 
-def chain(length: int) -> str:
+def chain(length: int, name: str = "", work: Work = NOTHING) -> str:
     """Tasks one after the other; the workflow's name."""
-    return define(f"chain-{length}", {seq: [seq - 1] if seq > 1 else [] for seq in range(1, length + 1)})
+    edges = {seq: [seq - 1] if seq > 1 else [] for seq in range(1, length + 1)}
+    return define(name or f"chain-{length}", edges, work=work)
 
 
-def fan_out(width: int) -> str:
+def fan_out(width: int, name: str = "", work: Work = NOTHING) -> str:
     """One task, ``width`` that follow it, and one that waits for them; the workflow's name."""
     last = width + 2
-    return define(f"fan-{width}", {1: [], **{seq: [1] for seq in range(2, last)}, last: range(2, last)})
+    edges = {1: [], **{seq: [1] for seq in range(2, last)}, last: range(2, last)}
+    return define(name or f"fan-{width}", edges, work=work)
 
 
 def register(name: str, last: int, key: str, of: int = 1) -> Flow:
     """Register a flow whose last task signals its end under ``key``."""
-    return engine.register(name, parameters={last: {"key": key, "of": of}})
+    return engine.register(name, parameters=_told(last, key, of))
 
 
-def many(name: str, number: int, key: str) -> list[Flow]:
-    """Register ``number`` flows of a chain of three, one commit each."""
-    return [register(name, 3, key, number) for _ in range(number)]
+def many(name: str, number: int, key: str, last: int = 3) -> list[Flow]:
+    """Register ``number`` flows, one commit each; the last of them to end signals it."""
+    return [register(name, last, key, number) for _ in range(number)]
+
+
+def many_at_once(name: str, number: int, key: str, last: int = 3) -> list[Flow]:
+    """Register ``number`` flows in one call."""
+    flow = {"task_id": name, "parameters": _told(last, key, number)}
+    return engine.register_many([flow] * number)
+
+
+def _told(last: int, key: str, of: int) -> dict[int, dict[str, Any]]:
+    return {last: {"key": key, "of": of}}
 
 
 class Registered:

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from benchmarks import history, planning, single, wide
+from benchmarks import history, planning, single, task_logs, wide
 from benchmarks.contenders import DJANGO, FLOWERAPP, REDIS
 from tests.faults.report import machine
 
@@ -85,16 +85,23 @@ def _marked(value: float, bar: float | None) -> str:
 def _ratio(result: Result, name: str) -> list[str]:
     ratio = result["ratios"][name]
     wall, bar = ratio["wall"], ratio["wall_bar"]
-    return [f"{_marked(wall['median'], bar)} ({wall['low']:.2f}–{wall['high']:.2f})", f"{bar}"]
+    return [f"{_marked(wall['median'], bar)} ({wall['low']:.2f}–{wall['high']:.2f})", str(bar or "–")]
 
 
 def _cpu(result: Result) -> list[str]:
     ratio = result["ratios"][REDIS]
-    return [_marked(ratio["cpu"]["median"], ratio["cpu_bar"]), str(ratio["cpu_bar"] or "–")]
+    cpu, bar = ratio["cpu"], ratio["cpu_bar"]
+    return [f"{_marked(cpu['median'], bar)} ({cpu['low']:.2f}–{cpu['high']:.2f})", str(bar or "–")]
 
 
 def _others(results: Sequence[Result]) -> list[str]:
-    writers = {"LATENCY": single.lines, "REGISTER": single.lines, "WIDE": wide.lines, "PLANNING": planning.lines}
+    writers = {
+        "LOGGING": task_logs.lines,
+        "LATENCY": single.lines,
+        "REGISTER": single.lines,
+        "WIDE": wide.lines,
+        "PLANNING": planning.lines,
+    }
     lines = []
     for result in results:
         for name, write in writers.items():

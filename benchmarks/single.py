@@ -14,7 +14,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -22,7 +22,7 @@ from rest_framework.authtoken.models import Token
 
 from benchmarks import ours, signals
 from benchmarks.contenders import REDIS, Bench, Contender
-from benchmarks.figures import percentile
+from benchmarks.figures import Ratio, percentile
 from flowerapp.models import Flow
 from flowerapp.states import Status
 from tests.services import ROOT, until
@@ -31,6 +31,8 @@ CALLERS = 4
 """Threads that register at once through REST."""
 UNSERVED = ", unserved"
 """Suffix of a way of registering where no worker runs what is registered."""
+RATIO_BAR = 1.7
+"""The most that the latency of the engine may be of bare Celery's."""
 PAUSE = 0.05
 """Seconds between two tasks of LATENCY, so that each finds the system idle."""
 
@@ -90,7 +92,7 @@ def latency(bench: Bench, server: Web, tasks: int) -> dict[str, Any]:
     ways: dict[str, Callable[[str], Any]] = {
         "REST": lambda key: server.register(connection, name, {"1": {"key": key}}),
         "engine": lambda key: ours.register(name, 1, key),
-        "Celery, Redis": lambda key: bench.bare[REDIS].tell.si(key).apply_async(),
+        REDIS: lambda key: bench.bare[REDIS].tell.si(key).apply_async(),
     }
     times: dict[str, list[float]] = {way: [] for way in ways}
     for number in range(tasks + 10):
@@ -112,6 +114,8 @@ def latency(bench: Bench, server: Web, tasks: int) -> dict[str, Any]:
             for way, values in times.items()
         },
         "bars": {"REST": {"median": 25, "p95": 50}, "engine": {"median": 8, "p95": 20}},
+        "ratio": asdict(Ratio.of(times["engine"], times[REDIS])),
+        "ratio_bar": RATIO_BAR,
     }
 
 
@@ -168,4 +172,6 @@ def lines(result: dict[str, Any]) -> list[str]:
         bar = result["bars"].get(way)
         limits = f"   bars {bar['median']} and {bar['p95']}" if bar else ""
         lines.append(f"  {way:18} median {times['median']:6.2f}   p95 {times['p95']:6.2f}{limits}")
+    ratio = Ratio(**result["ratio"])
+    lines.append(f"  engine to {REDIS}: {ratio}, {ratio.verdict(result['ratio_bar'])}")
     return lines

@@ -1,4 +1,5 @@
-"""Runs flowerapp's workloads on request: a name a line on standard input, a line of JSON on standard output.
+"""Runs flowerapp's workloads on request: a name a line on standard input, a line of JSON on standard output, the first
+of them with the names.
 
 Run as a file with a checkout as working directory, it measures that checkout, whatever version it is of:
 ``against.py`` runs it in two of them.
@@ -27,7 +28,7 @@ def main() -> None:
     workloads = {workload.name: workload for workload in WORKLOADS}
     with started(int(sys.argv[1])) as bench:
         define_all()
-        print(json.dumps("ready"), flush=True)
+        print(json.dumps(list(workloads)), flush=True)
         for line in sys.stdin:
             run = workloads[line.strip()].run(bench, FLOWERAPP)
             print(json.dumps(asdict(run)), flush=True)

@@ -245,7 +245,14 @@ def celery_app(environment: dict[str, str]) -> Iterator[Celery]:
 class WorkerProcess:
     """A real ``celery worker`` process whose log is kept."""
 
-    def __init__(self, *arguments: str, environment: dict[str, str], app: str = "project", cwd: Path = ROOT) -> None:
+    def __init__(
+        self,
+        *arguments: str,
+        environment: dict[str, str],
+        app: str = "project",
+        cwd: Path = ROOT,
+        level: str = "INFO",
+    ) -> None:
         self.name = f"w{secrets.token_hex(3)}"
         self.log = Path(tempfile.gettempdir()) / f"flowerapp-{self.name}.log"
         command = [
@@ -258,7 +265,7 @@ class WorkerProcess:
             "-n",
             f"{self.name}@%h",
             "-l",
-            "INFO",
+            level,
             *arguments,
         ]
         with self.log.open("wb") as log:
@@ -270,7 +277,7 @@ class WorkerProcess:
         return self.log.read_text(errors="replace")
 
     def wait_ready(self) -> None:
-        """Wait until it consumes."""
+        """Wait until it consumes, which it logs at the level INFO."""
         until(self._ready, READY_SECONDS, what=lambda: self.text[-5000:])
 
     def _ready(self) -> bool:
