@@ -24,8 +24,9 @@ from flowerapp.exceptions import FlowerError
 from flowerapp.models import Flow, Task, TaskDefinition
 from flowerapp.selectors import counts, flows, search
 from flowerapp.selectors.durations import duration
+from flowerapp.selectors.naming import child_label
 from flowerapp.selectors.next_steps import flow_verbs
-from flowerapp.selectors.tasks import child_label
+from flowerapp.selectors.status_style import flow_style
 from flowerapp.states import CHOICES, SATISFIED
 
 MOST_MESSAGES = 10
@@ -159,15 +160,14 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
             return ""
         text = task.error.partition("\n")[0]
         return format_html(
-            '<a href="{}">{}: {}</a><br><span class="flower-error-line" title="{}">{}</span>',
+            '<a href="{}">{}</a><br><span class="flower-error-line" title="{}">{}</span>',
             html.task_url(task.pk),
-            task.task_exec_seq,
-            task.program,
+            task.title,
             text[:500],
             text if len(text) <= 80 else f"{text[:79]}…",
         )
 
-    @admin.display(description="tasks done")
+    @admin.display(description="tasks")
     def progress(self, obj: Any) -> SafeString:
         """Finished ones of all."""
         return html.bar(obj.counts.done, obj.counts.total, obj.counts.text)
@@ -184,7 +184,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
 
     @admin.display(description="duration")
     def took(self, obj: Flow) -> str:
-        """From the first start to the end or suspension, or until now."""
+        """As ``selectors.durations`` has it."""
         return duration(obj)
 
     def fitting(self, target: Flow) -> set[str]:
@@ -284,7 +284,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
         chosen = list(objs)
         tasks = sum(numbers.total for numbers in counts.of_flows([flow.pk for flow in chosen]).values())
         still_open = [
-            f"flow {flow.pk} of {flow.task_id} is {flow.status.label}; cancel it first"
+            f"flow {flow.pk} of {flow.task_id} is {flow_style(flow).word}; cancel it first"
             for flow in chosen
             if not flow.ended
         ]

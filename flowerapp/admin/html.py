@@ -43,7 +43,7 @@ def flow_badge(flow: Flow, counts: Counts) -> SafeString:
 
 
 def task_badge(task: Task) -> SafeString:
-    """State of a task, with a retry's delay, progress, or why it was skipped."""
+    """State of a task, with a retry's delay, progress, or why it was skipped; its children have a bar of their own."""
     return badge(task_style(task.exec_status, task.ignored_by), note=tasks.note(task), value=task.status.label)
 
 

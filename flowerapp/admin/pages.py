@@ -20,6 +20,7 @@ from flowerapp.models import Flow, Task, Worker
 from flowerapp.selectors import counts, flows, graphs, history, queues, task_logs, tasks, workers
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
+from flowerapp.selectors.naming import child_label
 from flowerapp.selectors.shown import shown_value
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import ACTIVE, Status
@@ -60,7 +61,7 @@ def _state(flow: Flow) -> dict[str, Any]:
         "flows_url": html.flows_url(flow.task_id),
         "admission": _admission(flow, steps),
         "unserved": _unserved(flow),
-        "progress": numbers.text,
+        "progress": numbers.tasks_text,
         "counts": [(html.badge(style), number) for style, number in numbers.listed()],
         "rows": task_rows((tasks.by_urgency(steps) if numbers.steps > MOST_TASKS else steps)[:MOST_TASKS]),
         "total": numbers.steps,
@@ -88,7 +89,7 @@ def _flow_facts(flow: Flow) -> list[tuple[str, Any]]:
         ("Registered", html.moment(flow.registered_ts)),
         ("By", flow.registered_by),
         ("Started", html.moment(flow.started_ts)),
-        ("Suspended", html.moment(flow.suspended_ts)),
+        ("Stopped", html.moment(flow.suspended_ts) if flow.status is Status.SUSPEND else ""),
         ("Ended", html.moment(flow.finished_ts)),
         ("Duration", html.elapsed(flow, duration(flow))),
     ]
@@ -122,19 +123,21 @@ def _unserved(flow: Flow) -> list[tuple[str, str]]:
 
 def history_rows(**of: Any) -> list[dict[str, Any]]:
     """Lines of the history of a flow or a task, the latest first."""
+    listed = history.latest_entries(MOST_ROWS, **of)
+    titles = history.task_titles(entry for entry, _ in listed)
     return [
         {
             "id": entry.pk,
             "ts": html.moment(entry.ts),
             "verb": entry.verb,
-            "seq": entry.task_exec_seq,
+            "seq": titles[entry.task_exec_seq],
             "attempt": entry.attempt,
             "worker": worker,
             "actor": entry.actor,
             "reason": entry.reason,
             "details": ", ".join(f"{key}: {values.dumps(value)}" for key, value in entry.details.items())[:300],
         }
-        for entry, worker in history.latest_entries(MOST_ROWS, **of)
+        for entry, worker in listed
     ]
 
 
@@ -149,7 +152,7 @@ def task_page(task: Task) -> dict[str, Any]:
         "flow_badge": html.flow_badge(flow, counts.of_flow(flow.pk)),
         "badge": html.task_badge(task),
         "facts": _task_facts(task),
-        "child": tasks.child_label(task),
+        "child": child_label(task),
         "children": children_of([task]).get(task.task_exec_seq),
         "error": task.error,
         "traceback": html.cut(task.traceback),
@@ -222,7 +225,7 @@ def _time_facts(task: Task) -> list[tuple[str, Any]]:
         ("Not before", html.moment(task.due_ts)),
         ("Registered", html.moment(task.registered_ts)),
         ("Started", html.moment(task.started_ts)),
-        ("Suspended", html.moment(task.suspended_ts) if task.failed else ""),
+        ("Failed", html.moment(task.suspended_ts) if task.failed else ""),
         ("Ended", html.moment(task.finished_ts)),
         ("Duration", html.elapsed(task, tasks.duration_of(task))),
     ]
@@ -250,12 +253,10 @@ def _family_facts(task: Task) -> list[tuple[str, Any]]:
 
 
 def _child_facts(task: Task, parent_seq: int) -> list[tuple[str, Any]]:
-    parents = tasks.shown_tasks(task.task_flow_id).filter(task_exec_seq=parent_seq)
-    parent = parents.values_list("pk", "program").first()
-    title = f"task {parent_seq}"
+    parent = tasks.shown_tasks(task.task_flow_id).filter(task_exec_seq=parent_seq).only(*tasks.ROW_COLUMNS).first()
     siblings = html.link(html.tasks_url(task.task_flow_id, parent=parent_seq), "all of them")
     return [
-        ("Child of", html.link(html.task_url(parent[0]), f"{title}: {parent[1]}") if parent else title),
+        ("Child of", html.link(html.task_url(parent.pk), parent.mention) if parent else f"task {parent_seq}"),
         ("Its id", values.dumps(task.child_id)),
         ("Its place", format_html("{} ({})", task.child_index, siblings)),
     ]

@@ -17,8 +17,9 @@ from flowerapp.admin.named import NamedAdmin, check_name
 from flowerapp.core.permissions import ADD_POOL, CHANGE_POOL, DELETE_POOL, VIEW_POOL
 from flowerapp.exceptions import UnknownPoolError
 from flowerapp.models import Pool, Task
+from flowerapp.selectors.naming import child_label, with_parents
 from flowerapp.selectors.pools import PoolUse, get_pool
-from flowerapp.selectors.tasks import ROW_COLUMNS, child_label
+from flowerapp.selectors.tasks import ROW_COLUMNS
 from flowerapp.selectors.wait_reasons import wait_reasons
 
 MOST_ROWS = 100
@@ -100,11 +101,13 @@ def _use(name: str) -> dict[str, Any]:
     except UnknownPoolError:
         return {}
     waiting = list(use.waiters.only(*ROW_COLUMNS)[:MOST_ROWS])
+    holders = list(use.holders.only(*ROW_COLUMNS)[:MOST_ROWS])
+    with_parents([*waiting, *holders])
     reasons = wait_reasons(waiting)
     return {
         "use": use,
         "use_bar": html.bar(use.held, use.pool.slots, f"{use.held:,} of {use.pool.slots:,} slots held"),
-        "holders": [_line(task) for task in use.holders.only(*ROW_COLUMNS)[:MOST_ROWS]],
+        "holders": [_line(task) for task in holders],
         "waiters": [_line(task) | {"why": reasons.get(task.pk, "")} for task in waiting],
     }
 
@@ -113,7 +116,7 @@ def _line(task: Task) -> dict[str, Any]:
     return {
         "flow": html.flow_link(task.task_flow_id),
         "workflow": html.link(html.workflow_url(task.task_id), task.task_id),
-        "task": html.link(html.task_url(task.pk), task.task_exec_seq),
+        "task": html.link(html.task_url(task.pk), task.own_title),
         "child": child_label(task),
         "program": task.program,
         "priority": task.task_priority,

@@ -9,9 +9,10 @@ from django.db.models import QuerySet
 
 from flowerapp.admin import html
 from flowerapp.models import Task
-from flowerapp.selectors import counts
+from flowerapp.selectors import tasks as task_reads
 from flowerapp.selectors.counts import Counts
-from flowerapp.selectors.tasks import ROW_COLUMNS, child_label, duration_of, program_text
+from flowerapp.selectors.naming import child_label, with_parents
+from flowerapp.selectors.tasks import ROW_COLUMNS, duration_of, program_text
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 
@@ -20,6 +21,7 @@ def task_rows(tasks: QuerySet[Task]) -> list[dict[str, Any]]:
     """Lines of a table of tasks of one flow."""
     listed = list(tasks.only(*ROW_COLUMNS))
     reasons = wait_reasons(listed)
+    with_parents(listed)
     children = children_of(listed)
     return [task_row(task, reasons.get(task.pk, ""), children.get(task.task_exec_seq)) for task in listed]
 
@@ -28,11 +30,12 @@ def task_row(task: Task, reason: str = "", children: dict[str, Any] | None = Non
     """One line of a table of tasks."""
     return {
         "seq": task.task_exec_seq,
+        "title": task.own_title,
         "task_seq": task.task_seq,
         "child": child_label(task),
         "program": program_text(task),
         "badge": html.task_badge(task),
-        "why": "" if children and task.pending else reason,
+        "why": reason,
         "children": children,
         "duration": html.elapsed(task, duration_of(task)),
         "attempt": task.attempt,
@@ -46,12 +49,9 @@ def task_row(task: Task, reason: str = "", children: dict[str, Any] | None = Non
 
 def children_of(tasks: Iterable[Task]) -> dict[int, dict[str, Any]]:
     """State of the children of these tasks of one flow, by the seqs of the tasks that have some; one statement."""
-    parents = [task for task in tasks if task.children]
-    if not parents:
-        return {}
-    flow_id = parents[0].task_flow_id
-    counted = counts.of_children(flow_id, [task.task_exec_seq for task in parents])
-    return {seq: _summary(flow_id, seq, numbers) for seq, numbers in counted.items()}
+    listed = list(tasks)
+    counted = task_reads.children_of(listed)
+    return {seq: _summary(listed[0].task_flow_id, seq, numbers) for seq, numbers in counted.items()}
 
 
 def _summary(flow_id: str, parent: int, numbers: Counts) -> dict[str, Any]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from django.contrib import admin
@@ -19,8 +20,9 @@ from flowerapp.admin.verbs import TASK_VERBS, VerbAdmin
 from flowerapp.models import Task
 from flowerapp.selectors import search
 from flowerapp.selectors.flows import shown_flows
+from flowerapp.selectors.naming import child_label, mentions, with_parents
 from flowerapp.selectors.next_steps import task_verbs
-from flowerapp.selectors.tasks import child_label, duration_of
+from flowerapp.selectors.tasks import duration_of
 from flowerapp.states import OPEN
 
 
@@ -60,7 +62,15 @@ class KindFilter(admin.SimpleListFilter):
         if not _of_one_flow(request):
             return []
         kinds = [("none", "steps"), ("any", "children")]
-        return kinds if self._parent() is None else [*kinds, (str(self.value()), f"children of task {self._parent()}")]
+        return (
+            kinds if self._parent() is None else [*kinds, (str(self.value()), f"children of {self._mention(request)}")]
+        )
+
+    def _mention(self, request: HttpRequest) -> str:
+        """The parent in the address, by the name of its step."""
+        flow_id = request.GET.get("task_flow", request.GET.get("task_flow__exact", ""))
+        parent = self._parent() or 0
+        return mentions({flow_id: {parent}})[flow_id][parent]
 
     def _parent(self) -> int | None:
         text = str(self.value())
@@ -80,6 +90,12 @@ class TaskList(LongList):
         """The rows, whose columns are read as far as they are shown."""
         large = ("parameters", "item", "output", "traceback", "canvas", "depends_on", "dependents")
         return super().get_queryset(*arguments, **options).defer(*large, "task_flow__input", "task_flow__state")
+
+    def get_results(self, request: HttpRequest) -> None:
+        """The page, then a statement for the parents of its children."""
+        super().get_results(request)
+        self.result_list: Sequence[Task] = list(self.result_list)
+        with_parents(self.result_list)
 
 
 @admin.register(Task)
@@ -129,7 +145,7 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
     @admin.display(description="task", ordering="task_exec_seq")
     def seq(self, obj: Task) -> SafeString:
         """Link to the page."""
-        return html.link(html.task_url(obj.pk), obj.task_exec_seq)
+        return html.link(html.task_url(obj.pk), obj.own_title)
 
     @admin.display(description="program", ordering="program")
     def runs(self, obj: Task) -> SafeString | str:
@@ -171,5 +187,4 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
 
     def page(self, request: HttpRequest, target: Task) -> dict[str, Any]:
         """What the page of a task shows."""
-        title = f"Task {target.task_exec_seq}: {target.program}"
-        return {"title": title, "subtitle": target.task_flow_id, **task_page(target)}
+        return {"title": f"Task {target.title}", "subtitle": target.task_flow_id, **task_page(target)}

@@ -42,7 +42,7 @@ class Verb:
 
     def done(self, target: Flow | Task) -> str:
         """The message after it."""
-        task = f" task {target.task_exec_seq}" if isinstance(target, Task) else ""
+        task = f" {target.mention}" if isinstance(target, Task) else ""
         return f"{self.label}: flow {target.task_flow_id}{task}"
 
 
@@ -92,7 +92,7 @@ FLOW_VERBS = _named(
     ),
     Verb(
         name="suspend",
-        label="Suspend",
+        label="Hold",
         does="Running tasks end, no other is started until the flow is resumed.",
         run=_on_flow(engine.suspend),
     ),

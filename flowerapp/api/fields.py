@@ -11,6 +11,7 @@ from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from flowerapp.api.bounds import NAME, Bounds
+from flowerapp.selectors import in_words
 from flowerapp.selectors.shown import shown
 from flowerapp.states import Status
 
@@ -148,9 +149,9 @@ class UtcField(serializers.DateTimeField):
 
 
 def with_status(columns: Sequence[str]) -> list[str]:
-    """``columns`` with ``status``, the state in a word, in front of its number."""
+    """``columns`` with ``status``, the name of the state, before its number, and behind it what people read."""
     at = columns.index("exec_status")
-    return [*columns[:at], "status", *columns[at:]]
+    return [*columns[:at], "status", "exec_status", *in_words.COLUMNS, *columns[at + 1 :]]
 
 
 def _own_field(mapped: Any) -> Any:
@@ -172,14 +173,46 @@ class ModelSerializer(serializers.ModelSerializer[Any]):
         return super().to_representation(shown(instance))
 
 
-class StatusSerializer(ModelSerializer):
-    """Rows of flows or tasks, whose state is shown in a word too."""
+class InWordsField(serializers.CharField):
+    """What people read of a row of a ``StatusSerializer``."""
 
-    status = serializers.SerializerMethodField(help_text="The state in a word.")
+    def __init__(self, **options: Any) -> None:
+        super().__init__(read_only=True, **options)
+
+    def get_attribute(self, instance: Any) -> Any:
+        """The text of this name."""
+        parent: Any = self.parent
+        return parent.words[self.field_name]
+
+
+class StatusSerializer(ModelSerializer):
+    """Rows of flows or tasks, whose state is shown by its name too, and as people read it."""
+
+    status = serializers.SerializerMethodField(help_text="The state by its name.")
+    word = InWordsField(help_text="The state as people read it.")
+    symbol = InWordsField(help_text="One character for the word.")
+    note = InWordsField(help_text="What the word does not say; may be empty.")
+    counts = InWordsField(help_text="How many tasks of a flow, or children of a task, are done; may be empty.")
+    duration = InWordsField(help_text="How long it has run; empty before its start.")
+    duration_seconds = serializers.SerializerMethodField(help_text="The same in seconds; null before its start.")
+
+    def in_words(self, row: Any) -> dict[str, Any]:
+        """The row by ``in_words.COLUMNS``."""
+        raise NotImplementedError
+
+    def to_representation(self, instance: Any) -> Any:
+        """The row with its words."""
+        self.words = self.in_words(instance)
+        return super().to_representation(instance)
+
+    def get_duration_seconds(self, row: Any) -> float | None:
+        """How long it has run."""
+        seconds: float | None = self.words["duration_seconds"]
+        return seconds
 
     @extend_schema_field(serializers.ChoiceField(choices=[status.label for status in Status]))
     def get_status(self, row: Any) -> str:
-        """The state in a word."""
+        """The name of the state."""
         return Status(row.exec_status).label
 
 

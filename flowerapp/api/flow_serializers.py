@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Count
+from django.db.models import Q
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -18,11 +18,11 @@ from flowerapp.api.queries import OneOf, Query
 from flowerapp.core.names import LONGEST_NAME, LONGEST_WHY
 from flowerapp.core.passing import TooLarge
 from flowerapp.core.task_log import LEVELS, level_name
+from flowerapp.exceptions import InvalidError
 from flowerapp.models import Flow, HistoryEntry, Log, Task
-from flowerapp.selectors import flows, history, task_logs, tasks
+from flowerapp.selectors import counts, flows, history, in_words, status_words, task_logs, tasks
 from flowerapp.selectors.short import left_out
 from flowerapp.selectors.wait_reasons import wait_reasons
-from flowerapp.states import Status
 
 LEFT_OUT = {"type": "object", "additionalProperties": {"type": "integer"}}
 """Names of values, each with its size."""
@@ -41,6 +41,7 @@ class FailedSerializer(serializers.Serializer[Any]):
 
     task_exec_seq = serializers.IntegerField()
     task_seq = serializers.IntegerField()
+    name = serializers.CharField()
     program = serializers.CharField()
     error = serializers.CharField()
 
@@ -54,6 +55,11 @@ class FlowSerializer(StatusSerializer):
         model = Flow
         fields = [*with_status(flows.COLUMNS), "failed"]
         read_only_fields = fields
+
+    def in_words(self, row: Flow) -> dict[str, Any]:
+        """The flow in words, with the page's counts, or counted now."""
+        self.numbers = self.context["counts"][row.pk] if "counts" in self.context else counts.of_flow(row.pk)
+        return in_words.flow_in_words(row, self.numbers)
 
     @extend_schema_field(FailedSerializer(allow_null=True))
     def get_failed(self, flow: Flow) -> Any:
@@ -101,8 +107,7 @@ class FlowDetailSerializer(FlowSerializer):
 
     def get_tasks(self, flow: Flow) -> dict[str, int]:
         """Number of tasks in each state, children included."""
-        counts = flow.tasks.order_by("exec_status").values_list("exec_status").annotate(Count("pk"))
-        return {Status(status).label: count for status, count in counts}
+        return {status.label: count for status, count in sorted(self.numbers.by_status.items())}
 
     def get_unserved_queues(self, flow: Flow) -> list[str]:
         """Queues that its tasks wait in and no worker serves."""
@@ -119,7 +124,7 @@ class TaskSerializer(StatusSerializer):
     child_id = fields.AnyField(read_only=True, help_text="What its parent calls it.")
     output = fields.AnyField(read_only=True)
     progress = serializers.SerializerMethodField(
-        help_text="{done, total} of its children, where done ones have ended; else what its program reports."
+        help_text="{done, total} of its children, where done ones are Finish; else what its program reports."
     )
     waits = serializers.SerializerMethodField(help_text="Why it does not run now; empty if it does, or has ended.")
     left_out = serializers.SerializerMethodField(
@@ -132,6 +137,12 @@ class TaskSerializer(StatusSerializer):
         fields = [*with_status(tasks.COLUMNS), "parameters", "progress", "queue", "waits", "left_out"]
         read_only_fields = fields
 
+    def in_words(self, row: Task) -> dict[str, Any]:
+        """The task in words, with the page's counts of children, or counted now."""
+        page = self.context.get("children")
+        self.children = (tasks.children_of([row]) if page is None else page).get(row.task_exec_seq)
+        return in_words.task_in_words(row, self.children)
+
     @extend_schema_field(LEFT_OUT)
     def get_left_out(self, task: Task) -> dict[str, int]:
         """What is too large for a list."""
@@ -143,8 +154,8 @@ class TaskSerializer(StatusSerializer):
 
     @extend_schema_field(OpenApiTypes.ANY)
     def get_progress(self, task: Task) -> Any:
-        """How many of its children have ended, or what its program reports."""
-        return tasks.progress(task)
+        """How many of its children are done, or what its program reports."""
+        return tasks.progress(task, self.children)
 
     def get_waits(self, task: Task) -> str:
         """The reason: from the page's, or read now."""
@@ -193,18 +204,24 @@ class TaskDetailSerializer(TaskSerializer):
 class HistorySerializer(ModelSerializer):
     """An entry of the history."""
 
+    task = serializers.SerializerMethodField(help_text="Number and name of the task; empty for the flow as a whole.")
     details = fields.AnyField(read_only=True)
 
     class Meta:
         model = HistoryEntry
-        fields = list(history.COLUMNS)
+        fields = [*history.COLUMNS, "task"]
         read_only_fields = fields
+
+    def get_task(self, entry: HistoryEntry) -> str:
+        """Number and name."""
+        titles: dict[int | None, str] = self.context["titles"]
+        return titles[entry.task_exec_seq]
 
 
 class DoneSerializer(serializers.Serializer[Any]):
-    """How many children of a task have ended."""
+    """How many children of a task are done."""
 
-    done = serializers.IntegerField(help_text="Children that have ended.")
+    done = serializers.IntegerField(help_text="Children that are Finish.")
     total = serializers.IntegerField()
 
 
@@ -212,6 +229,7 @@ class NodeSerializer(serializers.Serializer[Any]):
     """A step in the graph."""
 
     seq = serializers.IntegerField()
+    name = serializers.CharField()
     program = serializers.CharField()
     exec_status = serializers.IntegerField()
     status = serializers.CharField()
@@ -333,15 +351,15 @@ class FlowFilterSerializer(Query):
     task_id = serializers.CharField(
         required=False, trim_whitespace=False, max_length=LONGEST_NAME, help_text="Name of the workflow."
     )
-    status = serializers.CharField(required=False, max_length=100, help_text="Words or numbers, joined by commas.")
+    status = serializers.CharField(
+        required=False, max_length=200, help_text=f"Some of {status_words.FLOW_CHOICES}; joined by commas."
+    )
     registered_after = fields.UtcField(required=False, help_text="ISO 8601.")
     registered_before = fields.UtcField(required=False, help_text="ISO 8601.")
 
-    def validate_status(self, value: str) -> list[int]:
-        """Numbers of the states."""
-        numbers = {word: int(status) for status in Status for word in (status.label.lower(), str(int(status)))}
-        words = [word.strip().lower() for word in value.split(",")]
-        if unknown := [word for word in words if word not in numbers]:
-            states = ", ".join(f"{status.label} ({int(status)})" for status in Status)
-            raise serializers.ValidationError(f"no status {unknown[0][:40]!r}; there are {states}")
-        return [numbers[word] for word in words]
+    def validate_status(self, value: str) -> Q:
+        """The flows in these states."""
+        try:
+            return status_words.filter_of(value)
+        except InvalidError as error:
+            raise serializers.ValidationError(str(error)) from None

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import cached_property
 from typing import Any, ClassVar
 
+from django.db.models import Q
 from django.http import HttpResponse, HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.generics import ListAPIView
@@ -37,7 +39,7 @@ from flowerapp.core.permissions import OPERATE
 from flowerapp.engine import MayOverride
 from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Flow, Task
-from flowerapp.selectors import graphs, history, tasks
+from flowerapp.selectors import counts, graphs, history, tasks
 from flowerapp.selectors.flows import first_failures, get_flow, short_flows
 from flowerapp.selectors.short import complete
 from flowerapp.selectors.shown import shown
@@ -69,21 +71,23 @@ class FlowListView(ApiView, ListAPIView[Any]):
         """The flows that the query's filters leave."""
         lookups = {
             "task_id": "task_id",
-            "status": "exec_status__in",
             "registered_after": "registered_ts__gte",
             "registered_before": "registered_ts__lt",
         }
-        return short_flows().filter(**{lookups[name]: value for name, value in self.wanted.items()})
+        given = {lookup: self.wanted[name] for name, lookup in lookups.items() if name in self.wanted}
+        return short_flows().filter(self.wanted.get("status", Q()), **given)
 
     def paginate_queryset(self, queryset: Any) -> Any:
-        """The page, with the failed tasks of its flows."""
-        page = super().paginate_queryset(queryset)
-        self.failed = first_failures(page or ())
+        """The page, with the failed tasks of its flows and the numbers of all."""
+        page = super().paginate_queryset(queryset) or []
+        self.failed = first_failures(page)
+        self.counts = counts.of_flows([flow.pk for flow in page])
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """With the failed tasks of the page."""
-        return {**super().get_serializer_context(), "failed": getattr(self, "failed", {})}
+        """With the failed tasks and the numbers of the page."""
+        page = {"failed": getattr(self, "failed", {}), "counts": getattr(self, "counts", {})}
+        return {**super().get_serializer_context(), **page}
 
 
 @documented(tags=["flows"], parameters=[FLOW_ID])
@@ -102,6 +106,7 @@ class FlowView(ApiView):
 class FlowListing(ApiView, ListAPIView[Any]):
     """A list that belongs to one flow."""
 
+    @cached_property
     def flow(self) -> Flow:
         """The flow; raises UnknownFlowError."""
         return shown(get_flow(self.kwargs["flow_id"]))
@@ -119,18 +124,19 @@ class TaskListView(FlowListing):
     def get_queryset(self) -> Any:
         """The flow's tasks that the query's filter leaves."""
         lookups = {f"{name}_seq": value for name, value in self.wanted.items()}
-        return tasks.short_tasks(self.flow().pk).filter(**lookups)
+        return tasks.short_tasks(self.flow.pk).filter(**lookups)
 
     def paginate_queryset(self, queryset: Any) -> Any:
-        """The page, with why its tasks wait."""
+        """The page, with why its tasks wait and the numbers of their children."""
         page = super().paginate_queryset(queryset) or []
         complete(self.kwargs["flow_id"], page)
-        self.waits = wait_reasons(page)
+        self.waits, self.children = wait_reasons(page, self.flow), tasks.children_of(page)
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
-        """With why the tasks of the page wait."""
-        return {**super().get_serializer_context(), "waits": getattr(self, "waits", {})}
+        """With why the tasks of the page wait, and the numbers of their children."""
+        page = {"waits": getattr(self, "waits", {}), "children": getattr(self, "children", {})}
+        return {**super().get_serializer_context(), **page}
 
 
 @documented(tags=["flows"], parameters=[FLOW_ID])
@@ -143,7 +149,17 @@ class HistoryView(FlowListing):
 
     def get_queryset(self) -> Any:
         """The flow's history."""
-        return history.entries(self.flow().pk)
+        return history.entries(self.flow.pk)
+
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """The page, with the names of its tasks."""
+        page = super().paginate_queryset(queryset) or []
+        self.titles = history.task_titles(page)
+        return page
+
+    def get_serializer_context(self) -> dict[str, Any]:
+        """With the names of the tasks of the page."""
+        return {**super().get_serializer_context(), "titles": getattr(self, "titles", {})}
 
 
 @documented(tags=["flows"], parameters=[FLOW_ID])
@@ -249,7 +265,7 @@ class ResumeView(FlowVerbView):
 
 
 class CancelView(FlowVerbView):
-    """End a flow: its open tasks become Ignore."""
+    """End a flow: its open tasks become Ignore, shown as Cancelled."""
 
     verb = engine.cancel
 

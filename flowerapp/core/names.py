@@ -80,6 +80,16 @@ def visible_lines(content: str) -> str:
     return _misleading_in_lines.sub(_escaped, content)
 
 
+def titled(seq: int, name: str, program: str = "") -> str:
+    """``3 load``: a task by its number and the name of its step; of one without a name, by its program."""
+    return f"{seq} {name or program}".rstrip()
+
+
+def mentioned(seq: int, name: str, program: str = "") -> str:
+    """``task 3 "load"``, for a sentence; of one without a name, ``task 3 HTTPPostRequest``."""
+    return f'task {seq} "{name}"' if name else f"task {seq} {program}".rstrip()
+
+
 def _escaped(match: re.Match[str]) -> str:
     return match[0].encode("unicode_escape", "backslashreplace").decode()
 

@@ -40,9 +40,10 @@ def _document(part: Part, view: View) -> dict[str, Any] | None:
 def _node(node: Node, levels: dict[int, int]) -> dict[str, Any]:
     return {
         "seq": node.seq,
+        "name": node.name,
         "program": node.label,
         "exec_status": None if node.status is None else int(node.status),
         "status": None if node.status is None else node.status.label,
         "level": levels.get(node.seq, 0),
-        **({"children": {"done": node.children_ended, "total": node.children}} if node.children else {}),
+        **({"children": {"done": node.children_done, "total": node.children}} if node.children else {}),
     }

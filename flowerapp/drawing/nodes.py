@@ -6,10 +6,10 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from flowerapp.core import graph
-from flowerapp.core.names import visible
+from flowerapp.core.names import titled, visible
 from flowerapp.selectors.status_style import STYLES, Style, task_style
 from flowerapp.states import Status
 
@@ -33,6 +33,8 @@ class Node:
     seq: int
     label: str
     """Name of its program."""
+    name: str = ""
+    """Its own name, if it has one."""
     status: Status | None = None
     """None in the drawing of a definition."""
     ignored_by: str = ""
@@ -43,8 +45,10 @@ class Node:
     """Styles of those tasks, each with its number."""
     children: int = 0
     """Children that it has added, which are not drawn."""
-    children_ended: int = 0
-    """How many of those have ended."""
+    children_done: int = 0
+    """How many of those are Finish."""
+    children_text: str = ""
+    """Numbers of its children in words."""
 
     @property
     def style(self) -> Style | None:
@@ -53,8 +57,14 @@ class Node:
 
     @property
     def title(self) -> str:
-        """``3 HTTPPostRequest``, or what the node stands for."""
-        return self.label if self.more else f"{self.seq} {self.label}"
+        """``3 load``, for a step without a name ``3 HTTPPostRequest``; or what the node stands for."""
+        return self.label if self.more else titled(self.seq, self.name, self.label)
+
+    @property
+    def tooltip(self) -> str:
+        """All that there is to say: title, program, state."""
+        program = f" ({self.label})" if self.name else ""
+        return f"{self.title}{program} – {self.note}" if self.note else f"{self.title}{program}"
 
     @property
     def word(self) -> str:
@@ -65,10 +75,8 @@ class Node:
 
     @property
     def note(self) -> str:
-        """The state, and how many children have ended; empty without a state."""
-        if not self.children:
-            return self.word
-        return f"{self.word}, {self.children_ended:,} of {self.children:,} children ended"
+        """The state, and how many children are done; empty without a state."""
+        return ", ".join(filter(None, [self.word, self.children_text]))
 
 
 def of_steps(steps: Iterable[Step]) -> tuple[list[Node], dict[int, list[int]]]:
@@ -80,13 +88,18 @@ def of_steps(steps: Iterable[Step]) -> tuple[list[Node], dict[int, list[int]]]:
             Node(
                 seq=step.seq,
                 label=step.program,
+                name=step.name,
                 status=step.status,
                 ignored_by=step.ignored_by,
-                children=step.children,
-                children_ended=step.children_ended,
+                **_children(step),
             )
         )
     return nodes, edges
+
+
+def _children(step: Step) -> dict[str, Any]:
+    of = step.children
+    return {"children": of.total, "children_done": of.done, "children_text": of.children_text} if of else {}
 
 
 def collapse(nodes: Iterable[Node], edges: graph.Edges, widest: int = WIDEST) -> tuple[list[Node], dict[int, set[int]]]:

@@ -18,6 +18,8 @@ NOTE_WIDTH, NOTE_HEIGHT = 900, 24
 """Room for the note that steps were left out, in pixels."""
 LABEL_COLUMNS = 21
 """Characters of a label that fit into a box."""
+NOTE_COLUMNS = 33
+"""Characters of a note, in smaller letters, that fit into a box."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -114,13 +116,13 @@ def _theme(within: str, boxes: Mapping[str, BoxColors], lines: Lines) -> str:
 
 def _box(node: Node, x: float, y: float) -> str:
     classes = (node.style.color if node.style else "plain") + (" more" if node.more else "")
-    tooltip = f"{node.title} – {node.note}" if node.note else node.title
     left = 44 if node.style else 16
-    below = node.note if node.style else " ".join(f"{style.symbol} {count}" for style, count in node.counts)
+    numbers = " ".join(f"{style.symbol} {count}" for style, count in node.counts)
+    below = shortened(node.note, NOTE_COLUMNS) if node.style else numbers
     seq = "" if node.more else f'<tspan class="seq">{node.seq}</tspan> '
-    label = escape(shortened(clean(node.label), LABEL_COLUMNS - len(str(node.seq))))
+    label = escape(shortened(clean(node.name or node.label), LABEL_COLUMNS - len(str(node.seq))))
     parts = [
-        f'<g class="{classes}" transform="translate({x:g} {y:g})"><title>{escape(clean(tooltip))}</title>',
+        f'<g class="{classes}" transform="translate({x:g} {y:g})"><title>{escape(clean(node.tooltip))}</title>',
         f'<rect width="{BOX_WIDTH}" height="{BOX_HEIGHT}" rx="9"/>',
         f'<text class="name" x="{left}" y="{21 if below else 29}">{seq}{label}</text>',
     ]

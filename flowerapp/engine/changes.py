@@ -19,6 +19,7 @@ from flowerapp.engine.registration import pool_problems
 from flowerapp.exceptions import InvalidPlanError, Problem, StateConflictError
 from flowerapp.models import Flow, HistoryEntry, Task
 from flowerapp.querysets import NOT_REFUSED
+from flowerapp.selectors.status_style import task_style
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,9 +70,14 @@ def change(task: Task, wish: TaskChange, actor: str, why: str) -> None:
     if wish.priority is not None or wish.queue is not None:
         columns |= {"sent_ts": None, "deferred": False, **NOT_REFUSED}
     if not Task.objects.change(task.ref, **columns):
-        place = f"task {task.task_exec_seq} of flow {task.task_flow_id}"
-        raise StateConflictError(f"{place} is {task.status.label}; change takes Wait or Suspend")
+        raise StateConflictError(refusal(task, "changed"))
     HistoryEntry.objects.record("change", *task.ref, **facts, details=details)
+
+
+def refusal(task: Task, done: str) -> str:
+    """Why a task cannot be ``done``, such as skipped: in its status no task can."""
+    word = task_style(task.exec_status, task.ignored_by).word
+    return f"{task.mention} of flow {task.task_flow_id} is {word}; only a Waiting or Failed task can be {done}"
 
 
 def _own(task: Task) -> dict[str, Any]:

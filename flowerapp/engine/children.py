@@ -166,8 +166,9 @@ def _outputs(parent_ref: TaskRef) -> list[Any]:
         outputs.append(output)
         size += len(values.dumps(output).encode()) + 1
         if size > limit:
+            parent = Task.objects.at(parent_ref).get()
             raise InvalidValueError(
-                f"the outputs of the children of task {parent_ref.seq} are together over {limit:,} bytes of JSON "
+                f"the outputs of the children of {parent.mention} are together over {limit:,} bytes of JSON "
                 "(FLOWER['MAX_JSON_BYTES']); let them return less"
             )
     return outputs

@@ -22,6 +22,7 @@ from flowerapp.models import Flow, Task
 from flowerapp.querysets import Claim
 from flowerapp.querysets.db import retry_on_disconnect
 from flowerapp.registry import Call
+from flowerapp.selectors.status_style import task_style
 from flowerapp.states import SATISFIED
 
 MOST_ITEMS = 1_000_000
@@ -77,7 +78,8 @@ def output_of(flow_id: str, step: int | str) -> Any:
     if len(matches) > 1:
         raise KeyError(f"several tasks of flow {flow_id} run {step!r}; name the step, or use its task_seq")
     if matches[0].status not in SATISFIED:
-        raise KeyError(f"task {step!r} of flow {flow_id} is {matches[0].status.label}, so it has no output yet")
+        word = task_style(matches[0].exec_status).word
+        raise KeyError(f"task {step!r} of flow {flow_id} is {word}, so it has no output yet")
     return matches[0].output
 
 

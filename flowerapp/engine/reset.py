@@ -61,7 +61,7 @@ def _all_from(locked: LockedFlow, from_seq: int | None) -> set[int]:
     affected |= {seq for seq, task in tasks.items() if task.parent_seq in parents}
     running = sorted(seq for seq in affected if tasks[seq].status is Status.RUNNING)
     if running:
-        listed = ", ".join(map(str, running[:20]))
+        listed = ", ".join(tasks[seq].title for seq in running[:20])
         raise StateConflictError(
             f"tasks {listed} of flow {locked.flow.pk} are Running; wait for them, or cancel the flow", running=running
         )

@@ -25,6 +25,7 @@ from flowerapp.models import Flow, HistoryEntry, Task
 from flowerapp.querysets import Completion
 from flowerapp.querysets.db import atomic
 from flowerapp.selectors.flows import get_flow
+from flowerapp.selectors.status_style import flow_style
 from flowerapp.selectors.tasks import get_task
 from flowerapp.states import SATISFIED, Status
 
@@ -35,7 +36,7 @@ def suspend(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
     with atomic():
         if not Flow.objects.hold(flow_id):
             flow.refresh_from_db()
-            raise StateConflictError(f"flow {flow_id} is already {'held' if flow.held else flow.status.label}")
+            raise StateConflictError(f"flow {flow_id} is already {'held' if flow.held else flow_style(flow).word}")
         HistoryEntry.objects.record("suspend", flow_id, actor=actor, reason=checked_why(why))
     _free_places(flow)
     flow.refresh_from_db()
@@ -63,9 +64,9 @@ def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
 
 
 def _not_held(flow: Flow) -> str:
-    if flow.status is Status.SUSPEND and flow.failed_seq is not None:
-        return f"flow {flow.pk} is not held; its task {flow.failed_seq} failed: rerun or skip it"
-    return f"flow {flow.pk} is not held; it is {flow.status.label}"
+    if flow.status is Status.SUSPEND and (failed := flow.failed_task):
+        return f"flow {flow.pk} is not held; its {failed.mention} failed: rerun or skip it"
+    return f"flow {flow.pk} is not held; it is {flow_style(flow).word}"
 
 
 def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: str = "") -> Flow:
@@ -78,7 +79,7 @@ def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: st
     with atomic():
         completion = _wake(task) if output is None else _complete_parked(task, ends_with)
         if completion is None:
-            raise StateConflictError(f"task {seq} of flow {flow_id} is not parked")
+            raise StateConflictError(f"{task.mention} of flow {flow_id} is not parked")
         HistoryEntry.objects.record("wake", flow_id, seq, actor=actor, reason=checked_why(why))
     settle(flow_id)
     send(propagate(flow_id, task.task_id, completion))
@@ -105,7 +106,7 @@ def cancel(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
     with atomic():
         flow = readiness.lock(flow_id).flow
         if flow.ended:
-            raise StateConflictError(f"flow {flow_id} has ended: it is {flow.status.label}")
+            raise StateConflictError(f"flow {flow_id} has ended: it is {flow_style(flow).word}")
         Task.objects.cancel(flow_id)
         Flow.objects.cancel(flow_id)
         HistoryEntry.objects.record("cancel", flow_id, actor=actor, reason=checked_why(why))
@@ -129,9 +130,9 @@ def skip(
         _must_be_open(flow)
         changes.must_not_give_input(locked, seq, may_override)
         if not Task.objects.skip(ref):
-            raise StateConflictError(f"task {seq} of flow {flow_id} is {task.status.label}; skip takes Wait or Suspend")
+            raise StateConflictError(changes.refusal(task, "skipped"))
         if task.children:
-            Task.objects.stop_children(ref, f"stopped, because task {seq} was skipped", failed=True)
+            Task.objects.stop_children(ref, f"stopped, because {task.mention} was skipped", failed=True)
         children.revive_parents(flow_id)
         HistoryEntry.objects.record("skip", flow_id, seq, attempt=task.attempt, actor=actor, reason=checked_why(why))
         readiness.save(flow)
@@ -141,7 +142,9 @@ def skip(
 
 def _must_be_open(flow: Flow) -> None:
     if flow.ended:
-        raise StateConflictError(f"flow {flow.pk} has ended: it is {flow.status.label}; rerun it from a task or all")
+        raise StateConflictError(
+            f"flow {flow.pk} has ended: it is {flow_style(flow).word}; rerun it from a task or all"
+        )
 
 
 def change(

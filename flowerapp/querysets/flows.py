@@ -97,8 +97,8 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         )
 
     def release(self, flow_id: str) -> int:
-        """Undo ``hold``; the caller settles the status."""
-        return self.open().filter(pk=flow_id, held=True).update(held=False)
+        """Undo ``hold``; the caller settles the status. One that has failed meanwhile stands from now on."""
+        return self.open().filter(pk=flow_id, held=True).update(held=False, suspended_ts=Now())
 
     def cancel(self, flow_id: str) -> int:
         """End an open flow as Ignore."""
@@ -114,6 +114,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
             open_sinks=open_sinks,
             failed_seq=failed_seq,
             admitted=Case(When(exec_status__in=sorted(SATISFIED), then=_ANEW), default="admitted"),
+            suspended_ts=Case(When(exec_status__in=sorted(SATISFIED), then=None), default="suspended_ts"),
             exec_status=status_case(Q(exec_status__in=sorted(SATISFIED)), Status.RUNNING),
             finished_ts=None,
         )

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from django.db.models import Count, Q
+from django.db.models import Count, F, Max, Q
 
 from flowerapp.models import Task
-from flowerapp.selectors.status_style import CANCELLED, SKIPPED, STYLES, Style, task_style
+from flowerapp.selectors.status_style import CANCELLED, SKIPPED, STYLES, TOLERATED, Style, task_style
 from flowerapp.states import IgnoredBy, Status
 
 
@@ -25,6 +25,8 @@ class Counts:
     steps: int = 0
     """Those that are no children."""
     failed_parents: int = 0
+    first_failed: tuple[str, str] = ("", "")
+    """Of a flow: name and program of the task that failed first."""
 
     @property
     def total(self) -> int:
@@ -44,31 +46,44 @@ class Counts:
 
     @property
     def text(self) -> str:
-        """``6 of 10``: done and total."""
-        return f"{self.done:,} of {self.total:,}"
+        """``12 of 1,002 done, 1 failed, 2 cancelled``."""
+        return self._said("")
+
+    @property
+    def tasks_text(self) -> str:
+        """``12 of 1,002 tasks done, 1 failed, 2 cancelled``, of the tasks of a flow."""
+        return self._said(" tasks")
 
     @property
     def children_text(self) -> str:
         """``6 of 10 children done, 1 failed, 2 cancelled``, of the children of one task."""
+        return self._said(" children")
+
+    def _said(self, what: str) -> str:
         numbers = {
-            "failed": self.by_status[Status.SUSPEND] + self.tolerated,
+            "failed": self.failed + self.tolerated,
             "skipped": self.by_style[SKIPPED] - self.tolerated,
             "cancelled": self.by_style[CANCELLED],
         }
-        return f"{self.text} children done" + "".join(
-            f", {number:,} {word}" for word, number in numbers.items() if number
-        )
+        others = "".join(f", {number:,} {word}" for word, number in numbers.items() if number)
+        return f"{self.done:,} of {self.total:,}{what} done{others}"
 
     def listed(self) -> list[tuple[Style, int]]:
-        """Styles that there are, each with its number."""
-        return [(style, self.by_style[style]) for style in STYLES if self.by_style[style]]
+        """Styles that there are, each with its number; failures that are tolerated have one of their own."""
+        numbers = {**self.by_style, SKIPPED: self.by_style[SKIPPED] - self.tolerated, TOLERATED: self.tolerated}
+        return [(style, numbers[style]) for style in (*STYLES, TOLERATED) if numbers.get(style)]
 
-    def _add(self, status: int, ignored_by: str, number: int, steps: int, parents: int) -> None:
+    def _add(
+        self, status: int, ignored_by: str, number: int, steps: int, parents: int, *first_failed: str | None
+    ) -> None:
         self.by_status[Status(status)] += number
         self.by_style[task_style(status, ignored_by)] += number
         self.steps += steps
         self.tolerated += number if ignored_by == IgnoredBy.TOLERATED else 0
         self.failed_parents += parents if status == Status.SUSPEND else 0
+        if any(first_failed):
+            name, program = first_failed
+            self.first_failed = (name or "", program or "")
 
 
 _NUMBERS = {
@@ -76,20 +91,25 @@ _NUMBERS = {
     "steps": Count("pk", filter=Q(parent_seq=None)),
     "parents": Count("pk", filter=Q(children__gt=0)),
 }
+_FIRST_FAILED = {
+    f"failed_{column}": Max(column, filter=Q(task_exec_seq=F("task_flow__failed_seq")))
+    for column in ("name", "program")
+}
 
 
-def _counted(tasks: Any, key: str) -> dict[Any, Counts]:
+def _counted(tasks: Any, key: str, facts: Mapping[str, Any]) -> dict[Any, Counts]:
     """Counts by the values of a column; one statement."""
     result: dict[Any, Counts] = {}
-    rows = tasks.order_by().values(key, "exec_status", "ignored_by").annotate(**_NUMBERS)
-    for row in rows.values_list(key, "exec_status", "ignored_by", *_NUMBERS):
+    rows = tasks.order_by().values(key, "exec_status", "ignored_by").annotate(**facts)
+    for row in rows.values_list(key, "exec_status", "ignored_by", *facts):
         result.setdefault(row[0], Counts())._add(*row[1:])
     return result
 
 
 def of_flows(flow_ids: Collection[str]) -> dict[str, Counts]:
     """Counts of each of these flows, children included; one statement."""
-    counts = _counted(Task.objects.filter(task_flow_id__in=flow_ids), "task_flow_id") if flow_ids else {}
+    tasks = Task.objects.filter(task_flow_id__in=flow_ids)
+    counts = _counted(tasks, "task_flow_id", _NUMBERS | _FIRST_FAILED) if flow_ids else {}
     return {flow_id: counts.get(flow_id, Counts()) for flow_id in flow_ids}
 
 
@@ -103,4 +123,4 @@ def of_children(flow_id: str, parents: Iterable[int]) -> dict[int, Counts]:
     seqs = list(parents)
     if not seqs:
         return {}
-    return _counted(Task.objects.filter(task_flow_id=flow_id, parent_seq__in=seqs), "parent_seq")
+    return _counted(Task.objects.filter(task_flow_id=flow_id, parent_seq__in=seqs), "parent_seq", _NUMBERS)

@@ -1,4 +1,11 @@
-"""How long flows and tasks have run, in seconds and in words."""
+"""How long flows and tasks have run, in seconds and in words: the same for admin, API and command line.
+
+A flow: from its first start to its end, or until now. That of a failed one, which nothing continues without a person,
+ends when it came to a stand; that of a held one goes on, as its running tasks do. A rerun does not start it anew.
+
+A task: from its last start to its end or failure, or until now; nothing while it waits for another start. That of a
+task with children ends with the last of them.
+"""
 
 from __future__ import annotations
 
@@ -26,7 +33,7 @@ class Timed(Protocol):
 
     @property
     def suspended_ts(self) -> datetime | None:
-        """When it was last held or failed."""
+        """When a flow came to a stand, or a task failed."""
 
 
 def seconds_between(start: datetime | None, end: datetime | None) -> float | None:
@@ -35,14 +42,24 @@ def seconds_between(start: datetime | None, end: datetime | None) -> float | Non
 
 
 def seconds_of(row: Timed) -> float | None:
-    """Seconds from the start to the end, to the suspension of what is Suspend, or until now; None before the start."""
-    suspended = row.suspended_ts if row.status is Status.SUSPEND else None
-    return seconds_between(row.started_ts, row.finished_ts or suspended)
+    """Seconds from the start to the end, or until now; None before the start."""
+    return seconds_between(row.started_ts, _end_of(row))
 
 
-def duration(row: Timed, *, waits: bool = False) -> str:
-    """``seconds_of`` in words; empty before the start, and of a task that ``waits`` for another start."""
-    return "" if waits else spelled(seconds_of(row))
+def goes_on(row: Timed) -> bool:
+    """Whether the duration still grows."""
+    return row.started_ts is not None and _end_of(row) is None
+
+
+def _end_of(row: Timed) -> datetime | None:
+    """When it ended or came to a stand; None while it goes on."""
+    stands = row.status is Status.SUSPEND and not getattr(row, "held", False)
+    return row.finished_ts or (row.suspended_ts if stands else None)
+
+
+def duration(flow: Timed) -> str:
+    """How long a flow has run, in words; empty before its first start. ``tasks.duration_of`` is that of a task."""
+    return spelled(seconds_of(flow))
 
 
 def spelled(seconds: float | None) -> str:

@@ -39,7 +39,7 @@ MOST_OUTPUT = 6 * 1024 * 1024
 """Bytes of JSON above which a flow's output is not read; SQLite keeps some characters in three times the bytes."""
 VERSION_SECONDS = 10
 """How long an open page may show reasons to wait, which depend on other flows, while its own flow does not change."""
-FAILED_COLUMNS = ("task_exec_seq", "task_seq", "program", "error")
+FAILED_COLUMNS = ("task_exec_seq", "task_seq", "name", "program", "error")
 """Columns of the task that failed first."""
 
 

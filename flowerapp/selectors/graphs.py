@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterable, Sequence
 from typing import Any, NamedTuple
 
 from django.db.models import Case, Count, Func, IntegerField, Sum, When, Window
@@ -10,7 +10,8 @@ from django.db.models import Case, Count, Func, IntegerField, Sum, When, Window
 from flowerapp.drawing.parts import MOST_EDGES, MOST_STEPS, View
 from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Task
-from flowerapp.selectors.tasks import children_ended
+from flowerapp.selectors import counts
+from flowerapp.selectors.counts import Counts
 from flowerapp.states import Status
 
 MOST_READ = 500
@@ -21,13 +22,13 @@ class Step(NamedTuple):
     """A step with what it depends on."""
 
     seq: int
+    name: str
     program: str
     status: Status
     ignored_by: str
     depends_on: list[int]
-    children: int
-    """Children that it has added."""
-    children_ended: int
+    children: Counts | None = None
+    """Of those that it has added; None without any."""
 
 
 class _Length(Func):
@@ -60,7 +61,7 @@ class Graph(NamedTuple):
     view: View
 
 
-_COLUMNS = ("task_exec_seq", "program", "exec_status", "ignored_by", "depends_on", "children", "pending")
+_COLUMNS = ("task_exec_seq", "name", "program", "exec_status", "ignored_by", "depends_on", "children")
 
 
 def graph_of(flow_id: str, around: int | None = None) -> Graph:
@@ -77,18 +78,21 @@ def graph_of(flow_id: str, around: int | None = None) -> Graph:
     )
     *_, total, total_edges, _ = rows[0] if rows else (0, 0, 0)
     if len(rows) == total:
-        return Graph([_step(*row[: len(_COLUMNS)]) for row in rows], View(around=around))
+        return Graph(_steps(flow_id, [row[: len(_COLUMNS)] for row in rows]), View(around=around))
     around = _focus(steps) if around is None else around
-    read = [_step(*row) for row in steps.filter(task_exec_seq__in=_seqs_around(steps, around)).values_list(*_COLUMNS)]
+    read = _steps(flow_id, steps.filter(task_exec_seq__in=_seqs_around(steps, around)).values_list(*_COLUMNS))
     unread_edges = total_edges - sum(len(step.depends_on) for step in read)
     return Graph(read, View(around=around, unread_steps=total - len(read), unread_edges=unread_edges))
 
 
-def _step(
-    seq: int, program: str, status: int, ignored_by: str, depends_on: list[int], children: int, pending: int
-) -> Step:
-    ended = children_ended(status, children, pending)
-    return Step(seq, program, Status(status), ignored_by, depends_on, children, ended)
+def _steps(flow_id: str, rows: Iterable[Sequence[Any]]) -> list[Step]:
+    """Steps by ``_COLUMNS``, with the counts of their children: a statement where there are any."""
+    read = list(rows)
+    children = counts.of_children(flow_id, [seq for seq, *_, number in read if number])
+    return [
+        Step(seq, name, program, Status(status), ignored_by, depends_on, children.get(seq))
+        for seq, name, program, status, ignored_by, depends_on, _ in read
+    ]
 
 
 def _focus(steps: Any) -> int:

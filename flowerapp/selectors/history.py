@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from flowerapp.models import HistoryEntry, Worker
+from flowerapp.selectors import naming
 from flowerapp.selectors.shown import rows
 
 COLUMNS = ("id", "ts", "verb", "task_exec_seq", "attempt", "worker", "actor", "reason", "details")
 """Columns of a history entry that API and command line show."""
+
+
+def task_titles(page: Iterable[HistoryEntry]) -> dict[int | None, str]:
+    """``3 load`` by seq, of the tasks that some entries of one flow are about; at most one statement."""
+    listed = list(page)
+    return naming.titles(listed[0].task_flow_id, (row.task_exec_seq for row in listed)) if listed else {}
 
 
 def entries(flow_id: str) -> Any:

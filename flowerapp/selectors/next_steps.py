@@ -57,6 +57,6 @@ def next_steps(flow: Flow, failures: Sequence[Task]) -> list[NextStep]:
     steps.append(NextStep(verb="rerun", purpose="start the failed tasks again"))
     if parameter:
         steps.append(NextStep(verb="change", purpose="with another parameter", task=task, parameter=parameter))
-    steps.append(NextStep(verb="skip", purpose="continue without it", task=task))
-    steps.append(NextStep(verb="traceback", purpose="see where it failed", task=task))
+    steps.append(NextStep(verb="skip", purpose=f"continue without {task.mention}", task=task))
+    steps.append(NextStep(verb="traceback", purpose=f"see where {task.mention} failed", task=task))
     return steps

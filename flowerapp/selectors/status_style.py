@@ -7,9 +7,10 @@ module is pure: it reads attributes of the rows that it is given and asks the da
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from flowerapp.core.names import mentioned
 from flowerapp.states import ACTIVE, IgnoredBy, Status
 
 if TYPE_CHECKING:
@@ -55,6 +56,8 @@ HELD = Style(word="Held", symbol="‖", plain_symbol="=", color="held")
 FINISHED = Style(word="Finished", symbol="✓", plain_symbol="+", color="finished")
 SKIPPED = Style(word="Skipped", symbol="⊘", plain_symbol="-", color="ignored")
 CANCELLED = Style(word="Cancelled", symbol="⊘", plain_symbol="-", color="ignored")
+TOLERATED = replace(SKIPPED, word="Failed, tolerated")
+"""Of the number of children that are Skipped because they failed and their parents continue without them."""
 
 STYLES = (WAITING, RUNNING, FAILED, HELD, FINISHED, SKIPPED, CANCELLED)
 """All of them, in the order in which counts list them."""
@@ -99,13 +102,12 @@ def flow_note(flow: Flow, counts: Counts) -> str:
     """What a flow's word alone does not say: ``1 failed`` of a running one; may be empty."""
     if flow.status is Status.IGNORE:
         return ""
-    if flow.status is Status.FINISH:
-        children = "child" if counts.tolerated == 1 else "children"
-        return f"{counts.tolerated:,} {children} failed" if counts.tolerated else ""
+    has_failed = flow.failed_seq is not None and not flow.ended
     notes = {
-        f"task {flow.failed_seq}": flow.failed_seq is not None and flow.status is Status.SUSPEND,
-        f"{max(1, counts.failed):,} failed": flow.failed_seq is not None and flow.status in ACTIVE,
-        "held": flow.failed_seq is not None and flow.held,
+        mentioned(flow.failed_seq or 0, *counts.first_failed): has_failed and flow.status is Status.SUSPEND,
+        f"{max(1, counts.failed):,} failed": has_failed and flow.status in ACTIVE,
+        "held": has_failed and flow.held,
         "not admitted yet": flow.status in ACTIVE and not flow.admitted,
+        f"{counts.tolerated:,} {'child' if counts.tolerated == 1 else 'children'} failed": counts.tolerated > 0,
     }
     return ", ".join(note for note, fits in notes.items() if fits)

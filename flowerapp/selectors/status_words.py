@@ -70,7 +70,7 @@ def _any_of(text: str, filters: Mapping[Style, Q]) -> Q:
     words = [word.strip().lower() for word in text.split(",")]
     for word in words:
         if word not in by_word:
-            raise InvalidError(f"there is no status {word[:MOST_QUOTED]!r}; there are {_sentence(filters)}")
+            raise InvalidError(f"there is no status {word[:MOST_QUOTED]!r}; there are {_choices(filters)}")
     return _joined(by_word[word] for word in words)
 
 
@@ -87,7 +87,11 @@ def _joined(filters: Iterable[Q]) -> Q:
     return result
 
 
-def _sentence(filters: Mapping[Style, Q]) -> str:
-    words = ", ".join(style.word for style in filters)
+def _choices(filters: Mapping[Style, Q]) -> str:
+    """``Waiting, Running, …, and the values Wait (0), …``."""
     values = ", ".join(f"{status.label} ({int(status)})" for status in Status)
-    return f"{words}, and the values {values}"
+    return f"{', '.join(style.word for style in filters)}, and the values {values}"
+
+
+FLOW_CHOICES = _choices(FLOW_FILTERS)
+"""What may be typed for flows, for help texts."""

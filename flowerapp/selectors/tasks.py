@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 from django.db.models import Case, Q, Sum, When
@@ -10,13 +11,14 @@ from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Task
 from flowerapp.querysets import clock
 from flowerapp.querysets.sizes import bytes_of
-from flowerapp.selectors import queues
-from flowerapp.selectors.durations import duration, spelled
+from flowerapp.selectors import counts, queues
+from flowerapp.selectors.counts import Counts
+from flowerapp.selectors.durations import seconds_of, spelled
 from flowerapp.selectors.flows import get_flow
 from flowerapp.selectors.short import complete, short_rows
 from flowerapp.selectors.shown import rows, shown
 from flowerapp.selectors.status_style import ignored_reason
-from flowerapp.states import SATISFIED, RefusedBy, Status
+from flowerapp.states import RefusedBy, Status
 
 MOST_WHOLE = 6 * 1024 * 1024
 """Bytes of JSON above which an output that is put together from several is not read."""
@@ -68,6 +70,7 @@ ROW_COLUMNS = (
     "task_id",
     "task_seq",
     "task_priority",
+    "name",
     "program",
     "exec_status",
     "ignored_by",
@@ -148,16 +151,15 @@ def program_text(task: Task) -> str:
     return task.program or ("not adopted yet" if task.status is Status.WAIT else "none: another system's task")
 
 
-def children_ended(status: int, children: int, pending: int) -> int:
-    """How many of a task's ``children`` are Finish or Ignore: all with the task itself, else all but ``pending``."""
-    return children if status in SATISFIED else max(0, children - pending)
+def children_of(page: Iterable[Task]) -> dict[int, Counts]:
+    """Counts of the children of these tasks of one flow, by the seqs of those that have some; at most one statement."""
+    parents = [task for task in page if task.children]
+    return counts.of_children(parents[0].task_flow_id, [task.task_exec_seq for task in parents]) if parents else {}
 
 
-def progress(task: Task) -> Any:
-    """``{"done": …, "total": …}``: how many of a task's children have ended, or what its program reports."""
-    if not task.children:
-        return task.progress
-    return {"done": children_ended(task.exec_status, task.children, task.pending), "total": task.children}
+def progress(task: Task, children: Counts | None) -> Any:
+    """``{"done": …, "total": …}``: how many of a task's ``children`` are Finish, or what its program reports."""
+    return {"done": children.done, "total": children.total} if children else task.progress
 
 
 def progress_text(reported: Any) -> str:
@@ -169,8 +171,13 @@ def progress_text(reported: Any) -> str:
     return str(reported.get("state") or "")
 
 
-def note(task: Task) -> str:
-    """What the word of a task's status does not say: a retry's delay, the program's progress, why it was skipped."""
+def note(task: Task, children: Counts | None = None) -> str:
+    """What the word of a task's status does not say: how many of its ``children`` are done, a retry's delay, ….
+
+    Or the program's progress, or why it was skipped.
+    """
+    if children:
+        return children.children_text
     if task.status is Status.WAIT:
         return _waiting_note(task)
     if task.status is Status.RUNNING and not task.program:
@@ -191,12 +198,9 @@ def _waiting_note(task: Task) -> str:
 
 def duration_of(task: Task) -> str:
     """How long a task's last attempt took, or that of a parent together with its children; empty while it waits."""
-    return duration(task, waits=task.status is Status.WAIT and not task.children)
+    return spelled(seconds_of_attempt(task))
 
 
-def child_label(task: Task) -> str:
-    """``child 3 of task 1``: what a child is to its parent, by its id; empty for a step."""
-    if task.parent_seq is None:
-        return ""
-    name = str(task.child_id)
-    return f"child {name if len(name) <= 40 else f'{name[:39]}…'} of task {task.parent_seq}"
+def seconds_of_attempt(task: Task) -> float | None:
+    """The same in seconds; None while it waits."""
+    return None if task.status is Status.WAIT and not task.children else seconds_of(task)

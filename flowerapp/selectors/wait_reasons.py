@@ -17,10 +17,13 @@ from flowerapp.selectors.shown import rows
 from flowerapp.states import Status
 
 
-def wait_reasons(tasks: Sequence[Task]) -> dict[int, str]:
-    """Why tasks do not run now, by primary key; those that run, have ended or only need to be sent are left out."""
+def wait_reasons(tasks: Sequence[Task], flow: Flow | None = None) -> dict[int, str]:
+    """Why tasks do not run now, by primary key; those that run, have ended or only need to be sent are left out.
+
+    ``flow`` is theirs, where they are of one and it was read already.
+    """
     waiting = [task for task in tasks if task.status is Status.WAIT]
-    facts = _Facts(waiting)
+    facts = _Facts(waiting, flow)
     reasons = {task.pk: facts.reason(task) for task in waiting}
     return {pk: reason for pk, reason in reasons.items() if reason}
 
@@ -32,12 +35,15 @@ MOST_QUOTED = 1000
 class _Facts:
     """What the reasons of several tasks are made of, read once each."""
 
-    def __init__(self, tasks: Sequence[Task]) -> None:
+    def __init__(self, tasks: Sequence[Task], flow: Flow | None) -> None:
         self._tasks = tasks
+        self._flow = flow
         self._admissions: dict[str, str] = {}
 
     @cached_property
     def _flows(self) -> dict[str, Flow]:
+        if self._flow is not None:
+            return {self._flow.pk: self._flow}
         flows = Flow.objects.only("task_id", "exec_status", "held", "admitted")
         return flows.in_bulk({task.task_flow_id for task in self._tasks})
 
@@ -81,9 +87,9 @@ class _Facts:
 
     def _for_tasks(self, task: Task) -> str:
         if task.children:
-            return f"for its children: {task.children - task.pending:,} of {task.children:,} have ended"
+            return "for its children"
         if task.parent_seq is not None:
-            return f"behind other children of task {task.parent_seq}"
+            return "behind other children of its parent"
         return f"for {task.pending:,} of the tasks before it"
 
     def _for_admission(self, flow: Flow) -> str:

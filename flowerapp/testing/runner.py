@@ -16,6 +16,7 @@ from flowerapp.executors.inline import InlineRunner
 from flowerapp.models import Flow, Task
 from flowerapp.querysets import clock
 from flowerapp.selectors import task_logs
+from flowerapp.selectors.status_style import flow_style
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import SATISFIED, Status
 from flowerapp.testing.contexts import DetachedContext, context_for
@@ -135,7 +136,9 @@ class FlowRunner:
         """Raise AssertionError, with the failed tasks and what the others wait for, unless the flow is Finish."""
         flow.refresh_from_db()
         if flow.status is not Status.FINISH:
-            raise AssertionError("\n".join([f"flow {flow.pk} of {flow.task_id!r} is {flow.status.label}", *_why(flow)]))
+            raise AssertionError(
+                "\n".join([f"flow {flow.pk} of {flow.task_id!r} is {flow_style(flow).word}", *_why(flow)])
+            )
 
     def context_for(self, program: Any, **options: Any) -> DetachedContext:
         """``testing.context_for``."""
@@ -162,8 +165,7 @@ def _why(flow: Flow) -> Iterator[str]:
     tasks = list(flow.tasks.order_by("task_exec_seq"))
     reasons = wait_reasons(tasks)
     for task in tasks:
-        step = f"task {task.task_exec_seq} ({task.name or task.program})"
         if task.failed:
-            yield f"{step} failed: {task.error}\n{task.traceback}"
+            yield f"{task.mention} failed: {task.error}\n{task.traceback}"
         elif task.status is Status.WAIT:
-            yield f"{step} waits {reasons.get(task.pk, 'to be run')}"
+            yield f"{task.mention} waits {reasons.get(task.pk, 'to be run')}"

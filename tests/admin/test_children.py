@@ -51,7 +51,7 @@ def test_a_parent_shows_the_states_of_its_children(admin_client: Client, runner:
     assert all(task_page(flow, seq) not in page for seq in range(3, 13))
     page = admin_client.get(task_page(flow, 1)).text
     assert "6 of 10 children done" in page
-    assert "for its children: 6 of 10 have ended" in page
+    assert "for its children" in page
     assert "6 of 12" in admin_client.get(LIST).text
 
 
@@ -62,7 +62,7 @@ def test_the_failed_child_is_shown_as_the_failure_with_its_buttons(
     page = client.get(flow_page(failing))
     blocks = page.context["failure_blocks"]
     assert [block["task"].task_exec_seq for block in blocks] == [4]
-    assert "child 1 of task 1" in page.text
+    assert "child 1 of task 1 Split" in page.text
     assert "1 of 5 children done, 1 failed, 3 cancelled" in page.text
     assert task_verb(failing, 4, "skip") in page.text
     assert task_verb(failing, 4, "rerun-failed") in page.text
@@ -93,7 +93,7 @@ def test_page_of_a_child(admin_client: Client, failing: Flow) -> None:
     )
     page = admin_client.get(task_page(failing, 5)).text
     assert task_page(failing, 1) in page
-    assert "child b of task 1" in page
+    assert "child b of task 1 Split" in page
     assert "<h2>Item</h2>" in page
     assert "&quot;n&quot;: 7" in page
     assert "to-be-hidden" not in page
@@ -114,7 +114,7 @@ def test_children_are_listed_by_parent(admin_client: Client, failing: Flow) -> N
     assert listed(parent_seq="any") == [3, 4, 5, 6, 7]
     assert listed(parent_seq="nonsense") == [1, 2, 3, 4, 5, 6, 7]
     page = admin_client.get(TASKS, {"task_flow": failing.pk, "parent_seq": "1"}).text
-    assert "children of task 1" in page
+    assert "children of task 1 Split" in page
 
 
 def test_statements_do_not_grow_with_the_children(admin_client: Client, runner: InlineRunner, split: Split) -> None:
@@ -146,7 +146,7 @@ def test_statements_do_not_grow_with_the_parents(admin_client: Client, runner: I
         for parent in flow.tasks.all():
             attempts.run(TaskRef(flow.pk, parent.task_exec_seq), "w")
         counts.append(statements(admin_client, flow_page(flow)))
-        assert admin_client.get(flow_page(flow)).text.count("0 of 2 children done") == width
+        assert admin_client.get(flow_page(flow)).text.count(">0 of 2 children done</span>") == width
     assert counts[0] == counts[1] < 24
 
 

@@ -62,7 +62,7 @@ def test_list_shows_each_flow_with_progress_and_failed_task(admin_client: Client
     assert "2 of 4" in page
     assert task_page(flows["failed"], 2) in page
     assert "not listed" in page
-    assert "Failed<small>, task 2</small>" in page
+    assert "Failed<small>, task 2 FailUnlisted</small>" in page
     assert "Held" in page
 
 

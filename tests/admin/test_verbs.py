@@ -141,12 +141,12 @@ def test_rerun_from_over_a_running_task_names_it(staff: Staff, flows: dict[str, 
     flow = flows["running"]
     assert Task.objects.claim(TaskRef(flow.pk, 2), Process("elsewhere", 1)) is not None
     answer = staff(*OPERATORS).post(task_verb(flow, 1, "rerun-from"), {"confirmed": "1"}, follow=True)
-    assert "Tasks 2 of flow" in answer.text
+    assert "Tasks 2 Echo of flow" in answer.text
 
 
 def test_skip_of_a_finished_task_is_refused(staff: Staff, failed: Flow) -> None:
     answer = staff(*OPERATORS).post(task_verb(failed, 1, "skip"), {"confirmed": "1"}, follow=True)
-    assert "skip takes Wait or Suspend" in answer.text
+    assert "only a Waiting or Failed task can be skipped" in answer.text
 
 
 def change(client: Client, flow: Flow, seq: int, **data: Any) -> Any:

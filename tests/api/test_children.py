@@ -42,7 +42,7 @@ def test_a_parent_and_its_children(api: APIClient, splitting: Callable[..., Flow
     parent, after, *children = tasks_of(api, flow)
     assert (parent["status"], parent["children"], parent["progress"]) == ("Wait", 3, {"done": 1, "total": 3})
     assert (parent["child_program"], parent["max_concurrency"], parent["exit_on_failed"]) == ("Sum", 2, True)
-    assert parent["waits"] == "for its children: 1 of 3 have ended"
+    assert parent["waits"] == "for its children"
     assert after["waits"] == "for 1 of the tasks before it"
     assert [parent[name] for name in ("parent_seq", "child_index", "child_id")] == [None, None, None]
     places = [(task["parent_seq"], task["child_index"], task["child_id"]) for task in children]
@@ -56,18 +56,20 @@ def test_a_child_behind_its_siblings(api: APIClient, splitting: Callable[..., Fl
     flow = splitting([[1], [2], [3]])
     runner.step()
     waits = [task["waits"] for task in tasks_of(api, flow, "?parent=1")]
-    assert waits == ["", "", "behind other children of task 1"]
+    assert waits == ["", "", "behind other children of its parent"]
 
 
-def test_progress_counts_ended_children_alone(
+def test_progress_counts_finished_children_alone(
     api: APIClient, splitting: Callable[..., Flow], runner: InlineRunner
 ) -> None:
     failed = splitting([[1], ["bad"], [2]])
     runner.run()
-    assert tasks_of(api, failed)[0]["progress"] == {"done": 2, "total": 3}
+    assert tasks_of(api, failed)[0]["progress"] == {"done": 1, "total": 3}
     assert api.get(f"/api/flows/{failed.pk}/").json()["failed"]["task_exec_seq"] == 4
     engine.cancel(failed.pk)
-    assert tasks_of(api, failed)[0]["progress"] == {"done": 3, "total": 3}
+    cancelled = tasks_of(api, failed)[0]
+    assert cancelled["progress"] == {"done": 1, "total": 3}
+    assert cancelled["counts"] == "1 of 3 done, 2 cancelled"
 
 
 def test_filters(api: APIClient, splitting: Callable[..., Flow], runner: InlineRunner) -> None:
@@ -121,7 +123,7 @@ def test_graph_is_of_steps(api: APIClient, splitting: Callable[..., Flow], runne
     assert "children" not in second
     assert api.get(url).json()["edges"] == [{"from": 1, "to": 2}]
     for kind in ("svg", "mermaid", "ascii"):
-        assert "Waiting, 1 of 40 children ended" in api.get(url, {"as": kind}).content.decode()
+        assert "Waiting, 1 of 40 children done" in api.get(url, {"as": kind}).content.decode()
 
 
 def test_a_task_that_waits_for_a_slot(api: APIClient, workflow: Make, runner: InlineRunner) -> None:
@@ -149,7 +151,7 @@ def test_statements_do_not_grow_with_children(
     flow = splitting([[n] for n in range(100)], pool="gpu", max_concurrency=60)
     runner.step()
     for size in (5, 100):
-        with django_assert_num_queries(8):  # session, user, flow, page, and flow, pool, its two counts for reasons
+        with django_assert_num_queries(8):  # session, user, flow, page, children, and pool, its two counts for reasons
             assert len(tasks_of(api, flow, f"?page_size={size}")) == size
-    with django_assert_num_queries(4):
+    with django_assert_num_queries(5):  # session, user, flow, steps, children
         assert len(api.get(f"/api/flows/{flow.pk}/graph/").json()["nodes"]) == 2

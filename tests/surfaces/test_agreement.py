@@ -1,11 +1,11 @@
-"""Admin, API and command line show the same word, symbol, count and duration for the same flow at the same moment."""
+"""Admin, API and command line show the same of the same flow: word, symbol, note, counts, duration, reasons."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from html import unescape
 from typing import Any
 
 import pytest
@@ -13,21 +13,27 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 
-from flowerapp import engine
 from flowerapp.models import Flow
 from flowerapp.querysets import clock
-from flowerapp.states import Status
+from flowerapp.selectors.status_style import STYLES
 from flowerapp.testing import InlineRunner, inline
-from tests.cli.support import define, flow
+from tests.cli.support import flow
+from tests.surfaces.scenes import NOW, SCENES, SO_FAR, TASKS, WHOLE, Build, at_known_times
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-START = datetime(2026, 3, 1, 12, 0, 0, tzinfo=UTC)
-STOP = START + timedelta(seconds=11)
-NOW = START + timedelta(minutes=3, seconds=5)
-"""Times of every flow here: 11 s from the start to its end or suspension, 3 min 05 s up to now."""
-
-SYMBOLS = {"Waiting": "○", "Running": "▶", "Failed": "✗", "Held": "‖", "Finished": "✓", "Cancelled": "⊘"}
+SYMBOLS = {
+    "Waiting": "○",
+    "Running": "▶",
+    "Failed": "✗",
+    "Held": "‖",
+    "Finished": "✓",
+    "Skipped": "⊘",
+    "Cancelled": "⊘",
+}
+SECONDS = {"": None, WHOLE: 11.0, SO_FAR: 185.0}
+MOST_TASKS = 6
+"""Tasks of a scene that are compared; one has a thousand children."""
 
 
 @dataclass(frozen=True)
@@ -37,8 +43,20 @@ class Shown:
     word: str
     symbol: str
     note: str
-    tasks: str
+    counts: str
     duration: str
+
+
+@dataclass(frozen=True)
+class ShownTask:
+    """What a surface shows of a task; ``note`` has the numbers of its children."""
+
+    title: str
+    word: str
+    symbol: str
+    note: str
+    duration: str
+    waits: str
 
 
 @pytest.fixture
@@ -56,143 +74,84 @@ def admin() -> Client:
     return client
 
 
-def register(runner: InlineRunner, *steps: dict[str, Any], messages: int | None = None) -> Flow:
-    """Register a flow of these steps and run so many messages, all by default."""
-    define("etl", *steps)
-    begun = engine.register("etl")
-    for _ in range(messages or 0):
-        runner.step()
-    if messages is None:
-        runner.run()
-    runner.waiting.clear()
-    return begun
+@pytest.fixture(params=SCENES, ids=lambda build: build.__name__)
+def build(request: pytest.FixtureRequest) -> Build:
+    """Makes a scene."""
+    made: Build = request.param
+    return made
 
 
-def waiting(runner: InlineRunner) -> Flow:
-    return register(runner, {"program": "Noop"}, {"program": "Noop"}, messages=0)
-
-
-def running(runner: InlineRunner) -> Flow:
-    return register(runner, {"program": "Noop"}, {"program": "Noop"}, messages=1)
-
-
-def finished_flow(runner: InlineRunner) -> Flow:
-    return register(runner, {"program": "Noop"}, {"program": "Noop"})
-
-
-def held(runner: InlineRunner) -> Flow:
-    return engine.suspend(running(runner).pk)
-
-
-def cancelled(runner: InlineRunner) -> Flow:
-    return engine.cancel(running(runner).pk)
-
-
-def failed(runner: InlineRunner) -> Flow:
-    return register(runner, {"program": "Noop"}, {"program": "FailUnlisted"}, {"program": "Noop"})
-
-
-def failed_and_held(runner: InlineRunner) -> Flow:
-    return engine.suspend(failed(runner).pk)
-
-
-def skipped_step(runner: InlineRunner) -> Flow:
-    begun = failed(runner)
-    engine.skip(begun.pk, 2)
-    runner.run()
-    return begun
-
-
-def split(items: Any, **columns: Any) -> dict[str, Any]:
-    row = {"program": "Split", "child_program": "Sum", "parameters": {"items": items}, "max_concurrency": 20}
-    return row | columns
-
-
-def running_children(runner: InlineRunner) -> Flow:
-    return register(runner, split([[number] for number in range(10)]), {"program": "Echo"}, messages=7)
-
-
-def failed_child(runner: InlineRunner) -> Flow:
-    return register(runner, split([[1], ["bad"], [2]], max_concurrency=1), {"program": "Echo"})
-
-
-def tolerated_failures(runner: InlineRunner) -> Flow:
-    items = [[1], ["bad"], ["bad"], [2]]
-    return register(runner, split(items, exit_on_failed=False), {"program": "Echo"})
-
-
-def failed_branch_beside_a_running_one(runner: InlineRunner) -> Flow:
-    begun = register(
-        runner,
-        {"program": "FailUnlisted", "depends_on": []},
-        {"program": "Noop", "depends_on": []},
-        {"program": "Noop", "depends_on": [1, 2]},
-        messages=1,
-    )
-    begun.refresh_from_db()
-    assert begun.failed_seq == 1
-    begun.tasks.filter(task_exec_seq=2).update(exec_status=Status.RUNNING, attempt=1)
-    Flow.objects.filter(pk=begun.pk).update(exec_status=Status.RUNNING, suspended_ts=None)
-    return begun
-
-
-CASES: dict[Callable[[InlineRunner], Flow], tuple[str, str, str, str]] = {
-    waiting: ("Waiting", "", "0 of 2", ""),
-    running: ("Running", "", "1 of 2", "3 min 05 s"),
-    finished_flow: ("Finished", "", "2 of 2", "11.0 s"),
-    held: ("Held", "", "1 of 2", "11.0 s"),
-    cancelled: ("Cancelled", "", "1 of 2", "11.0 s"),
-    failed: ("Failed", "task 2", "1 of 3", "11.0 s"),
-    failed_and_held: ("Failed", "task 2, held", "1 of 3", "11.0 s"),
-    skipped_step: ("Finished", "", "2 of 3", "11.0 s"),
-    running_children: ("Running", "", "6 of 12", "3 min 05 s"),
-    failed_child: ("Failed", "task 4", "1 of 5", "11.0 s"),
-    tolerated_failures: ("Finished", "2 children failed", "4 of 6", "11.0 s"),
-    failed_branch_beside_a_running_one: ("Running", "1 failed", "0 of 3", "3 min 05 s"),
-}
-
-
-@pytest.mark.parametrize("build", CASES, ids=lambda build: build.__name__)
-def test_every_surface_shows_a_flow_alike(
-    build: Callable[[InlineRunner], Flow], runner: InlineRunner, admin: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown = build(runner)
-    at_known_times(shown)
-    word, note, tasks, duration = CASES[build]
-    expected = Shown(word, SYMBOLS[word], note, tasks, duration)
-    monkeypatch.setenv("COLUMNS", "300")
+@pytest.fixture
+def scene(build: Build, runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> Flow:
+    """A flow of each kind, at known times."""
+    made = at_known_times(build(runner))
+    monkeypatch.setenv("COLUMNS", "400")
     monkeypatch.setattr(clock, "about_now", lambda: NOW)
-    assert of_admin_page(admin, shown) == expected
-    assert of_admin_list(admin, shown) == expected
-    assert of_show(shown) == expected
-    assert of_list(shown) == expected
-    assert of_api(admin, shown) == expected
+    return made
 
 
-@pytest.mark.parametrize("build", [cancelled, tolerated_failures, skipped_step], ids=lambda build: build.__name__)
-def test_a_task_is_shown_alike(
-    build: Callable[[InlineRunner], Flow], runner: InlineRunner, admin: Client, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    shown = build(runner)
-    monkeypatch.setenv("COLUMNS", "300")
-    words = {"cancelled": "Cancelled", "tolerated_failures": "Skipped", "skipped_step": "Skipped"}
-    task = shown.tasks.filter(exec_status=Status.IGNORE).first()
-    assert task is not None
-    page = admin.get(reverse("admin:flowerapp_task_change", args=[task.pk])).text
-    assert badge_of(page)[:2] == (words[build.__name__], "⊘")
-    if task.parent_seq is None:
-        assert f"⊘ {words[build.__name__]}" in flow("show", shown.pk).out
-        assert f"⊘  {task.task_exec_seq} {task.program}  {words[build.__name__]}" in " ".join(
-            flow("graph", shown.pk).out.split(" ")
-        )
+def test_every_surface_shows_a_flow_and_its_tasks_alike(build: Build, scene: Flow, admin: Client) -> None:
+    expected = SCENES[build]
+    shown = Shown(expected.word, SYMBOLS[expected.word], expected.note, expected.counts, expected.duration)
+    flows = {
+        "page of the admin": of_admin_page(admin, scene),
+        "list of the admin": of_admin_list(admin, scene),
+        "API": of_document(admin.get(f"/api/flows/{scene.pk}/").json()),
+        "list of the API": of_document(admin.get("/api/flows/?task_id=etl").json()["results"][0]),
+        "show": of_show(scene),
+        "list": of_list(scene),
+        "show --json": of_document(flow("show", scene.pk, "--json").json),
+        "list --json": of_document(flow("list", "--json").json[0]),
+    }
+    assert flows == dict.fromkeys(flows, shown)
+    seqs = list(scene.tasks.order_by("task_exec_seq").values_list("task_exec_seq", flat=True)[:MOST_TASKS])
+    for seq in seqs:
+        tasks = tasks_of(admin, scene, seq)
+        assert tasks == dict.fromkeys(tasks, tasks["API"]), seq
+    for seq, (word, note) in TASKS.get(build, {}).items():
+        task = tasks_of(admin, scene, seq)["API"]
+        assert (task.word, task.symbol, task.note) == (word, SYMBOLS[word], note)
 
 
-def at_known_times(shown: Flow) -> None:
-    """Give the flow ``START`` and ``STOP`` for each time that it has."""
-    row = Flow.objects.get(pk=shown.pk)
-    times = {"started_ts": START, "finished_ts": STOP, "suspended_ts": STOP}
-    Flow.objects.filter(pk=shown.pk).update(**{name: ts for name, ts in times.items() if getattr(row, name)})
-    shown.refresh_from_db()
+def test_the_words_are_all_there() -> None:
+    words = {expected.word for expected in SCENES.values()} | {word for of in TASKS.values() for word, _ in of.values()}
+    assert words == {style.word for style in STYLES} == set(SYMBOLS)
+
+
+def tasks_of(client: Client, scene: Flow, seq: int) -> dict[str, ShownTask]:
+    """A task on the surfaces that show it: children are on no page of their flow."""
+    row = scene.tasks.get(task_exec_seq=seq)
+    listed = client.get(f"/api/flows/{scene.pk}/tasks/").json()["results"]
+    documents = flow("show", scene.pk, "--json").json["tasks"]
+    shown = {
+        "API": of_task_document(client.get(f"/api/flows/{scene.pk}/tasks/{seq}/").json()),
+        "list of the API": of_task_document(by_seq(listed, seq)),
+        "show --json": of_task_document(by_seq(documents, seq)),
+        "page of the admin": of_task_page(client, row.pk),
+    }
+    if row.parent_seq is None:
+        shown |= {"page of the flow": of_admin_row(client, scene, row.pk), "show": of_show_row(scene, seq)}
+    return shown
+
+
+def by_seq(documents: list[dict[str, Any]], seq: int) -> dict[str, Any]:
+    (match,) = [document for document in documents if document["task_exec_seq"] == seq]
+    return match
+
+
+def of_document(document: dict[str, Any]) -> Shown:
+    assert document["duration_seconds"] == SECONDS[document["duration"]]
+    return Shown(**{name: document[name] for name in ("word", "symbol", "note", "counts", "duration")})
+
+
+def of_task_document(document: dict[str, Any]) -> ShownTask:
+    title = f"{document['task_exec_seq']} {document['name']}".strip()
+    return ShownTask(title, **{name: document[name] for name in ("word", "symbol", "note", "duration", "waits")})
+
+
+def text_of(html: str) -> str:
+    """HTML without its tags."""
+    return unescape(re.sub(r"<[^>]*>", "", html)).strip()
 
 
 def badge_of(html: str) -> tuple[str, str, str]:
@@ -202,26 +161,64 @@ def badge_of(html: str) -> tuple[str, str, str]:
     )
     match = re.search(pattern, html)
     assert match is not None
-    return match[2], match[1].replace("\N{VARIATION SELECTOR-15}", ""), match[3] or ""
+    return match[2], match[1].replace("\N{VARIATION SELECTOR-15}", ""), unescape(match[3] or "")
 
 
-def of_admin_page(client: Client, shown: Flow) -> Shown:
-    page = client.get(reverse("admin:flowerapp_flow_change", args=[shown.pk])).text
+def fact(page: str, name: str) -> str:
+    """A fact of a page; empty if it is not there."""
+    match = re.search(rf"<dt>{name}</dt><dd[^>]*>(.*?)</dd>", page)
+    return text_of(match[1]) if match else ""
+
+
+def numbers_in(html: str) -> str:
+    """``1 of 3 done``, as the first place of this HTML has it."""
+    match = re.search(r"[\d,]+ of [\d,]+(?: \w+)? done[^<]*", html)
+    return match[0].strip() if match else ""
+
+
+def of_admin_page(client: Client, scene: Flow) -> Shown:
+    page = client.get(reverse("admin:flowerapp_flow_change", args=[scene.pk])).text
     head = page.partition('class="flower-head"')[2].partition("</div>")[0]
-    tasks = re.search(r"(\d+ of \d+) tasks done", head)
-    duration = re.search(r"<dt>Duration</dt><dd>(.*?)</dd>", page)
-    assert tasks is not None
-    return Shown(*badge_of(head), tasks[1], duration[1] if duration else "")
+    return Shown(*badge_of(head), numbers_in(head).replace(" tasks done", " done"), fact(page, "Duration"))
 
 
-def of_admin_list(client: Client, shown: Flow) -> Shown:
+def of_admin_list(client: Client, scene: Flow) -> Shown:
     page = client.get(reverse("admin:flowerapp_flow_changelist")).text
     row = page.partition('id="result_list"')[2].partition("<tbody>")[2].partition("</tr>")[0]
-    tasks = re.search(r"(\d+ of \d+)", row.partition("field-progress")[2])
     duration = re.search(r'class="field-took[^>]*>(.*?)</td>', row)
-    assert tasks is not None
     assert duration is not None
-    return Shown(*badge_of(row), tasks[1], duration[1].replace("&nbsp;", "").strip("-"))
+    counts = numbers_in(row.partition("field-progress")[2])
+    return Shown(*badge_of(row), counts, text_of(duration[1]).replace("\xa0", "").strip("-"))
+
+
+def of_task_page(client: Client, pk: int) -> ShownTask:
+    page = client.get(reverse("admin:flowerapp_task_change", args=[pk])).text
+    word, symbol, note = badge_of(page.partition('class="flower-head"')[2])
+    children = numbers_in(page.partition("<h2>Children</h2>")[2].partition("</section>")[0])
+    name = fact(page, "Name")
+    title = re.search(r"<h1>Task (\d+)(.*?)</h1>", page)
+    assert title is not None
+    assert text_of(title[2]) == name or not name
+    return ShownTask(
+        f"{title[1]} {name}".strip(), word, symbol, children or note, fact(page, "Duration"), fact(page, "Waits")
+    )
+
+
+def of_admin_row(client: Client, scene: Flow, pk: int) -> ShownTask:
+    """A task in the table of its flow's page."""
+    page = client.get(reverse("admin:flowerapp_flow_change", args=[scene.pk])).text
+    table = page.partition("<h2>Tasks</h2>")[2]
+    url = reverse("admin:flowerapp_task_change", args=[pk])
+    (row,) = [row for row in re.findall(r"<tr.*?</tr>", table, re.DOTALL) if f'href="{url}"' in row]
+    title, _, state, duration, *_ = re.findall(r"<td[^>]*>(.*?)</td>", row, re.DOTALL)
+    word, symbol, note = badge_of(state)
+    waits = re.search(r'class="flower-why-waits">(.*?)</div>', state)
+    children = numbers_in(state.partition('class="flower-children"')[2])
+    name = re.search(r"<a [^>]*>(.*?)</a>", title)
+    assert name is not None
+    return ShownTask(
+        text_of(name[1]), word, symbol, children or note, text_of(duration), text_of(waits[1]) if waits else ""
+    )
 
 
 def state_of(text: str) -> tuple[str, str, str]:
@@ -231,35 +228,24 @@ def state_of(text: str) -> tuple[str, str, str]:
     return word, symbol, note
 
 
-def of_show(shown: Flow) -> Shown:
-    lines = flow("show", shown.pk).out.splitlines()
+def of_show(scene: Flow) -> Shown:
+    lines = flow("show", scene.pk).out.splitlines()
     pairs = [re.split(r"\s{2,}", line.strip(), maxsplit=1) for line in lines[1 : lines.index("Tasks")]]
     facts = dict(pair for pair in pairs if len(pair) == 2)
-    return Shown(
-        *state_of(lines[0].partition("workflow etl")[2]),
-        facts["tasks"].removesuffix(" done"),
-        facts.get("duration", ""),
-    )
+    return Shown(*state_of(lines[0].partition("workflow etl")[2]), facts["tasks"], facts.get("duration", ""))
 
 
-def of_list(shown: Flow) -> Shown:
-    (line,) = [line for line in flow("list").out.splitlines() if shown.pk in line]
-    _, _, state, tasks, _, *duration = re.split(r"\s{2,}", line.strip())
-    return Shown(*state_of(state), tasks, *(duration or [""]))
+def of_show_row(scene: Flow, seq: int) -> ShownTask:
+    """A task in the table of ``flow show``."""
+    table = flow("show", scene.pk).out.partition("\nTasks\n")[2].partition("\n\n")[0]
+    (line,) = [line for line in table.splitlines() if re.match(rf"{seq}\b", line)]
+    title, _, state, *rest = re.split(r"\s{2,}", line.strip())
+    duration = rest.pop(0) if rest and re.fullmatch(r"\d[\d.]* (s|min|h)( \d+ \w+)?", rest[0]) else ""
+    waits = [text for text in rest if not text.isdigit()]
+    return ShownTask(title, *state_of(state), duration, waits[0] if waits else "")
 
 
-def of_api(client: Client, shown: Flow) -> Shown:
-    """What the API's fields mean in the words for people; its own are the five values."""
-    body = client.get(f"/api/flows/{shown.pk}/").json()
-    children = client.get(f"/api/flows/{shown.pk}/tasks/").json()["results"]
-    words = {"Wait": "Waiting", "Running": "Running", "Finish": "Finished", "Ignore": "Cancelled"}
-    word = words.get(body["status"]) or ("Failed" if body["failed"] else "Held")
-    notes = [f"task {body['failed']['task_exec_seq']}"] if word == "Failed" else []
-    notes += ["held"] if word == "Failed" and body["held"] else []
-    notes += [f"{body['tasks']['Suspend']} failed"] if word == "Running" and body["failed"] else []
-    tolerated = [task for task in children if task["status"] == "Ignore" and task["parent_seq"] and task["error"]]
-    notes += [f"{len(tolerated)} children failed"] if word == "Finished" and tolerated else []
-    tasks = f"{body['tasks'].get('Finish', 0)} of {sum(body['tasks'].values())}"
-    end = body["finished_ts"] or (body["suspended_ts"] if body["status"] == "Suspend" else None)
-    duration = "" if body["started_ts"] is None else {True: "11.0 s", False: "3 min 05 s"}[end is not None]
-    return Shown(word, SYMBOLS[word], ", ".join(notes), tasks, duration)
+def of_list(scene: Flow) -> Shown:
+    (line,) = [line for line in flow("list").out.splitlines() if scene.pk in line]
+    _, _, state, counts, _, *duration = re.split(r"\s{2,}", line.strip())
+    return Shown(*state_of(state), counts, *(duration or [""]))

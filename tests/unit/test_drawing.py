@@ -159,7 +159,14 @@ def test_mermaid() -> None:
 
 def test_json() -> None:
     document = json.loads(json.dumps(drawing.as_json(nodes(DIAMOND, Status.WAIT), DIAMOND)))
-    assert document["nodes"][3] == {"seq": 4, "program": "Program4", "exec_status": 0, "status": "Wait", "level": 2}
+    assert document["nodes"][3] == {
+        "seq": 4,
+        "name": "",
+        "program": "Program4",
+        "exec_status": 0,
+        "status": "Wait",
+        "level": 2,
+    }
     assert document["edges"] == [{"from": 1, "to": 2}, {"from": 1, "to": 3}, {"from": 2, "to": 4}, {"from": 3, "to": 4}]
 
 

@@ -15,7 +15,6 @@ from flowerapp.exceptions import InvalidError, UnknownFlowError
 from flowerapp.models import Flow
 from flowerapp.selectors.flows import shown_flows
 from flowerapp.selectors.status_style import flow_style
-from flowerapp.states import Status
 
 SHORTEST_PREFIX = 6
 """Characters of a flow's id that may stand for the whole."""
@@ -80,14 +79,6 @@ def step(text: str | None) -> int | str | None:
     """A step by its number, or else its name."""
     numeric = text is not None and text.isascii() and text.isdecimal() and len(text) <= LONGEST_SEQ
     return int(text) if text is not None and numeric else text
-
-
-def status(text: str) -> Status:
-    """A state by its word or number. Raises InvalidError."""
-    for state in Status:
-        if text.lower() in {state.label.lower(), str(int(state))}:
-            return state
-    raise InvalidError(f"there is no state {text!r}; there are {', '.join(state.label for state in Status)}")
 
 
 def find_flow(text: str) -> Flow:

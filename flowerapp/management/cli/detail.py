@@ -14,8 +14,10 @@ from flowerapp.models import Flow, Task
 from flowerapp.selectors import counts, flows, history, task_logs
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
+from flowerapp.selectors.naming import child_label
 from flowerapp.selectors.next_steps import NextStep, next_steps
 from flowerapp.selectors.shown import shown
+from flowerapp.selectors.status_style import HELD, flow_style
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 
@@ -64,11 +66,11 @@ def _waits(rows: Sequence[Row]) -> dict[int, str]:
 def _facts(flow: Flow, numbers: Counts) -> dict[str, Any]:
     by = f" by {flow.registered_by}" if flow.registered_by else ""
     return {
-        "tasks": f"{numbers.text} done",
+        "tasks": numbers.text,
         "registered": f"{moment(flow.registered_ts)}{by}",
         "started": moment(flow.started_ts),
         "ended": moment(flow.finished_ts),
-        "suspended": moment(flow.suspended_ts) if flow.status is Status.SUSPEND else "",
+        "stopped": moment(flow.suspended_ts) if flow.status is Status.SUSPEND else "",
         "duration": duration(flow),
         "priority": str(flow.task_priority) if flow.task_priority else "",
         "input": short_json(flow.input) if flow.input != {} else "",
@@ -97,16 +99,16 @@ def _print_failure(task: Task, out: Output, *, traceback: bool) -> None:
 def failure_text(task: Task) -> Text:
     """Which task failed, and its error."""
     attempts = f" at attempt {task.attempt}" if task.attempt > 1 else ""
-    child = "" if task.parent_seq is None else f" (child {short_json(task.child_id, 40)} of task {task.parent_seq})"
+    child = f" ({child_label(task)})" if task.parent_seq is not None else ""
     tolerated = "" if task.failed else ", tolerated"
-    title = f"Task {task.task_exec_seq} {plain(task.program)}{plain(child)} failed{attempts}{tolerated}"
+    title = f"Task {plain(task.title)}{plain(child)} failed{attempts}{tolerated}"
     text = Text(title, style="bold red")
     return text.append(f"\n  {plain(task.error).strip()}".replace("\n", "\n  "), style="not bold red")
 
 
 def command_lines(flow: Flow, failed: Sequence[Task]) -> list[str]:
-    """What may be typed now to continue a suspended flow, each with its purpose."""
-    return [f"{COMMAND} {_command(flow, step)}    # {step.purpose}" for step in next_steps(flow, failed)]
+    """What may be typed now to continue a flow that is held or has failed, each with its purpose."""
+    return [f"{COMMAND} {_command(flow, step)}    # {plain(step.purpose)}" for step in next_steps(flow, failed)]
 
 
 def _command(flow: Flow, step: NextStep) -> str:
@@ -130,11 +132,18 @@ def _print_history(flow: Flow, out: Output) -> None:
     if not entries:
         return
     _heading(out, "History")
-    listing = table("When", "Task", "What", "Attempt", "Worker", "Who", "Why", right=("Task", "Attempt"))
+    listing = table("When", "Task", "What", "Attempt", "Worker", "Who", "Why", right=("Attempt",))
+    titles = history.task_titles(entry for entry, _ in entries)
     for entry, worker in reversed(entries):
-        seq = "" if entry.task_exec_seq is None else str(entry.task_exec_seq)
         attempt = "" if entry.attempt is None else str(entry.attempt)
-        what = (moment(entry.ts), seq, entry.verb, attempt, plain(worker), plain(entry.actor))
+        what = (
+            moment(entry.ts),
+            plain(titles[entry.task_exec_seq]),
+            entry.verb,
+            attempt,
+            plain(worker),
+            plain(entry.actor),
+        )
         listing.add_row(*what, plain(entry.reason).partition("\n")[0])
     out.result(listing)
 
@@ -159,7 +168,7 @@ def print_end(flow: Flow, out: Output) -> None:
     failed = failed_tasks(flow)
     for task in failed:
         out.err.print(failure_text(task))
-    out.note(f"flow {flow.pk} {'has failed' if flow.failed_seq is not None else 'is held by a user'}; next:")
+    out.note(f"flow {flow.pk} {'is held by a user' if flow_style(flow) is HELD else 'has failed'}; next:")
     for line in command_lines(flow, failed):
         out.note(f"  {line}")
 

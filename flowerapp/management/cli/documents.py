@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowerapp.core.passing import TooLarge
 from flowerapp.models import Flow, Pool, Task
-from flowerapp.selectors import flows, history, pools, task_logs, tasks
+from flowerapp.selectors import counts, flows, history, pools, task_logs, tasks
+from flowerapp.selectors.counts import Counts
+from flowerapp.selectors.in_words import flow_in_words, task_in_words
 from flowerapp.selectors.short import complete, left_out
 from flowerapp.selectors.shown import shown
 from flowerapp.selectors.wait_reasons import wait_reasons
@@ -17,30 +19,31 @@ MOST_ROWS = 1000
 """Tasks, entries and lines of a flow that its document has."""
 
 
-def _columns(row: Any, names: tuple[str, ...]) -> dict[str, Any]:
-    """Columns of a row, with the state's word in front of its number."""
+def _columns(row: Any, names: tuple[str, ...], in_words: Mapping[str, Any] = {}) -> dict[str, Any]:
+    """Columns of a row, with the state's name in front of its number, and behind it what people read."""
     document: dict[str, Any] = {}
     row = shown(row)
     for name in names:
         if name == "exec_status":
-            document["status"] = Status(row.exec_status).label
-        document[name] = getattr(row, name)
+            document |= {"status": Status(row.exec_status).label, "exec_status": row.exec_status, **in_words}
+        else:
+            document[name] = getattr(row, name)
     return document
 
 
 def flow_documents(listed: Sequence[Flow]) -> list[dict[str, Any]]:
     """Flows, each with the task that failed first if one is failed now."""
-    failed = flows.first_failures(listed)
-    return [_flow_document(flow, failed.get(flow.pk)) for flow in listed]
+    failed, numbers = flows.first_failures(listed), counts.of_flows([flow.pk for flow in listed])
+    return [_flow_document(flow, failed.get(flow.pk), numbers[flow.pk]) for flow in listed]
 
 
 def flow_document(flow: Flow) -> dict[str, Any]:
     """A flow by itself."""
-    return _flow_document(flow, flow.failed_task)
+    return _flow_document(flow, flow.failed_task, counts.of_flow(flow.pk))
 
 
-def _flow_document(flow: Flow, failed: Task | None) -> dict[str, Any]:
-    return _columns(flow, flows.COLUMNS) | {
+def _flow_document(flow: Flow, failed: Task | None, numbers: Counts) -> dict[str, Any]:
+    return _columns(flow, flows.COLUMNS, flow_in_words(flow, numbers)) | {
         "failed": _columns(failed, flows.FAILED_COLUMNS) if failed else None,
         "input": shown(flow).input,
         **({"left_out": left_out(flow)} if left_out(flow) else {}),
@@ -49,14 +52,14 @@ def _flow_document(flow: Flow, failed: Task | None) -> dict[str, Any]:
 
 def task_documents(listed: Sequence[Task]) -> list[dict[str, Any]]:
     """Tasks, each with the queue that it goes to and why it waits."""
-    waits = wait_reasons(listed)
-    return [_task_document(task, waits.get(task.pk, "")) for task in listed]
+    waits, children = wait_reasons(listed), tasks.children_of(listed)
+    return [_task_document(task, waits.get(task.pk, ""), children.get(task.task_exec_seq)) for task in listed]
 
 
-def _task_document(task: Task, waits: str) -> dict[str, Any]:
+def _task_document(task: Task, waits: str, children: Counts | None) -> dict[str, Any]:
     task = shown(task)
-    return _columns(task, tasks.COLUMNS) | {
-        "progress": tasks.progress(task),
+    return _columns(task, tasks.COLUMNS, task_in_words(task, children)) | {
+        "progress": tasks.progress(task, children),
         "waits": waits,
         "parameters": task.parameters,
         "queue": tasks.queue_of(task),
@@ -99,7 +102,9 @@ def _tasks(flow: Flow) -> _Rows:
 def _history(flow: Flow) -> _Rows:
     listed = history.entries(flow.pk)
     page = list(listed[:MOST_ROWS])
-    return [_columns(entry, history.COLUMNS) for entry in page], _rest(listed, page)
+    titles = history.task_titles(page)
+    documents = [_columns(entry, history.COLUMNS) | {"task": titles[entry.task_exec_seq]} for entry in page]
+    return documents, _rest(listed, page)
 
 
 def _logs(flow: Flow) -> _Rows:

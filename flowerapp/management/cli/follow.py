@@ -75,13 +75,13 @@ def tasks_view(flow: Flow, out: Output) -> RenderableType:
 
 def _line_view(flow: Flow, out: Output) -> RenderableType:
     running = tasks.shown_tasks(flow.pk).filter(exec_status=Status.RUNNING).order_by("task_exec_seq")
-    names = ", ".join(f"{seq} {plain(program)}" for seq, program in running.values_list("task_exec_seq", "program")[:3])
+    names = ", ".join(plain(task.title) for task in running.only(*tasks.ROW_COLUMNS)[:3])
     return _summary(flow, out, counts.of_flow(flow.pk)).append(f"  {names}" if names else "")
 
 
 def _summary(flow: Flow, out: Output, numbers: Counts) -> Text:
     text = flow_status(flow, numbers, out.err)
-    return text.append(f"  {numbers.text} tasks done  {duration(flow)}".rstrip(), style="default")
+    return text.append(f"  {numbers.tasks_text}  {duration(flow)}".rstrip(), style="default")
 
 
 class _FlowLines:
@@ -130,7 +130,7 @@ class _TaskLines:
             "" if task.status in {Status.WAIT, Status.RUNNING} else tasks.duration_of(task),
             plain(task.error).partition("\n")[0] if task.status in OPEN else "",
         ]
-        text = Text(f"task {task.task_exec_seq} {plain(task.program)} ").append(row.status(self._out.err))
+        text = Text(f"{plain(task.mention)} ").append(row.status(self._out.err))
         return text.append("".join(f"  {fact}" for fact in facts if fact), style="default")
 
 

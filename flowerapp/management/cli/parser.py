@@ -9,6 +9,7 @@ from flowerapp.core.task_log import LEVELS
 
 SET_HELP = "set a parameter of a step first, as text; SEQ.KEY:=JSON for other values; may be repeated"
 PAIR_HELP = "KEY=TEXT, or KEY:=JSON for a number, true, null, a list or an object"
+STATUS_HELP = "only in these states, joined by commas: Waiting, Running, Failed, Held, Finished or Cancelled"
 FLOW_HELP = "id of a flow, or at least its first 6 characters"
 
 
@@ -20,7 +21,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     for name, what in (
         ("suspend", "hold a flow: running tasks end, no other is started"),
         ("resume", "let a held flow continue"),
-        ("cancel", "end a flow; its open tasks become Ignore"),
+        ("cancel", "end a flow; its open tasks are cancelled"),
     ):
         _with_why(_add_of_flow(verbs, name, what))
     _add_task_verbs(verbs)
@@ -71,7 +72,11 @@ def _add_run(verbs: Any) -> None:
 def _add_readers(verbs: Any) -> None:
     parser = _add(verbs, "list", "list the newest flows")
     parser.add_argument("--workflow", metavar="NAME", help="only of this workflow")
-    parser.add_argument("--status", metavar="WORD", help="only in this state: Wait, Running, Suspend, Finish or Ignore")
+    parser.add_argument(
+        "--status",
+        metavar="WORD",
+        help="only in these states, joined by commas: Waiting, Running, Failed, Held, Finished or Cancelled",
+    )
     parser.add_argument("--limit", metavar="N", type=_count, default=20, help="most flows to list, 20 by default")
     parser = _add_of_flow(verbs, "show", "show a flow, its failures first")
     parser.add_argument(

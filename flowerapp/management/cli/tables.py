@@ -35,7 +35,7 @@ class Row:
     @property
     def note(self) -> str:
         """What the word of the state does not say."""
-        return self.children.children_text if self.children else tasks.note(self.task)
+        return tasks.note(self.task, self.children)
 
     def status(self, console: Console) -> Text:
         """State as symbol, word and color."""
@@ -46,7 +46,7 @@ def rows_of(flow_id: str) -> list[Row]:
     """The steps of a flow in order of seq."""
     steps = tasks.shown_tasks(flow_id).filter(parent_seq=None).order_by("task_exec_seq")
     listed = list(steps.only(*tasks.ROW_COLUMNS, "error"))
-    children = counts.of_children(flow_id, [task.task_exec_seq for task in listed if task.children])
+    children = tasks.children_of(listed)
     return [Row(task, children.get(task.task_exec_seq)) for task in listed]
 
 
@@ -65,13 +65,13 @@ def table(*columns: str, right: Sequence[str] = ()) -> Table:
 
 def tasks_table(rows: Iterable[Row], console: Console, waits: Mapping[int, str] | None = None) -> Table:
     """Tasks with state, duration and attempts, and by seq why they wait if one has a reason."""
-    result = table("Task", "Program", "Status", "Duration", "Attempt", right=("Task", "Duration", "Attempt"))
+    result = table("Task", "Program", "Status", "Duration", "Attempt", right=("Duration", "Attempt"))
     if waits:
         result.add_column("Waits", overflow="fold")
     for row in rows:
         task = row.task
         why = [plain(waits.get(task.task_exec_seq, ""))] if waits else []
-        columns = (str(task.task_exec_seq), plain(task.program), row.status(console), tasks.duration_of(task))
+        columns = (plain(task.own_title), plain(tasks.program_text(task)), row.status(console), tasks.duration_of(task))
         result.add_row(*columns, str(task.attempt or ""), *why)
     return result
 
@@ -106,9 +106,7 @@ def flows_view(flows: Sequence[Flow], console: Console) -> RenderableType:
     numbers = counts.of_flows([flow.pk for flow in flows])
     if console.width < NARROW:
         return Group(*(_flow_lines(flow, numbers[flow.pk], console) for flow in flows))
-    result = table(
-        "Flow", "Workflow", "Status", "Tasks done", "Registered", "Duration", right=("Tasks done", "Duration")
-    )
+    result = table("Flow", "Workflow", "Status", "Tasks", "Registered", "Duration", right=("Duration",))
     result.columns[0].no_wrap = True
     for flow in flows:
         status = flow_status(flow, numbers[flow.pk], console)
@@ -119,7 +117,7 @@ def flows_view(flows: Sequence[Flow], console: Console) -> RenderableType:
 
 def _flow_lines(flow: Flow, numbers: Counts, console: Console) -> Text:
     state = flow_status(flow, numbers, console)
-    parts = (f"  {plain(flow.task_id)}", f"{numbers.text} tasks", moment(flow.registered_ts), duration(flow))
+    parts = (f"  {plain(flow.task_id)}", numbers.tasks_text, moment(flow.registered_ts), duration(flow))
     return Text(flow.pk, overflow="fold").append("\n  ").append(state).append("  ".join(filter(None, parts)))
 
 

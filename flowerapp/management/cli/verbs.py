@@ -18,6 +18,7 @@ from flowerapp.selectors import counts, graphs
 from flowerapp.selectors import pools as pool_reads
 from flowerapp.selectors import programs as program_reads
 from flowerapp.selectors.flows import short_flows, shown_flows
+from flowerapp.selectors.status_words import filter_of
 from flowerapp.selectors.workflows import with_descriptions
 from flowerapp.states import Status
 
@@ -102,7 +103,7 @@ def list_flows(out: Output, options: Options) -> int:
     if options["workflow"] is not None:
         selected = selected.filter(task_id=options["workflow"])
     if options["status"] is not None:
-        selected = selected.filter(exec_status=arguments.status(options["status"]))
+        selected = selected.filter(filter_of(options["status"]))
     listed = list(selected[: options["limit"]])
     out.document(documents.flow_documents(listed) if out.as_json else None)
     if not out.as_json:
@@ -154,7 +155,7 @@ def _graph(name: str, around: int | None) -> tuple[_Graph, str]:
     if plan is not None:
         if around is not None and around not in plan.edges:
             raise UnknownTaskError(f"workflow {name!r} has no step {around}")
-        steps = [Node(seq=node.seq, label=node.program) for node in plan.nodes]
+        steps = [Node(seq=node.seq, label=node.program, name=node.name) for node in plan.nodes]
         edges = {node.seq: list(node.depends_on) for node in plan.nodes}
         return (steps, edges, drawing.View(around=around)), f"Workflow {name}"
     if flow is None and not arguments.matching(name):
@@ -246,7 +247,7 @@ def change(out: Output, options: Options) -> int:
         "priority": str(task.task_priority),
         "queue": task.queue,
     }
-    out.result(Text(f"Task {task.task_exec_seq} {plain(task.program)}", style="bold"))
+    out.result(Text(f"Task {plain(task.title)}", style="bold"))
     out.result(tables.pairs_view({f"  {name}": value for name, value in shown.items()}))
     return DONE
 
