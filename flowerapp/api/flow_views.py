@@ -106,9 +106,12 @@ class FlowView(ApiView):
 class FlowListing(ApiView, ListAPIView[Any]):
     """A list that belongs to one flow."""
 
-    @cached_property
     def flow(self) -> Flow:
         """The flow; raises UnknownFlowError."""
+        return self._flow
+
+    @cached_property
+    def _flow(self) -> Flow:
         return shown(get_flow(self.kwargs["flow_id"]))
 
 
@@ -124,13 +127,13 @@ class TaskListView(FlowListing):
     def get_queryset(self) -> Any:
         """The flow's tasks that the query's filter leaves."""
         lookups = {f"{name}_seq": value for name, value in self.wanted.items()}
-        return tasks.short_tasks(self.flow.pk).filter(**lookups)
+        return tasks.short_tasks(self.flow().pk).filter(**lookups)
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """The page, with why its tasks wait and the numbers of their children."""
         page = super().paginate_queryset(queryset) or []
         complete(self.kwargs["flow_id"], page)
-        self.waits, self.children = wait_reasons(page, self.flow), tasks.children_of(page)
+        self.waits, self.children = wait_reasons(page, self.flow()), tasks.children_of(page)
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:
@@ -149,7 +152,7 @@ class HistoryView(FlowListing):
 
     def get_queryset(self) -> Any:
         """The flow's history."""
-        return history.entries(self.flow.pk)
+        return history.entries(self.flow().pk)
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """The page, with the names of its tasks."""

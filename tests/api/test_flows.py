@@ -224,7 +224,7 @@ def test_pages_of_flows(api: APIClient, workflow: Make, django_assert_max_num_qu
     seen = []
     url = "/api/flows/"
     while url:
-        with django_assert_max_num_queries(4):  # session, user, page, failed tasks
+        with django_assert_max_num_queries(5):  # session, user, page, failed tasks, numbers of tasks
             page = api.get(url).json()
         assert len(page["results"]) <= 50
         seen += [row["task_flow_id"] for row in page["results"]]
