@@ -74,8 +74,8 @@ class FlowListView(ApiView, ListAPIView[Any]):
             "registered_after": "registered_ts__gte",
             "registered_before": "registered_ts__lt",
         }
-        given = {lookup: self.wanted[name] for name, lookup in lookups.items() if name in self.wanted}
-        return short_flows().filter(self.wanted.get("status", Q()), **given)
+        filters = {lookup: self.wanted[name] for name, lookup in lookups.items() if name in self.wanted}
+        return short_flows().filter(self.wanted.get("status", Q()), **filters)
 
     def paginate_queryset(self, queryset: Any) -> Any:
         """The page, with the failed tasks of its flows and the numbers of all."""

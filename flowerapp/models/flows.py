@@ -9,10 +9,11 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce, Now
 
-from flowerapp.core import executor, names, values
+from flowerapp.core import executor, values
 from flowerapp.core.messages import TaskCall, TaskRef
 from flowerapp.models import fields
 from flowerapp.models.base import PrimaryModel
+from flowerapp.models.titles import Titled
 from flowerapp.querysets import FlowQuerySet, TaskQuerySet
 from flowerapp.querysets.clock import TimeField
 from flowerapp.querysets.db import PrimaryManager
@@ -162,7 +163,7 @@ class Flow(PrimaryModel):
             time.sleep(poll)
 
 
-class Task(PrimaryModel):
+class Task(Titled, PrimaryModel):
     """One step of one flow: a row of the original ``kr_task_stat`` with columns of ours."""
 
     task_flow = models.ForeignKey(
@@ -362,21 +363,6 @@ class Task(PrimaryModel):
     def status(self) -> Status:
         """The state as a ``Status``."""
         return Status(self.exec_status)
-
-    @property
-    def title(self) -> str:
-        """``3 load``: its number, and the name of its step or else its program; for headings and lists."""
-        return names.titled(self.task_exec_seq, self.name, self.program)
-
-    @property
-    def own_title(self) -> str:
-        """The same without the program, for tables that have a column for that."""
-        return names.titled(self.task_exec_seq, self.name)
-
-    @property
-    def mention(self) -> str:
-        """``task 3 "load"``, for sentences."""
-        return names.mentioned(self.task_exec_seq, self.name, self.program)
 
     @property
     def ref(self) -> TaskRef:

@@ -1,7 +1,7 @@
 """How long flows and tasks have run, in seconds and in words: the same for admin, API and command line.
 
 A flow: from its first start to its end, or until now. That of a failed one, which nothing continues without a person,
-ends when it came to a stand; that of a held one goes on, as its running tasks do. A rerun does not start it anew.
+ends when it came to a stand; that of a held one continues, as its running tasks do. A rerun does not start it anew.
 
 A task: from its last start to its end or failure, or until now; nothing while it waits for another start. That of a
 task with children ends with the last of them.
@@ -46,13 +46,13 @@ def seconds_of(row: Timed) -> float | None:
     return seconds_between(row.started_ts, _end_of(row))
 
 
-def goes_on(row: Timed) -> bool:
+def is_growing(row: Timed) -> bool:
     """Whether the duration still grows."""
     return row.started_ts is not None and _end_of(row) is None
 
 
 def _end_of(row: Timed) -> datetime | None:
-    """When it ended or came to a stand; None while it goes on."""
+    """When it ended or came to a stand; None until then."""
     stands = row.status is Status.SUSPEND and not getattr(row, "held", False)
     return row.finished_ts or (row.suspended_ts if stands else None)
 

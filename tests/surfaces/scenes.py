@@ -67,7 +67,7 @@ def running(runner: InlineRunner) -> Flow:
     return begun
 
 
-def finished(runner: InlineRunner) -> Flow:
+def ended_well(runner: InlineRunner) -> Flow:
     return register(runner, step(1), step(2))
 
 
@@ -228,7 +228,7 @@ def suspended_elsewhere(runner: InlineRunner) -> Flow:
 SCENES: dict[Build, Expected] = {
     waiting: Expected("Waiting", "", "0 of 2 done", ""),
     running: Expected("Running", "", "1 of 2 done", SO_FAR),
-    finished: Expected("Finished", "", "2 of 2 done", WHOLE),
+    ended_well: Expected("Finished", "", "2 of 2 done", WHOLE),
     held: Expected("Held", "", "1 of 2 done", SO_FAR),
     held_while_a_task_runs: Expected("Held", "", "1 of 2 done", SO_FAR),
     cancelled: Expected("Cancelled", "", "1 of 2 done, 1 cancelled", WHOLE),
