@@ -15,9 +15,9 @@ from django.utils.safestring import SafeString
 from flowerapp.models import Flow, Task
 from flowerapp.selectors import tasks, times
 from flowerapp.selectors.counts import Counts
-from flowerapp.selectors.durations import seconds_of
+from flowerapp.selectors.durations import is_growing, seconds_of
 from flowerapp.selectors.status_style import Style, flow_note, flow_style, task_style
-from flowerapp.states import ACTIVE, Status
+from flowerapp.states import Status
 
 LONGEST_TEXT = 20_000
 """Characters of a value that a page shows."""
@@ -58,7 +58,7 @@ def moment(value: datetime | None) -> SafeString | str:
 def elapsed(row: Flow | Task, text: str) -> SafeString | str:
     """How long a flow or a task has run; of one that runs, the page of a flow counts on."""
     seconds = seconds_of(row)
-    if row.status not in ACTIVE or not text or seconds is None:
+    if not is_growing(row) or not text or seconds is None:
         return text
     return format_html('<span data-elapsed="{}">{}</span>', f"{seconds:.1f}", text)
 
