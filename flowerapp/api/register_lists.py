@@ -11,7 +11,7 @@ from rest_framework import serializers
 from flowerapp.api import errors, fields
 from flowerapp.api.bounds import NAME, PRIORITY
 from flowerapp.engine import Registration
-from flowerapp.engine.registration import must_be_few
+from flowerapp.engine.registration import check_number
 from flowerapp.exceptions import (
     MOST_PROBLEMS,
     InvalidError,
@@ -72,8 +72,8 @@ class RefusedItemSerializer(serializers.Serializer[Any]):
 
 
 def registrations(body: Sequence[Any], context: Any) -> list[Registration]:
-    """The items of a body; raises InvalidError for too many, RegistrationsRefusedError for those of another shape."""
-    must_be_few(len(body))
+    """The items of a body; raises InvalidError for none or too many, RegistrationsRefusedError for wrong ones."""
+    check_number(len(body))
     made: list[Registration] = []
     refusals: list[RefusedRegistration] = []
     for index, item in enumerate(body):

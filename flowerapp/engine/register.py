@@ -19,7 +19,7 @@ from flowerapp.core.plan import Plan
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.dispatching import send_deferred, send_on_commit
 from flowerapp.engine.earlier import Answers
-from flowerapp.engine.registration import Caller, Draft, Drafts, Registration, must_be_few
+from flowerapp.engine.registration import Caller, Draft, Drafts, Registration, check_number
 from flowerapp.exceptions import (
     MOST_PROBLEMS,
     FlowerError,
@@ -120,14 +120,12 @@ def register_many(
     An item is a ``Registration``, a mapping with the fields of one, as ``{"task_id": "etl", "input": {"n": 1}}``, or
     the name of a workflow. The rules are those of ``register``: an item with the key of an earlier one, or a further
     one of a unique workflow, is answered by the flow of that one, with ``created`` false. At most
-    ``FLOWER["MAX_REGISTRATIONS"]`` items, with ``MAX_TASKS`` tasks together; an empty list registers nothing.
-    Raises RegistrationsRefusedError, which says of each refused item its place and why; InvalidError for a list that is
-    too long.
+    ``FLOWER["MAX_REGISTRATIONS"]`` items, with ``MAX_TASKS`` tasks together. Raises RegistrationsRefusedError, which
+    says of each refused item its place and why; InvalidError for a list that is empty or too long.
     """
     items = list(islice(registrations, conf.get().MAX_REGISTRATIONS + 1))
-    must_be_few(len(items))
-    drafts = _drafts_of(items, Caller(actor, may_override))
-    return _write(drafts) if drafts else []
+    check_number(len(items))
+    return _write(_drafts_of(items, Caller(actor, may_override)))
 
 
 def _drafts_of(items: Sequence[Any], caller: Caller) -> list[Draft]:

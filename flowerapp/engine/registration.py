@@ -62,9 +62,11 @@ class Registration:
 NAMES = tuple(field.name for field in fields(Registration))
 
 
-def must_be_few(number: int) -> None:
-    """Raise InvalidError for more registrations than one call takes."""
+def check_number(number: int) -> None:
+    """Raise InvalidError for no registration, or for more than one call takes."""
     most = conf.get().MAX_REGISTRATIONS
+    if not number:
+        raise InvalidError("the list is empty; it needs at least one item")
     if number > most:
         raise InvalidError(f"the list has {number:,} items; the limit is {most:,} (FLOWER['MAX_REGISTRATIONS'])")
 

@@ -62,7 +62,8 @@ def test_an_answer_for_each_in_order(api: APIClient, workflow: Make, runner: Inl
 
 def test_an_empty_list(api: APIClient) -> None:
     answer = post(api, [])
-    assert (answer.status_code, answer.json()) == (200, [])
+    sentence = "the list is empty; it needs at least one item"
+    assert (answer.status_code, answer.json()) == (400, {"status": "failed", "taskId": "", "description": sentence})
 
 
 def test_a_unique_workflow_is_running_from_the_second_item_on(api: APIClient, workflow: Make) -> None:

@@ -27,8 +27,6 @@ FORMS: dict[str, tuple[str, list[Any]]] = {
     "lines": ('{"n": 1}\n\n"two"\r\n3', [{"n": 1}, "two", 3]),
     "lines of lists": ("[1, 2]\n[3]\n", [[1, 2], [3]]),
     "one line": ('{"n": 1}', [{"n": 1}]),
-    "empty list": ("[]", []),
-    "empty file": ("\n\n", []),
 }
 
 
@@ -72,6 +70,8 @@ def test_standard_input(etl: str, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 WRONG: dict[str, tuple[bytes, str]] = {
+    "empty list": (b"[]", "the list is empty"),
+    "empty file": (b"\n\n", "the list is empty"),
     "no JSON": (b'{"n": 1}\n{n}\n', "line 2"),
     "broken list": (b"[1, 2", "line 1"),
     "NaN": (b"1\nNaN\n", "NaN"),

@@ -127,9 +127,10 @@ def test_all_are_run(runner: InlineRunner) -> None:
     assert [flow.input for flow in Flow.objects.order_by("task_flow_id")] == [{"n": n} for n in range(len(flows))]
 
 
-def test_nothing_of_an_empty_list(runner: InlineRunner) -> None:
-    assert engine.register_many([]) == []
-    assert engine.register_many(iter(())) == []
+def test_an_empty_list_is_refused(runner: InlineRunner) -> None:
+    for empty in ([], iter(())):
+        with pytest.raises(InvalidError, match="the list is empty"):
+            engine.register_many(empty)
 
 
 REFUSED: dict[str, tuple[Any, type[FlowerError], str]] = {
