@@ -7,6 +7,7 @@ from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
 
+from django.apps import apps
 from django.db import connections, models
 from django.db.models import OuterRef, Subquery
 from django.db.models.functions import Coalesce
@@ -91,13 +92,13 @@ class DefinitionQuerySet(models.QuerySet[Any]):
 
     def _with_header(self, connection: Any) -> str:
         """The statement that reads a workflow's header and steps together; on PostgreSQL also each row as text."""
-        columns = _columns(self.model)
+        columns = _columns(self.model._meta.label)
         as_text = f", ROW({columns})::text" if connection.vendor == "postgresql" else ""
         return f"SELECT {columns}{as_text} {_TABLES} WHERE d.task_id = %(task_id)s ORDER BY d.task_seq"
 
     def fingerprint(self) -> str:
         """The expression, for PostgreSQL, of the fingerprint of the workflow %(task_id)s as it is."""
-        text = f"STRING_AGG(ROW({_columns(self.model)})::text, CHR(10) ORDER BY d.task_seq)"
+        text = f"STRING_AGG(ROW({_columns(self.model._meta.label)})::text, CHR(10) ORDER BY d.task_seq)"
         return f"SELECT ENCODE(SHA256(CONVERT_TO({text}, 'UTF8')), 'hex') {_TABLES} WHERE d.task_id = %(task_id)s"
 
     def _plan_of(self, task_id: str, rows: _Rows, connection: Any) -> Plan:
@@ -124,10 +125,10 @@ _TABLES = "FROM ms_task_definition d LEFT JOIN ms_workflow w ON w.task_id = d.ta
 
 
 @cache
-def _columns(model: Any) -> str:
-    """The columns of a workflow's header and of a step."""
+def _columns(label: str) -> str:
+    """The columns of a workflow's header and of a step, whose model has this label."""
     header = [f'w."{name}"' for name in HEADER]
-    return ", ".join([*header, *(f"d.{field.column}" for field in model._meta.concrete_fields)])
+    return ", ".join([*header, *(f"d.{field.column}" for field in apps.get_model(label)._meta.concrete_fields)])
 
 
 def _fingerprint(rows: _Rows) -> str:
