@@ -38,7 +38,7 @@ QUIET = (
 Visit = Callable[..., "Page"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     """Debian's Chromium; skipped where it or the extra ``browser`` is not installed."""
     playwright = pytest.importorskip("playwright.sync_api", reason="pip install flowerapp[browser]")
@@ -50,7 +50,7 @@ def browser() -> Iterator[Browser]:
         yield started.chromium.launch(executable_path=chromium, args=list(QUIET))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def site(browser: Browser, django_db_blocker: Any) -> Iterator[Site]:
     """A migrated database: PostgreSQL if it answers, else a SQLite file."""
     url, _ = address_of(Service.POSTGRES)
@@ -66,7 +66,7 @@ def site(browser: Browser, django_db_blocker: Any) -> Iterator[Site]:
         yield made
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def shared_server(site: Site) -> Iterator[Server]:
     """The server of all tests; it may be killed and started again."""
     with tempfile.TemporaryDirectory() as directory:
@@ -91,7 +91,7 @@ def runner(site: Site) -> Iterator[InlineRunner]:
         yield runner
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def session_key(site: Site) -> str:
     """A session of a superuser, made with the server's secret key."""
     user, _ = User.objects.get_or_create(username="root", is_staff=True, is_superuser=True)
