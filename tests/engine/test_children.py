@@ -304,7 +304,7 @@ def test_too_many_children_fail_the_task_and_write_none(runner: InlineRunner) ->
 def test_outputs_that_are_too_large_together_fail_the_task(runner: InlineRunner) -> None:
     flow = run_checked(engine.register(splitting([[n] for n in range(40)], child="Item")), runner)
     assert status(flow) is SUSPEND
-    assert task(flow, 1).error.startswith("the outputs of the children of task 1 Spread are together over 260")
+    assert task(flow, 1).error.startswith("the outputs of the children of task 1 Split are together over 260")
     assert flow.failed_seq == 1
 
 

@@ -180,7 +180,7 @@ def test_a_running_task_of_a_held_flow_may_finish_it(runner: InlineRunner) -> No
 
 def test_resume_leaves_a_failed_flow_suspended(runner: InlineRunner) -> None:
     flow = failing(CHAIN, 2, runner)
-    with pytest.raises(StateConflictError, match="task 2 .*failed: rerun or skip"):
+    with pytest.raises(StateConflictError, match=r"task 2 .*failed: rerun or skip"):
         engine.resume(flow.pk)
     engine.suspend(flow.pk)
     engine.resume(flow.pk)
