@@ -56,12 +56,19 @@ class Continuation(Protocol):
     def candidates(self, claim: Claim) -> Sequence[str]:
         """Names of the programs that it may continue with, in a task of the same queue and priority without a limit."""
 
+    def keeps(self, claim: Claim, candidates: Sequence[str]) -> Sequence[int]:
+        """How many tasks of each candidate, beside the first, it would run itself, one after the other, rather than
+        have them sent; empty for none."""
+
     def accept(self, before: Claim, claim: Claim) -> None:
         """Take a claimed task, to perform it or give it back; called at once, as no other process knows of it."""
 
 
 class _NoContinuation:
     def candidates(self, claim: Claim) -> Sequence[str]:
+        return ()
+
+    def keeps(self, claim: Claim, candidates: Sequence[str]) -> Sequence[int]:
         return ()
 
     def accept(self, before: Claim, claim: Claim) -> None:
@@ -118,7 +125,8 @@ def _finish(claim: Claim, output: str, continuation: Continuation) -> Completion
 def _finish_and_claim(claim: Claim, success: Success, continuation: Continuation) -> Completion | None:
     may_claim = not success.child and not signals.has_listeners(None, "task_start")
     candidates = continuation.candidates(claim) if may_claim else ()
-    completion = Task.objects.finish(success.by(identity.process(), candidates))
+    keeps = continuation.keeps(claim, candidates) if candidates else ()
+    completion = Task.objects.finish(success.by(identity.process(), candidates, keeps))
     if completion is not None and completion.claimed is not None:
         continuation.accept(claim, completion.claimed)
     return completion

@@ -13,11 +13,11 @@ from __future__ import annotations
 from flowerapp.querysets.claim import Claim
 from flowerapp.querysets.db import batched
 from flowerapp.querysets.definitions import DefinitionQuerySet, PoolQuerySet, WorkflowQuerySet
-from flowerapp.querysets.finish import Completion, Success
 from flowerapp.querysets.flows import FlowQuerySet
 from flowerapp.querysets.history import HistoryQuerySet, HookQuerySet
 from flowerapp.querysets.lifecycle import TaskQuerySet
 from flowerapp.querysets.ready import NOT_REFUSED
+from flowerapp.querysets.successes import Completion, Success
 from flowerapp.querysets.task_logs import LogQuerySet, LogRow
 from flowerapp.querysets.workers import LeaseQuerySet, WorkerQuerySet
 

@@ -47,6 +47,8 @@ class Claim:
     child_program: str
     begins: bool
     """Whether the flow began with this claim."""
+    waited: float = 0.0
+    """Seconds that its message waited to be taken; 0 if it had none, or where they are not known."""
 
     @property
     def flow_id(self) -> str:
@@ -80,9 +82,9 @@ CLAIMED = (
 _PARAMETERS = CLAIMED.index("parameters")
 
 
-def claim_of(ref: TaskRef, begins: bool, *columns: Any) -> Claim:
+def claim_of(ref: TaskRef, begins: bool, *columns: Any, waited: float = 0.0) -> Claim:
     """A claim from the values of the columns ``CLAIMED``."""
-    return Claim(ref=ref, begins=begins, **dict(zip(CLAIMED, columns, strict=True)))
+    return Claim(ref=ref, begins=begins, waited=waited, **dict(zip(CLAIMED, columns, strict=True)))
 
 
 # The statement. Its parameters: flow, seq, worker, pid, lease (seconds), and sent, whether a message brought the task.
@@ -106,7 +108,9 @@ UPDATE kr_task_stat t
    AND NOT EXISTS (SELECT FROM kr_worker w
                     WHERE w.id = %(worker)s
                       AND w.seen_ts < STATEMENT_TIMESTAMP() - %(lease)s * INTERVAL '1 second')
-RETURNING """ + ", ".join(f"t.{name}" for name in CLAIMED)
+RETURNING """ + ", ".join(
+    [*(f"t.{name}" for name in CLAIMED), "COALESCE(EXTRACT(EPOCH FROM STATEMENT_TIMESTAMP() - t.sent_ts), 0)::float8"]
+)
 """The task becomes Running, if it, its flow and its worker allow it; no row otherwise."""
 
 _BEGUN_FLOW = f"""
@@ -122,7 +126,7 @@ CLAIM = prepared.composed(
     {"claimed_task": _CLAIMED_TASK, "begun_flow": _BEGUN_FLOW},
     "SELECT claimed_task.*, EXISTS (SELECT FROM begun_flow WHERE first_time) FROM claimed_task",
 )
-"""Returns the columns ``CLAIMED`` and whether the flow began, or no row."""
+"""Returns the columns ``CLAIMED``, the seconds that the message waited, and whether the flow began, or no row."""
 
 
 class ClaimQuerySet(ReadyQuerySet):
@@ -140,9 +144,9 @@ class ClaimQuerySet(ReadyQuerySet):
             return self._claim_portably(ref, process, sent)
         lease = conf.get().LEASE_SECONDS
         values = {**process._asdict(), "flow": ref.flow_id, "seq": ref.seq, "lease": lease, "sent": sent}
-        for *columns, begins in prepared.rows(connection, CLAIM, values):
+        for *columns, waited, begins in prepared.rows(connection, CLAIM, values):
             columns[_PARAMETERS] = json.loads(columns[_PARAMETERS])
-            return claim_of(ref, begins, *columns)
+            return claim_of(ref, begins, *columns, waited=waited)
         return None
 
     def _claim_portably(self, ref: TaskRef, process: Process, sent: bool) -> Claim | None:

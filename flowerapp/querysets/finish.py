@@ -21,66 +21,22 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from django.db import connections, models
 from django.db.models import Case, Exists, ExpressionWrapper, F, OuterRef, Q, Value, When
 
 from flowerapp import conf
-from flowerapp.core.identity import NO_PROCESS, Process
-from flowerapp.core.messages import FIRST_SENT, Message, TaskCall, TaskRef, first_sent
+from flowerapp.core.messages import FIRST_SENT, TaskCall, TaskRef, first_sent
 from flowerapp.querysets import prepared
 from flowerapp.querysets.claim import CLAIMED, Claim, ClaimQuerySet, claim_of
 from flowerapp.querysets.clock import Now
 from flowerapp.querysets.db import atomic, batched, in_sql
 from flowerapp.querysets.finish_child import FINISH_CHILD
 from flowerapp.querysets.ready import MESSAGE, message_of
+from flowerapp.querysets.successes import Completion, Success
 from flowerapp.states import OPEN, Status
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Success:
-    """An attempt that has succeeded."""
-
-    ref: TaskRef
-    attempt: int
-    output: str
-    """JSON text."""
-    child: bool = False
-    """Whether the task is a child of another."""
-    process: Process = NO_PROCESS
-    """The process that could continue with another task."""
-    candidates: Sequence[str] = ()
-    """Programs that it would continue with."""
-
-    def by(self, process: Process, candidates: Sequence[str]) -> Success:
-        """The same, for a process that would continue with one of the candidates."""
-        return replace(self, process=process, candidates=candidates)
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Completion:
-    """What a satisfied task led to."""
-
-    released: tuple[Message, ...] = ()
-    """Tasks that became ready by it; sent even while the flow is held, for it may be resumed at this moment."""
-    deferred: bool = False
-    """More tasks became ready than are sent at first."""
-    unsent: bool = False
-    """Tasks became ready that no process has taken on to send."""
-    pools: frozenset[str] = frozenset()
-    """Pools that tasks now wait for."""
-    parents: tuple[int, ...] = ()
-    """Seqs of tasks whose children have all ended."""
-    ended: bool = False
-    """It was the flow's last."""
-    limited: bool = False
-    """Another flow of the workflow may wait for the end of this one."""
-    claimed: Claim | None = None
-    """A task that was deferred, or became ready, and is claimed for this process to continue with."""
-    may_be_stuck: bool = False
-    """A task of the flow has failed and nothing was released: settle it."""
 
 
 class _Outcome(NamedTuple):
@@ -135,7 +91,8 @@ def _claim_of_row(flow_id: str, row: dict[str, Any]) -> Claim:
 
 
 # The statements. Parameters of both: flow, seq, attempt, output (JSON text) and first_sent (FIRST_SENT). FINISH also
-# takes the process that could continue, worker and pid, with the programs that it would take and lease, in seconds.
+# takes the process that could continue, worker and pid, with the programs that it would take, keeps, how many tasks of
+# each program are deferred for it, and lease, in seconds.
 #
 # "exec_status + 0" and "pending + 0" are the column and no index: where the condition of a partial index stands as it
 # is, the planner may scan that index for a row whose key it knows, if its statistics are older than the rows.
@@ -150,7 +107,7 @@ RETURNING dependents, parent_seq, task_priority, program, queue, coalesced
 """
 
 _PROCESS = f"""
-SELECT %(programs)s::text[] AS programs,
+SELECT %(programs)s::text[] AS programs, %(keeps)s::int[] AS keeps,
        f.exec_status + 0 = {Status.RUNNING} AND NOT f.held AND f.admitted
        AND NOT EXISTS (SELECT FROM kr_worker w
                         WHERE w.id = %(worker)s
@@ -206,9 +163,12 @@ SELECT t.id, finished.coalesced, t.sendable,
        AND t.time_limit IS NULL AND t.due_ts IS NULL
        AND EXISTS (SELECT FROM process WHERE may_claim AND t.program = ANY (programs))
        AND NOT EXISTS (SELECT FROM next_deferred WHERE claimed) AS claimed,
-       -- Deferred: all but the first of the same program and queue, as first_sent() has it.
-       row_number() OVER (PARTITION BY t.sendable, t.queue, t.program ORDER BY t.task_priority, t.task_exec_seq)
-           > %(first_sent)s AS deferred
+       -- Surplus: all but the first of the same program and queue, as first_sent() has it.
+       row_number() OVER alike > %(first_sent)s AS surplus,
+       -- Kept: those after the first that the process is to run itself, while no other one waits for work.
+       t.queue = finished.queue AND t.task_priority = finished.task_priority AND t.time_limit IS NULL
+       AND row_number() OVER alike BETWEEN 2 AND 1 + COALESCE(
+           (SELECT keeps[array_position(programs, t.program)] FROM process WHERE may_claim), 0) AS kept
   FROM finished
  CROSS JOIN jsonb_array_elements_text(finished.dependents) entry(seq)
  CROSS JOIN LATERAL (
@@ -219,13 +179,15 @@ SELECT t.id, finished.coalesced, t.sendable,
  ) t
  WHERE entry.seq::int::text = entry.seq  -- always true; the planner expects few such rows, so it takes the key's index
    AND NOT EXISTS (SELECT FROM next_deferred WHERE coalesces)
+WINDOW alike AS (PARTITION BY t.sendable, t.queue, t.program ORDER BY t.task_priority, t.task_exec_seq)
 """
 """No row if the claimed task reports this end with its own."""
 
 _COUNTED_DOWN = f"""
 UPDATE kr_task_stat t
-   SET pending = t.pending - 1 - dependent.coalesced, deferred = dependent.sendable AND dependent.deferred,
-       sent_ts = CASE WHEN dependent.sendable AND NOT (dependent.claimed OR dependent.deferred)
+   SET pending = t.pending - 1 - dependent.coalesced,
+       deferred = dependent.sendable AND (dependent.surplus OR dependent.kept),
+       sent_ts = CASE WHEN dependent.sendable AND NOT (dependent.claimed OR dependent.surplus OR dependent.kept)
                       THEN STATEMENT_TIMESTAMP()
                       WHEN NOT dependent.claimed THEN t.sent_ts END,
        exec_status = CASE WHEN dependent.claimed THEN {Status.RUNNING} ELSE t.exec_status END,
@@ -236,7 +198,8 @@ UPDATE kr_task_stat t
   FROM dependent
  WHERE t.id = dependent.id AND t.pending > dependent.coalesced
 RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool, t.parked,
-          t.pending = 0 AND t.exec_status = {Status.WAIT} AS ready, t.admitted AND dependent.deferred AS deferred,
+          t.pending = 0 AND t.exec_status = {Status.WAIT} AS ready,
+          t.admitted AND (dependent.surplus OR dependent.kept) AS deferred, dependent.surplus,
           dependent.claimed, t.task_id, t.task_seq, CASE WHEN dependent.claimed THEN t.parameters END AS parameters,
           t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program
 """
@@ -257,7 +220,7 @@ RETURNING f.exec_status
 
 _RESULT = f"""
 SELECT EXISTS (SELECT FROM ended_flow WHERE exec_status = {Status.FINISH}), f.limited, f.failed_seq,
-       EXISTS (SELECT FROM counted_down WHERE counted_down.ready AND counted_down.deferred),
+       EXISTS (SELECT FROM counted_down WHERE counted_down.ready AND admitted AND surplus),
        COALESCE((SELECT row_to_json(next_deferred)::text FROM next_deferred WHERE claimed),
                 (SELECT row_to_json(counted_down)::text FROM counted_down WHERE claimed)),
        released.task_exec_seq, released.program, released.queue, released.task_priority, released.time_limit,
@@ -308,6 +271,7 @@ class FinishQuerySet(ClaimQuerySet):
             rows = prepared.rows(connection, FINISH_CHILD, values)
         else:
             values |= {**success.process._asdict(), "programs": list(success.candidates)}
+            values["keeps"] = list(success.keeps)
             values["lease"] = conf.get().LEASE_SECONDS
             rows = prepared.rows(connection, FINISH, values)
         return _completion_of_rows(flow_id, rows) if rows else None

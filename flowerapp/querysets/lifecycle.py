@@ -13,8 +13,8 @@ from django.db.models.functions import Coalesce
 from flowerapp.core.messages import TaskRef
 from flowerapp.querysets.adopt import AdoptQuerySet
 from flowerapp.querysets.clock import Now
-from flowerapp.querysets.finish import Completion
 from flowerapp.querysets.ready import IN_ORDER, NOT_REFUSED, OWN_SLOT
+from flowerapp.querysets.successes import Completion
 from flowerapp.states import OPEN, IgnoredBy, RefusedBy, Status
 
 if TYPE_CHECKING:

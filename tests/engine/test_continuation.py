@@ -35,6 +35,9 @@ class Continuation:
     def candidates(self, claim: Claim) -> list[str]:
         return ["Noop"]
 
+    def keeps(self, claim: Claim, candidates: Sequence[str]) -> Sequence[int]:
+        return ()
+
     def accept(self, before: Claim, claim: Claim) -> None:
         self.taken.append((before.seq, claim.seq))
 

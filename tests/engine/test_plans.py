@@ -53,7 +53,7 @@ def test_claim_and_finish_read_tasks_by_their_key(backlog: Flow, statement: str,
         "attempt": 1,
         "output": "{}",
     }
-    values |= {"first_sent": FIRST_SENT, "sent": True, "programs": ["Noop"]}
+    values |= {"first_sent": FIRST_SENT, "sent": True, "programs": ["Noop"], "keeps": [3]}
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", values)
         answer = cursor.fetchone()[0]

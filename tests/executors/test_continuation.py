@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
+from datetime import timedelta
 from typing import Any
 
 import pytest
 from celery.app import app_or_default
 from django.db import connection
+from django.db.models.functions import Now
 from django.test.utils import CaptureQueriesContext
 
 from flowerapp import engine
@@ -105,6 +109,93 @@ def test_a_chain_costs_one_statement_a_task_and_no_message(celery: Celery) -> No
     assert len(statements) == 1 + len(celery.seqs)
     assert celery.runner.sent == []
     assert flow.tasks.filter(sent_ts=None).count() == len(celery.seqs) - 1
+
+
+FORK: dict[int, list[int]] = {1: [], **{seq: [1] for seq in range(2, 7)}, 7: list(range(2, 7))}
+
+
+def fork(waited: float) -> Flow:
+    """Five that follow one, whose message waited for so many seconds."""
+    flow = engine.register(define(FORK, "Noop"))
+    flow.tasks.filter(task_exec_seq=1).update(sent_ts=Now() - timedelta(seconds=waited))
+    return flow
+
+
+def test_a_small_fork_costs_one_statement_a_task_and_no_message_while_all_are_busy(celery: Celery) -> None:
+    """Its branches are deferred for the process that releases them; else it would send all but one."""
+    flow = fork(waited=9)
+    celery.continuation.seconds["Noop"] = 0.001
+    celery.runner.sent.clear()
+    with CaptureQueriesContext(connection) as statements:
+        celery.deliver(flow)
+    assert celery.seqs == list(FORK)
+    assert len(statements) == 1 + len(FORK)
+    assert celery.runner.sent == []
+    assert set(statuses(flow).values()) == {Status.FINISH}
+    check(flow)
+
+
+@pytest.mark.parametrize(
+    ("waited", "idle", "seconds", "sent"),
+    [(9, True, 0.001, 4), (0, False, 0.001, 4), (9, False, 20.1, 2), (9, False, 0.001, 0)],
+    ids=["a process is idle", "the message did not wait", "there is time for two more", "all are busy"],
+)
+def test_branches_are_sent_that_others_can_do_sooner(
+    celery: Celery, monkeypatch: pytest.MonkeyPatch, waited: float, idle: bool, seconds: float, sent: int
+) -> None:
+    flow = fork(waited)
+    monkeypatch.setattr(process_table.process_table, "another_is_idle", lambda: idle)
+    celery.runner.sent.clear()
+    celery.before = lambda seq: celery.continuation.seconds.update(Noop=seconds)
+    monkeypatch.setattr(celery.continuation, "_quick", lambda: ["Noop"])
+    celery.deliver(flow)
+    messages = [message.head.seq for message in celery.runner.sent]
+    assert len(messages) == sent
+    celery.runner.run()
+    assert set(statuses(flow).values()) == {Status.FINISH}
+    check(flow)
+
+
+@pytest.mark.parametrize(("idle", "seqs"), [(True, list(range(1, 11))), (False, [1])])
+def test_a_process_continues_longer_while_another_is_idle(
+    celery: Celery, monkeypatch: pytest.MonkeyPatch, idle: bool, seqs: list[int]
+) -> None:
+    """Then no message waits for it."""
+    monkeypatch.setattr(process_table.process_table, "another_is_idle", lambda: idle)
+    monkeypatch.setattr(continuation, "LONGER", 1e9)
+    flow = engine.register(define({seq: [seq - 1] if seq > 1 else [] for seq in range(1, 11)}, "Noop"))
+    celery.deliver(flow, seconds=1e-6)
+    assert celery.seqs == seqs
+    celery.runner.run()
+    check(flow)
+
+
+def test_the_longer_time_ends_too(celery: Celery, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(process_table.process_table, "another_is_idle", lambda: True)
+    flow = engine.register(define({1: [], 2: [1]}, "Noop"))
+    celery.deliver(flow, seconds=1e-9)
+    assert celery.seqs == [1]
+    celery.runner.run()
+    check(flow)
+
+
+def test_a_process_sees_whether_another_one_is_idle() -> None:
+    """Not itself, nor one that is busy, nor one that has ended."""
+    table = process_table.ProcessTable()
+    assert table.claim()
+    assert not table.another_is_idle()
+    ended = subprocess.Popen([sys.executable, "-c", ""])
+    ended.wait()
+    for pid, is_idle in ((ended.pid, False), (os.getppid(), True)):
+        with pytest.MonkeyPatch.context() as other:
+            other.setattr(os, "getpid", lambda pid=pid: pid)
+            table.write("", "", "")
+            table.set_busy(False)
+        assert table.another_is_idle() is is_idle
+    with pytest.MonkeyPatch.context() as other:
+        other.setattr(os, "getpid", os.getppid)
+        table.set_busy(True)
+    assert not table.another_is_idle()
 
 
 def candidates(celery: Celery, routing_key: str = "near", nice: int = 0, **columns: Any) -> Sequence[str]:

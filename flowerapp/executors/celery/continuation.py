@@ -17,7 +17,7 @@ from celery import Celery
 
 from flowerapp import conf
 from flowerapp.core import executor, identity
-from flowerapp.core.messages import Message, TaskCall, TaskRef
+from flowerapp.core.messages import FIRST_SENT, Message, TaskCall, TaskRef
 from flowerapp.engine import attempts, dispatching, recovery
 from flowerapp.engine.propagation import Outcome
 from flowerapp.executors.celery import stopping
@@ -28,6 +28,9 @@ from flowerapp.querysets import Claim
 
 HEADER = "flower_continue_seconds"
 """What the worker's parent adds to a message for its process: seconds that it may continue."""
+
+LONGER = 10
+"""Times ``CONTINUE_SECONDS`` for which a process continues while another one of its worker is idle."""
 
 Trace = Callable[..., Any]
 
@@ -59,6 +62,11 @@ class MessageContinuation:
         """Celery's id of the task that runs."""
         self._route = Route("", 0)
         self._ends = 0.0
+        """When it is to stop, on the monotonic clock."""
+        self._ends_at_last = 0.0
+        """When, if another process is idle meanwhile."""
+        self._queue_is_long = False
+        """Whether the message waited so long that no process of its queue can have been idle."""
         self._next: Step | None = None
         self._step: Step | None = None
 
@@ -75,6 +83,16 @@ class MessageContinuation:
             return ()
         programs = dict.fromkeys([claim.program, *self._quick()])
         return [name for name in programs if route_of(name, claim.queue, claim.task_priority) == self._route]
+
+    def keeps(self, claim: Claim, candidates: Sequence[str]) -> Sequence[int]:
+        """While all processes are busy: as many tasks as it can do in the time that is left, by their last start."""
+        limit = conf.get().CONTINUE_SECONDS
+        if claim.waited:
+            self._queue_is_long = claim.waited > limit / 2
+        left = self._ends - time.monotonic()
+        if left <= 0 or not self._queue_is_long or process_table.another_is_idle():
+            return ()
+        return [min(FIRST_SENT, int(left / self.seconds.get(name, limit))) for name in candidates]
 
     def accept(self, before: Claim, claim: Claim) -> None:
         """Continue with a task that is claimed, and report it to the worker's parent at once."""
@@ -96,7 +114,9 @@ class MessageContinuation:
         return [name for name, seconds in self.seconds.items() if seconds < limit]
 
     def _has_time(self) -> bool:
-        return time.monotonic() < self._ends and not _is_stopping()
+        now = time.monotonic()
+        has_time = now < self._ends or (now < self._ends_at_last and process_table.another_is_idle())
+        return has_time and not _is_stopping()
 
     def _fits(self, call: TaskCall) -> bool:
         return (
@@ -108,7 +128,9 @@ class MessageContinuation:
 
     def run(self, traces: dict[str, Trace], name: str, uuid: str, args: Any, kwargs: Any, request: Any) -> Any:
         """Trace a message's task, and those that this process continues with; the result of the first."""
-        self._message, self._ends = uuid, time.monotonic() + request.get(HEADER, 0)
+        seconds, now = request.get(HEADER, 0), time.monotonic()
+        self._ends, self._ends_at_last = now + seconds, now + LONGER * seconds
+        self._message, self._queue_is_long = uuid, False
         delivery = request.get("delivery_info") or {}
         self._route = Route(delivery.get("routing_key"), delivery.get("priority"))
         try:
@@ -118,7 +140,7 @@ class MessageContinuation:
                 result = events.announce(name, uuid, result)
                 self._continue(traces, request, events)
         finally:
-            self._ends = 0.0
+            self._ends = self._ends_at_last = 0.0
             broken_off = self._step or self._next
             self._step = self._next = None
             if broken_off is not None:
@@ -184,8 +206,10 @@ def install(app: Celery, names: Sequence[str]) -> None:
     if not (identity.was_forked() and process_table.claim()):  # else the parent would not know where this process is
         return
     traces = {name: app.tasks[name].__trace__ for name in names}
-    for name in names:
-        app.tasks[name].__trace__ = _continuing(traces, name)
+    for name, task in app.tasks.items():
+        if task.__trace__ is None:  # it was added later, and gets a tracer with its first message
+            continue
+        task.__trace__ = _noting(_continuing(traces, name) if name in traces else task.__trace__)
 
 
 def _continuing(traces: dict[str, Trace], name: str) -> Trace:
@@ -193,3 +217,16 @@ def _continuing(traces: dict[str, Trace], name: str) -> Trace:
         return current.run(traces, name, uuid, args, kwargs, request or {})
 
     return trace
+
+
+def _noting(trace: Trace) -> Trace:
+    """The tracer, which shows the other processes that this one is busy."""
+
+    def noted(*arguments: Any, **options: Any) -> Any:
+        process_table.set_busy(True)
+        try:
+            return trace(*arguments, **options)
+        finally:
+            process_table.set_busy(False)
+
+    return noted

@@ -24,9 +24,12 @@ class ProcessTable:
 
     _ENTRY = struct.Struct("=i8s24s24s")  # pid, digest of the message's id, the task before, this task
     _SIZE = 8192
+    _IDLE, _BUSY = b"\1", b"\2"
 
     def __init__(self) -> None:
         self._memory = mmap.mmap(-1, self._ENTRY.size * self._SIZE)
+        self._work = mmap.mmap(-1, self._SIZE)
+        """Whether each process is idle or busy, in the order of the entries."""
 
     def claim(self) -> bool:
         """Take this process's entry; False if another living process has it."""
@@ -34,7 +37,24 @@ class ProcessTable:
         if pid not in (0, os.getpid()) and is_alive(pid):
             return False
         self.write("", "", "")
+        self.set_busy(False)
         return True
+
+    def set_busy(self, busy: bool) -> None:
+        """This process runs a Celery task, or waits for one; after ``claim``."""
+        place = os.getpid() % self._SIZE
+        self._work[place : place + 1] = self._BUSY if busy else self._IDLE
+
+    def another_is_idle(self) -> bool:
+        """Whether another process of this worker waits for a task: then it takes what comes, and no message waits for
+        this one."""
+        place = self._work.find(self._IDLE)
+        while place >= 0:
+            pid = self._ENTRY.unpack_from(self._memory, place * self._ENTRY.size)[0]
+            if pid != os.getpid() and is_alive(pid):
+                return True
+            place = self._work.find(self._IDLE, place + 1)
+        return False
 
     def write(self, celery_id: str, before: str, now: str) -> None:
         """This process continues with the task ``now`` after ``before``; all are Celery's ids, the first that of its

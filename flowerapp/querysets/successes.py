@@ -1,0 +1,56 @@
+"""What a finish is given, and what it answers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from flowerapp.core.identity import NO_PROCESS, Process
+from flowerapp.core.messages import Message, TaskRef
+from flowerapp.querysets.claim import Claim
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Success:
+    """An attempt that has succeeded."""
+
+    ref: TaskRef
+    attempt: int
+    output: str
+    """JSON text."""
+    child: bool = False
+    """Whether the task is a child of another."""
+    process: Process = NO_PROCESS
+    """The process that could continue with another task."""
+    candidates: Sequence[str] = ()
+    """Programs that it would continue with."""
+    keeps: Sequence[int] = ()
+    """How many tasks of each, beside the first, are deferred for it rather than sent."""
+
+    def by(self, process: Process, candidates: Sequence[str], keeps: Sequence[int] = ()) -> Success:
+        """The same, for a process that would continue with one of the candidates."""
+        return replace(self, process=process, candidates=candidates, keeps=keeps)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Completion:
+    """What a satisfied task led to."""
+
+    released: tuple[Message, ...] = ()
+    """Tasks that became ready by it; sent even while the flow is held, for it may be resumed at this moment."""
+    deferred: bool = False
+    """More tasks became ready than are sent at first."""
+    unsent: bool = False
+    """Tasks became ready that no process has taken on to send."""
+    pools: frozenset[str] = frozenset()
+    """Pools that tasks now wait for."""
+    parents: tuple[int, ...] = ()
+    """Seqs of tasks whose children have all ended."""
+    ended: bool = False
+    """It was the flow's last."""
+    limited: bool = False
+    """Another flow of the workflow may wait for the end of this one."""
+    claimed: Claim | None = None
+    """A task that was deferred, or became ready, and is claimed for this process to continue with."""
+    may_be_stuck: bool = False
+    """A task of the flow has failed and nothing was released: settle it."""
