@@ -58,7 +58,7 @@ class Continuation(Protocol):
 
     def keeps(self, claim: Claim, candidates: Sequence[str]) -> Sequence[int]:
         """How many tasks of each candidate, beside the first, it would run itself, one after the other, rather than
-        have them sent; empty for none."""
+        have them sent; more than that are sent. Empty for none."""
 
     def accept(self, before: Claim, claim: Claim) -> None:
         """Take a claimed task, to perform it or give it back; called at once, as no other process knows of it."""

@@ -165,9 +165,10 @@ SELECT t.id, finished.coalesced, t.sendable,
        AND NOT EXISTS (SELECT FROM next_deferred WHERE claimed) AS claimed,
        -- Surplus: all but the first of the same program and queue, as first_sent() has it.
        row_number() OVER alike > %(first_sent)s AS surplus,
-       -- Kept: those after the first that the process is to run itself, while no other one waits for work.
+       -- Kept: all but the first, if they are so few that the process is to run all itself, as no other waits for work.
        t.queue = finished.queue AND t.task_priority = finished.task_priority AND t.time_limit IS NULL
-       AND row_number() OVER alike BETWEEN 2 AND 1 + COALESCE(
+       AND row_number() OVER alike > 1
+       AND COUNT(*) OVER (PARTITION BY t.sendable, t.queue, t.program) <= 1 + COALESCE(
            (SELECT keeps[array_position(programs, t.program)] FROM process WHERE may_claim), 0) AS kept
   FROM finished
  CROSS JOIN jsonb_array_elements_text(finished.dependents) entry(seq)

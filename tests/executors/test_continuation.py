@@ -137,8 +137,8 @@ def test_a_small_fork_costs_one_statement_a_task_and_no_message_while_all_are_bu
 
 @pytest.mark.parametrize(
     ("waited", "idle", "seconds", "sent"),
-    [(9, True, 0.001, 4), (0, False, 0.001, 4), (9, False, 20.1, 2), (9, False, 0.001, 0)],
-    ids=["a process is idle", "the message did not wait", "there is time for two more", "all are busy"],
+    [(9, True, 0.001, 4), (0, False, 0.001, 4), (9, False, 20.1, 4), (9, False, 0.001, 0)],
+    ids=["a process is idle", "the message did not wait", "there is time for two more alone", "all are busy"],
 )
 def test_branches_are_sent_that_others_can_do_sooner(
     celery: Celery, monkeypatch: pytest.MonkeyPatch, waited: float, idle: bool, seconds: float, sent: int
