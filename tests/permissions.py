@@ -78,11 +78,11 @@ ACTS = [
         api=(
             *("GET flows", "GET flow", "GET tasks", "GET task", "GET flow-history", "GET flow-graph"),
             *("GET flow-logs", "GET task-logs"),
-            *("GET queues", "GET workers", "GET schema", "GET docs"),
+            *("GET root", "GET queues", "GET workers", "GET schema", "GET docs"),
         ),
         admin=_reads("flow", "task", "worker"),
-        commands=("list", "show", "logs", "graph"),
-        api_text="`GET` of `/api/flows/…`, `/api/queues/`, `/api/workers/`, `/api/schema/`, `/api/docs/`",
+        commands=("list", "show", "follow", "task", "logs", "graph", "workers", "queues"),
+        api_text="`GET` of `/api/`, `/api/flows/…`, `/api/queues/`, `/api/workers/`, `/api/schema/`, `/api/docs/`",
         admin_text="Flows, Tasks, Workers",
     ),
     Act(

@@ -16,12 +16,11 @@ from flowerapp.admin import html
 from flowerapp.admin.rows import children_of, task_rows
 from flowerapp.core import values
 from flowerapp.engine import context
-from flowerapp.models import Flow, Task, Worker
+from flowerapp.models import Flow, Task
 from flowerapp.selectors import counts, flows, graphs, history, queues, task_logs, tasks, workers
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
 from flowerapp.selectors.naming import child_label
-from flowerapp.selectors.shown import shown_value
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import ACTIVE, Status
 
@@ -171,15 +170,10 @@ def task_page(task: Task) -> dict[str, Any]:
 
 def _input(task: Task) -> str | None:
     """Input of a task, or None before its dependencies have ended; that of a child is its item."""
-    if task.parent_seq is not None:
-        return html.pretty(task.item)
-    if task.pending and not task.children:
-        return None
-    if task.passes_on:
-        return html.pretty(task.output)
-    if (size := tasks.size_of_input(task)) > tasks.MOST_WHOLE:
-        return f"{size:,} bytes, too large to be shown; the tasks before it have their outputs"
-    return html.pretty(shown_value(context.input_of(task.ref), task))
+    task_input = context.shown_input(task)
+    if task_input.size:
+        return f"{task_input.size:,} bytes, too large to be shown; the tasks before it have their outputs"
+    return html.pretty(task_input.value) if task_input.is_known else None
 
 
 def _followers(task: Task) -> list[int]:
@@ -210,7 +204,7 @@ def _task_facts(task: Task) -> list[tuple[str, Any]]:
         ("Queue", queues.queue_of(task.program, task.queue) if task.program else ""),
         ("Pool", html.link(html.pool_url(task.pool), task.pool) if task.pool else ""),
         ("Attempts", f"{task.attempt} (retries {task.retries}, lost workers {task.rescues}, run {task.run})"),
-        ("Worker", _worker(task)),
+        ("Worker", workers.name_and_process(task)),
         ("Progress", tasks.progress_text(task.progress)),
         ("Input", "one object, merged" if task.merge else ""),
         ("Waits", wait_reasons([task]).get(task.pk, "")),
@@ -260,10 +254,3 @@ def _child_facts(task: Task, parent_seq: int) -> list[tuple[str, Any]]:
         ("Its id", values.dumps(task.child_id)),
         ("Its place", format_html("{} ({})", task.child_index, siblings)),
     ]
-
-
-def _worker(task: Task) -> str:
-    if not task.worker:
-        return ""
-    name = Worker.objects.names([task.worker])[task.worker]
-    return f"{name}, process {task.pid}" if task.pid else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from typing import Any
 
@@ -10,6 +11,8 @@ from drf_spectacular.openapi import AutoSchema
 from drf_spectacular.utils import Direction
 from rest_framework.permissions import SAFE_METHODS
 from rest_framework.renderers import JSONRenderer
+
+from flowerapp.api import examples
 
 MEANINGS = {
     400: "The request is invalid; the sentence says where.",
@@ -44,7 +47,17 @@ class Operation(AutoSchema):
         if operation is not None:
             errors = {str(code): self._error(code) for code in self._codes()}
             operation["responses"] = dict(sorted({**errors, **operation["responses"]}.items()))
+            self._add_request_example(operation)
         return operation
+
+    def get_description(self) -> str:  # type: ignore[override] # as in drf-spectacular's class
+        """What it does: of a verb on a flow, what the view says, which has the verb."""
+        view: Any = self.view
+        return str(type(view).__doc__ if hasattr(view, "verb") else super().get_description())
+
+    def get_summary(self) -> str:
+        """The beginning of the description."""
+        return re.split(r"[:;.](?:\s|$)", self.get_description(), maxsplit=1)[0].replace("\n", " ")
 
     def _codes(self) -> Iterator[int]:
         """The errors that every view of this kind can answer."""
@@ -53,6 +66,11 @@ class Operation(AutoSchema):
         yield from (401, 403, 503) if view.needs_login else ()
         yield from (404,) if "{" in self.path or view.names_in_body else ()
         yield from (409,) if self.method not in SAFE_METHODS else ()
+
+    def _add_request_example(self, operation: dict[str, Any]) -> None:
+        for kind in operation.get("requestBody", {}).get("content", {}).values():
+            if "examples" not in kind:
+                kind["example"] = examples.REQUESTS[operation["operationId"]]
 
     def _error(self, code: int) -> dict[str, Any]:
         view: Any = self.view

@@ -37,7 +37,7 @@ class VerbPermission(BasePermission):
         logged_in = is_user(user)
         if logged_in and may(user, needed):
             return True
-        if conf.get().OPEN_API and self._opens(request, view):
+        if conf.get().OPEN_API and _reaches(view, request.method or ""):
             if why := loopback.refusal(request._request):
                 raise PermissionDenied(why)
             return True
@@ -45,8 +45,15 @@ class VerbPermission(BasePermission):
             raise PermissionDenied(f"user {name_of(user)} lacks the permission {needed}")
         return False
 
-    def _opens(self, request: Request, view: Any) -> bool:
-        return request.method in SAFE_METHODS or view.opens_writing
+
+def _reaches(view: Any, method: str) -> bool:
+    """Whether the open API reaches a view by a method."""
+    return method in SAFE_METHODS or view.opens_writing
+
+
+def opens(request: Request, view: Any, method: str) -> bool:
+    """Whether the open API lets this caller call a view by a method."""
+    return conf.get().OPEN_API and _reaches(view, method) and not loopback.refusal(request._request)
 
 
 def name_of(user: Any) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 from drf_spectacular import generators
 from drf_spectacular.settings import SPECTACULAR_DEFAULTS, patched_settings
 
-from flowerapp.api import openapi
+from flowerapp.api import examples, openapi
 from flowerapp.api.base import ApiView
 
 NOT_PATCHED = ("SERVE_", "DEFAULT_GENERATOR_CLASS")
@@ -74,4 +74,4 @@ def document(urlconf: Any, language: str | None) -> Any:
     """The document of the routes of a URL configuration, made once for each language."""
     with own_settings():
         generator: Any = SchemaGenerator
-        return generator(urlconf=urlconf).get_schema(public=True)
+        return examples.with_answers(generator(urlconf=urlconf).get_schema(public=True))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from django.apps import apps
 from django.conf import settings
 from django.utils.translation import get_language
 from drf_spectacular.views import SpectacularAPIView, SpectacularSwaggerView
@@ -23,6 +24,11 @@ class ByFormat(DefaultContentNegotiation):
     def filter_renderers(self, renderers: Any, format: str) -> Any:
         """Those of the format."""
         return [renderer for renderer in renderers if renderer.format == format] or renderers
+
+
+def has_page() -> bool:
+    """Whether the page can be shown: its template and its files belong to apps that are installed."""
+    return apps.is_installed("drf_spectacular") and apps.is_installed("drf_spectacular_sidecar")
 
 
 class SchemaQuery(Query):

@@ -2,15 +2,24 @@
 
 from __future__ import annotations
 
-from django.apps import apps
 from django.urls import URLPattern, re_path
 
-from flowerapp.api import flow_views, log_views, pool_views, register_views, schema_views, system_views, workflow_views
+from flowerapp.api import (
+    flow_views,
+    log_views,
+    pool_views,
+    register_views,
+    root_views,
+    schema_views,
+    system_views,
+    workflow_views,
+)
 
 FLOW = r"^api/flows/(?P<flow_id>[^/]+)"
 TASK = FLOW + r"/tasks/(?P<seq>[^/]+)"
 
 urlpatterns: list[URLPattern] = [
+    re_path(r"^api/?\Z", root_views.RootView.as_view(), name="root"),
     re_path(r"^register/?\Z", register_views.RegisterView.as_view(), name="register"),
     re_path(r"^register/(?P<task_id>[^/]+)/?\Z", register_views.RegisterNamedView.as_view(), name="register-named"),
     re_path(r"^api/workflows/?\Z", workflow_views.WorkflowListView.as_view(), name="workflows"),
@@ -38,5 +47,5 @@ urlpatterns: list[URLPattern] = [
     re_path(r"^readyz/?\Z", system_views.ReadyView.as_view(), name="readyz"),
 ]
 
-if apps.is_installed("drf_spectacular") and apps.is_installed("drf_spectacular_sidecar"):  # templates and files
+if schema_views.has_page():
     urlpatterns += [re_path(r"^api/docs/?\Z", schema_views.DocsView.as_view(), name="docs")]

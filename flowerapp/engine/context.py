@@ -22,6 +22,8 @@ from flowerapp.models import Flow, Task
 from flowerapp.querysets import Claim
 from flowerapp.querysets.db import retry_on_disconnect
 from flowerapp.registry import Call
+from flowerapp.selectors import tasks
+from flowerapp.selectors.shown import shown_value
 from flowerapp.selectors.status_style import task_style
 from flowerapp.states import SATISFIED
 
@@ -42,6 +44,30 @@ def celery_input_of(ref: TaskRef) -> Any:
     Dates, decimals and so on of Celery tasks are as they are stored.
     """
     return _input_of(ref, lambda outputs: outputs[0] if len(outputs) == 1 else outputs, typed=True)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ShownInput:
+    """A task's input, as people may see it."""
+
+    value: Any = None
+    is_known: bool = True
+    """False before the tasks that it is made of have ended."""
+    size: int = 0
+    """Bytes of JSON of one that is too large to be read; else 0."""
+
+
+def shown_input(task: Task) -> ShownInput:
+    """Input of a task that ``selectors.tasks.whole_task`` gave; that of a child is its item."""
+    if task.parent_seq is not None:
+        return ShownInput(value=task.item)
+    if task.pending and not task.children:
+        return ShownInput(is_known=False)
+    if task.passes_on:
+        return ShownInput(value=task.output)
+    if (size := tasks.size_of_input(task)) > tasks.MOST_WHOLE:
+        return ShownInput(size=size)
+    return ShownInput(value=shown_value(input_of(task.ref), task))
 
 
 def _merged(outputs: list[Any]) -> Any:

@@ -147,6 +147,13 @@ def tolerated_failures(flow_id: str) -> Any:
     return rows(Task.objects.filter(task_flow_id=flow_id, ignored_by=IgnoredBy.TOLERATED))
 
 
+def failed_children(task: Task) -> Any:
+    """Children of a task that failed, those that it tolerates too, in order of seq."""
+    failed = Q(exec_status=Status.SUSPEND) | Q(ignored_by=IgnoredBy.TOLERATED)
+    children = Task.objects.filter(failed, task_flow_id=task.task_flow_id, parent_seq=task.task_exec_seq)
+    return rows(children.order_by("task_exec_seq"))
+
+
 def open_by_workflow(task_ids: Collection[str]) -> dict[str, Counter[tuple[Status, Style]]]:
     """Number of open flows of each of these workflows, by status and its style; one statement."""
     counts: dict[str, Counter[tuple[Status, Style]]] = {task_id: Counter() for task_id in task_ids}

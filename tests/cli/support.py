@@ -25,12 +25,12 @@ class Answer:
         return json.loads(self.out)
 
 
-def flow(*arguments: object) -> Answer:
-    """Call ``manage.py flow``."""
+def flow(*arguments: object, **options: Any) -> Answer:
+    """Call ``manage.py flow``; ``options`` are those of Django's commands."""
     out, err = io.StringIO(), io.StringIO()
     code = 0
     try:
-        call_command("flow", *map(str, arguments), stdout=out, stderr=err)
+        call_command("flow", *map(str, arguments), stdout=out, stderr=err, **options)
     except CommandError as error:
         code = error.returncode
         err.write(str(error))

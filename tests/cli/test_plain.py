@@ -8,28 +8,20 @@ import re
 import pytest
 
 from flowerapp import engine
-from flowerapp.management.cli import detail, follow, output, plain, tables, verbs
+from flowerapp.management.cli import display, output, plain
 from flowerapp.models import Flow, Pool
 from flowerapp.testing import InlineRunner
 from tests.cli.support import define, flow
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
-NAMES = ("SIMPLE_HEAD", "Console", "Group", "Table", "Text")
 RULE = re.compile(r"[-─━╶╴ ]+")
-
-
-def without_rich(patch: pytest.MonkeyPatch) -> None:
-    """Let the CLI draw with ``plain``."""
-    for module in (detail, follow, output, tables, verbs):
-        for name in NAMES:
-            if hasattr(module, name):
-                patch.setattr(module, name, getattr(plain, name))
+ESCAPE = re.compile(r"\x1b\[[\d;]*m")
 
 
 def words(text: str) -> list[str]:
     """The words of what was printed, without the rules of tables and the time of day."""
-    lines = (line for line in text.splitlines() if not RULE.fullmatch(line))
+    lines = (line for line in ESCAPE.sub("", text).splitlines() if not RULE.fullmatch(line))
     return re.sub(r"\d\d:\d\d:\d\d|\d+(\.\d+)? (ms|s)\b", "TIME", "\n".join(lines)).split()
 
 
@@ -48,12 +40,15 @@ def failed(runner: InlineRunner) -> Flow:
     return begun
 
 
-@pytest.mark.parametrize("arguments", ["list", "show ID", "show ID --traceback", "programs", "pools", "workflows"])
-def test_says_the_same_as_with_rich(failed: Flow, arguments: str, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(
+    "arguments", ["list", "show ID", "show ID --traceback", "task ID 2", "programs", "pools", "workflows"]
+)
+def test_says_the_same_as_with_rich(failed: Flow, arguments: str) -> None:
     call = arguments.replace("ID", failed.pk).split()
-    rich = flow(*call)
-    without_rich(monkeypatch)
+    rich = flow(*call, force_color=True)
+    assert ESCAPE.search(rich.out)
     answer = flow(*call)
+    assert not ESCAPE.search(answer.out)
     assert (answer.code, answer.err) == (0, "")
     assert words(answer.out) == words(rich.out)
     assert len(answer.out.splitlines()) == len(rich.out.splitlines())
@@ -61,7 +56,7 @@ def test_says_the_same_as_with_rich(failed: Flow, arguments: str, monkeypatch: p
 
 def test_follows_line_by_line_even_on_a_terminal(busy: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
     define("pair", {"program": "Noop"}, {"program": "Noop"})
-    without_rich(monkeypatch)
+    monkeypatch.setattr(display, "REDRAWS", False)
     monkeypatch.setattr(output, "REDRAWS", False)
     monkeypatch.setattr(output, "is_terminal", lambda stream: True)
     answer = flow("run", "pair", "--follow")

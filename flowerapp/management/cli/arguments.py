@@ -5,7 +5,7 @@ from __future__ import annotations
 import getpass
 import os
 import sys
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -75,10 +75,33 @@ def steps(texts: Iterable[str] | None) -> Parameters:
     return result
 
 
+def task_of_flows(words: Sequence[str]) -> tuple[list[str], int, dict[str, Any]]:
+    """``ID … SEQ KEY=VALUE …`` as ids, seq and parameters; raises InvalidError."""
+    first = next((place for place, word in enumerate(words) if "=" in word), len(words))
+    *flows, seq = words[:first] or [""]
+    if not flows or not seq.isascii() or not seq.isdecimal() or len(seq) > LONGEST_SEQ:
+        raise InvalidError(f"write set ID [ID …] SEQ KEY=VALUE …; {short(seq)} is not the number of a task")
+    return flows, int(seq), pairs(words[first:])
+
+
 def step(text: str | None) -> int | str | None:
     """A step by its number, or else its name."""
     numeric = text is not None and text.isascii() and text.isdecimal() and len(text) <= LONGEST_SEQ
     return int(text) if text is not None and numeric else text
+
+
+def check_text(text: str) -> None:
+    """Raise InvalidError for text that cannot be stored or looked up, such as bytes that are not UTF-8."""
+    if "\0" in text or not _encodable(text):
+        raise InvalidError(f"{text!r} is not UTF-8 text")
+
+
+def _encodable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def find_flow(text: str) -> Flow:

@@ -44,7 +44,7 @@ def print_flow(flow: Flow, out: Output, *, traceback: bool) -> None:
     for queue in flows.unserved_queues(flow):
         out.line(Text(f"! {unserved_sentence(queue)}", style="bold yellow"))
     _print_tasks(flow, out)
-    _print_history(flow, out)
+    print_history(out, task_flow=flow)
     _print_logs(flow, out)
 
 
@@ -127,8 +127,9 @@ def _heading(out: Output, text: str) -> None:
     out.result(Text(f"\n{text}", style="bold"))
 
 
-def _print_history(flow: Flow, out: Output) -> None:
-    entries = history.latest_entries(MOST_LINES, task_flow=flow)
+def print_history(out: Output, **of: Any) -> None:
+    """Print the latest history entries; ``of`` names flow and task."""
+    entries = history.latest_entries(MOST_LINES, **of)
     if not entries:
         return
     _heading(out, "History")

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import asdict
 from typing import Any
 
 from flowerapp.core.passing import TooLarge
-from flowerapp.models import Flow, Pool, Task
-from flowerapp.selectors import counts, flows, history, pools, task_logs, tasks
+from flowerapp.engine import context
+from flowerapp.models import Flow, Pool, Task, Worker
+from flowerapp.selectors import counts, flows, history, pools, queues, task_logs, tasks, workers
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.in_words import flow_in_words, task_in_words
 from flowerapp.selectors.short import complete, left_out
@@ -48,6 +50,11 @@ def _flow_document(flow: Flow, failed: Task | None, numbers: Counts) -> dict[str
         "input": shown(flow).input,
         **({"left_out": left_out(flow)} if left_out(flow) else {}),
     }
+
+
+def result_document(flow: Flow) -> dict[str, Any]:
+    """The outcome of a verb on one of several flows; of one that was refused, ``error`` says why."""
+    return _columns(flow, flows.COLUMNS, flow_in_words(flow, counts.of_flow(flow.pk))) | {"error": ""}
 
 
 def task_documents(listed: Sequence[Task]) -> list[dict[str, Any]]:
@@ -121,3 +128,33 @@ def _rest(listed: Any, page: Sequence[Any]) -> int:
 def pool_document(pool: Pool) -> dict[str, Any]:
     """A pool as ``pools.with_use`` has it."""
     return _columns(pool, (*pools.COLUMNS, "held", "waiting"))
+
+
+def whole_task_document(task: Task) -> dict[str, Any]:
+    """A task as ``tasks.whole_task`` has it, with its input, its children's numbers and its history.
+
+    A value that is too large, or not known yet, is null; ``left_out`` has the bytes of the large ones.
+    """
+    (document,) = task_documents([task])
+    task_input = context.shown_input(task)
+    entries = history.latest_entries(MOST_ROWS, task_flow_id=task.task_flow_id, task_exec_seq=task.task_exec_seq)
+    children = counts.of_children(task.task_flow_id, [task.task_exec_seq] if task.children else [])
+    return document | {
+        "item": task.item,
+        "input": task_input.value,
+        "children_by_status": {
+            status.label: number for of in children.values() for status, number in sorted(of.by_status.items())
+        },
+        "history": [_columns(entry, history.COLUMNS) for entry, _ in reversed(entries)],
+        "left_out": document["left_out"] | ({"input": task_input.size} if task_input.size else {}),
+    }
+
+
+def worker_document(worker: Worker, *, alive: bool) -> dict[str, Any]:
+    """A worker, and whether its heartbeats arrive."""
+    return _columns(worker, workers.COLUMNS) | {"alive": alive}
+
+
+def queue_document(queue: queues.Queue) -> dict[str, Any]:
+    """A queue as database and broker see it."""
+    return asdict(queue) | {"unserved": queue.unserved}

@@ -5,9 +5,9 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
+from typing import Any
 
-from flowerapp.management.cli.display import Group, Text
+from flowerapp.management.cli.display import Drawable, Group, Text
 from flowerapp.management.cli.output import Output, flow_status, plain
 from flowerapp.management.cli.tables import Row, most_urgent, rest, rows_of, tasks_table
 from flowerapp.models import Flow
@@ -19,9 +19,6 @@ from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
 from flowerapp.selectors.flows import get_flow
 from flowerapp.states import OPEN, Status
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 SHORTEST_PAUSE = 0.2
 """Seconds between two looks."""
@@ -57,14 +54,15 @@ def _view(out: Output, *, follow: bool, before: Sequence[Row]) -> Iterator[Calla
     if not out.live:
         yield _TaskLines(out, before) if follow else _FlowLines(out)
         return
-    from rich.live import Live
+    from flowerapp.management.cli.terminal import redrawn
 
     view = tasks_view if follow else _line_view
-    with Live(console=out.err, auto_refresh=False, redirect_stdout=False, redirect_stderr=False) as live:
-        yield lambda flow: live.update(view(flow, out), refresh=True)
+    where: Any = out.err
+    with redrawn(where) as draw:
+        yield lambda flow: draw(view(flow, out))
 
 
-def tasks_view(flow: Flow, out: Output) -> RenderableType:
+def tasks_view(flow: Flow, out: Output) -> Drawable:
     """The steps that matter most now, and the state of the flow below."""
     rows = rows_of(flow.pk)
     listed = most_urgent(rows, max(3, out.err.height - AROUND))
@@ -73,7 +71,7 @@ def tasks_view(flow: Flow, out: Output) -> RenderableType:
     return Group(tasks_table(listed, out.err), *([footer] if footer else []), summary)
 
 
-def _line_view(flow: Flow, out: Output) -> RenderableType:
+def _line_view(flow: Flow, out: Output) -> Drawable:
     running = tasks.shown_tasks(flow.pk).filter(exec_status=Status.RUNNING).order_by("task_exec_seq")
     names = ", ".join(plain(task.title) for task in running.only(*tasks.ROW_COLUMNS)[:3])
     return _summary(flow, out, counts.of_flow(flow.pk)).append(f"  {names}" if names else "")

@@ -6,18 +6,15 @@ import json
 import os
 import sys
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 from django.core.serializers.json import DjangoJSONEncoder
 
 from flowerapp.core.names import visible_lines
-from flowerapp.management.cli.display import REDRAWS, Console, Text
+from flowerapp.management.cli.display import REDRAWS, Console, Drawable, Text, console
 from flowerapp.models import Flow
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.status_style import Style, flow_note, flow_style
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 COLORS = {
     "waiting": "bright_black",
@@ -57,7 +54,7 @@ class Output:
         """Whether progress may be redrawn in place."""
         return REDRAWS and is_terminal(self._stderr) and os.environ.get("TERM") != "dumb"
 
-    def result(self, what: RenderableType) -> None:
+    def result(self, what: Drawable) -> None:
         """Print a result for people; nothing where JSON is wanted."""
         if not self.as_json:
             self.out.print(what)
@@ -101,22 +98,13 @@ def _speaks_unicode(stream: Any) -> bool:
     return str(encoding).lower().replace("-", "").startswith("utf")
 
 
-def _console(stream: Any, color: bool | None) -> Console:
+def _console(stream: TextIO, color: bool | None) -> Console:
     """A console for ``stream``; ``color`` is None where the terminal decides, else whether the user wants it."""
     if not _speaks_unicode(stream) and hasattr(stream, "reconfigure"):
         stream.reconfigure(errors="replace")
     terminal = is_terminal(stream)
-    return Console(
-        file=stream,
-        force_terminal=True if color else terminal,
-        no_color=color is False or None,
-        width=None if terminal else int(os.environ.get("COLUMNS") or WIDE),
-        markup=False,
-        highlight=False,
-        emoji=False,
-        soft_wrap=False,
-        safe_box=True,
-    )
+    width = None if terminal else int(os.environ.get("COLUMNS") or WIDE)
+    return console(stream, width, color=color, is_terminal=terminal)
 
 
 def plain(text: object) -> str:
@@ -124,12 +112,12 @@ def plain(text: object) -> str:
     return visible_lines(str(text)).replace("\r", "\\r")
 
 
-def status_text(style: Style, console: Console, note: str = "") -> Text:
+def status_text(style: Style, where: Console, note: str = "") -> Text:
     """A state as symbol, word and color, with what the word does not say."""
-    symbol = style.symbol if _speaks_unicode(console.file) else style.plain_symbol
+    symbol = style.symbol if _speaks_unicode(where.file) else style.plain_symbol
     return Text(", ".join(filter(None, [f"{symbol} {style.word}", note])), style=COLORS[style.color], no_wrap=True)
 
 
-def flow_status(flow: Flow, counts: Counts, console: Console) -> Text:
+def flow_status(flow: Flow, counts: Counts, where: Console) -> Text:
     """A flow's state, with the number of failures beside it."""
-    return status_text(flow_style(flow), console, flow_note(flow, counts))
+    return status_text(flow_style(flow), where, flow_note(flow, counts))

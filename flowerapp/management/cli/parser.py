@@ -8,8 +8,9 @@ from typing import Any
 from flowerapp.core.task_log import LEVELS
 
 SET_HELP = "set a parameter of a step first, as text; SEQ.KEY:=JSON for other values; may be repeated"
+STATES = "Waiting, Running, Failed, Held, Finished, Cancelled, or Wait, Suspend, Finish, Ignore"
 PAIR_HELP = "KEY=TEXT, or KEY:=JSON for a number, true, null, a list or an object"
-STATUS_HELP = "only in these states, joined by commas: Waiting, Running, Failed, Held, Finished or Cancelled"
+FLOWS_HELP = "ids of flows, each whole or at least its first 6 characters; - reads ids from standard input, one a line"
 FLOW_HELP = "id of a flow, or at least its first 6 characters"
 
 
@@ -23,7 +24,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         ("resume", "let a held flow continue"),
         ("cancel", "end a flow; its open tasks are cancelled"),
     ):
-        _with_why(_add_of_flow(verbs, name, what))
+        _with_why(_add_of_flows(verbs, name, what))
     _add_task_verbs(verbs)
     _add_rerun(verbs)
     _add_token(verbs)
@@ -38,6 +39,13 @@ def _add(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
 def _add_of_flow(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
     parser = _add(verbs, name, what)
     parser.add_argument("flow", metavar="ID", help=FLOW_HELP)
+    return parser
+
+
+def _add_of_flows(verbs: Any, name: str, what: str) -> argparse.ArgumentParser:
+    """A verb that takes several flows, and has a result for each."""
+    parser = _add(verbs, name, what)
+    parser.add_argument("flows", metavar="ID", nargs="+", help=FLOWS_HELP)
     return parser
 
 
@@ -70,19 +78,36 @@ def _add_run(verbs: Any) -> None:
 
 
 def _add_readers(verbs: Any) -> None:
-    parser = _add(verbs, "list", "list the newest flows")
-    parser.add_argument("--workflow", metavar="NAME", help="only of this workflow")
-    parser.add_argument(
-        "--status",
-        metavar="WORD",
-        help="only in these states, joined by commas: Waiting, Running, Failed, Held, Finished or Cancelled",
-    )
-    parser.add_argument("--limit", metavar="N", type=_count, default=20, help="most flows to list, 20 by default")
+    _add_list(verbs)
     parser = _add_of_flow(verbs, "show", "show a flow, its failures first")
-    parser.add_argument(
-        "--traceback", dest="with_traceback", action="store_true", help="with the tracebacks of failed tasks"
-    )
+    _with_traceback(parser)
     _add_logs(verbs)
+    _add_of_flow(verbs, "follow", "show a flow until it ends, task by task; Ctrl-C detaches")
+    parser = _add_of_flow(verbs, "task", "show a task with its attempts, times, parameters, input and output")
+    _with_seq(parser)
+    _with_traceback(parser)
+    _add_graph(verbs)
+    for name, what in (
+        ("workflows", "list the workflows"),
+        ("pools", "list the pools with their slots and the tasks that wait for one"),
+        ("programs", "list the programs with their parameters and retries"),
+        ("workers", "list the workers with their queues and heartbeats"),
+        ("queues", "list the queues with what waits in them and who serves them"),
+    ):
+        _add(verbs, name, what)
+
+
+def _add_list(verbs: Any) -> None:
+    parser = verbs.add_parser("list", help="list the newest flows", description="List the newest flows.")
+    parser.add_argument("--workflow", metavar="NAME", help="only of this workflow")
+    parser.add_argument("--status", metavar="WORD", help=f"only in these states, joined by commas: {STATES}")
+    parser.add_argument("--limit", metavar="N", type=_count, help="most flows to list; 20, or 10,000 with -o ids")
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print one JSON document")
+    forms.add_argument("-o", dest="form", choices=("table", "ids"), default="table", help="ids: one a line, for pipes")
+
+
+def _add_graph(verbs: Any) -> None:
     parser = verbs.add_parser("graph", help="draw a workflow or a flow", description="Draw a workflow or a flow.")
     parser.add_argument("name", metavar="NAME|ID", help="name of a workflow, or id of a flow or its beginning")
     parser.add_argument(
@@ -91,9 +116,14 @@ def _add_readers(verbs: Any) -> None:
     parser.add_argument(
         "--around", type=int, metavar="SEQ", help="of a graph that is too large to draw, the part around this step"
     )
-    _add(verbs, "workflows", "list the workflows")
-    _add(verbs, "pools", "list the pools with their slots and the tasks that wait for one")
-    _add(verbs, "programs", "list the programs with their parameters and retries")
+
+
+def _with_traceback(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--traceback", dest="with_traceback", action="store_true", help="with tracebacks of failures")
+
+
+def _with_seq(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("seq", metavar="SEQ", type=int, help="number of the task (task_exec_seq)")
 
 
 def _add_logs(verbs: Any) -> None:
@@ -116,19 +146,19 @@ def _count(text: str) -> int:
 
 
 def _add_task_verbs(verbs: Any) -> None:
-    parser = _add_of_flow(verbs, "skip", "skip a task that waits or failed; its input becomes its output")
-    parser.add_argument("seq", metavar="SEQ", type=int, help="number of the task (task_exec_seq)")
+    parser = _add_of_flows(verbs, "skip", "skip a task that waits or failed; its input becomes its output")
+    _with_seq(parser)
     _with_why(parser)
-    parser = _add_of_flow(verbs, "set", "change a task that waits or failed")
-    parser.add_argument("seq", metavar="SEQ", type=int, help="number of the task (task_exec_seq)")
-    parser.add_argument("pairs", metavar="KEY=VALUE", nargs="*", help=PAIR_HELP)
+    parser = _add(verbs, "set", "change a task that waits or failed")
+    parser.usage = "%(prog)s ID [ID ...] SEQ [KEY=VALUE ...] [--priority N] [--queue NAME] [--why TEXT] [--json]"
+    parser.add_argument("words", metavar="ID SEQ KEY=VALUE", nargs="+", help=f"{FLOWS_HELP}; SEQ; {PAIR_HELP}")
     parser.add_argument("--priority", metavar="N", type=int, help="-20 (first) to 19 (last)")
     parser.add_argument("--queue", metavar="NAME", help="queue; empty for the program's own")
     _with_why(parser)
 
 
 def _add_rerun(verbs: Any) -> None:
-    parser = _add_of_flow(verbs, "rerun", "start tasks of a flow again, the failed ones by default")
+    parser = _add_of_flows(verbs, "rerun", "start tasks of flows again, the failed ones by default")
     which = parser.add_mutually_exclusive_group()
     which.add_argument("--failed", action="store_true", help="the failed tasks (the default)")
     which.add_argument("--from", metavar="SEQ", type=int, help="this task (task_exec_seq) and all that follows it")

@@ -6,9 +6,8 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING
 
-from flowerapp.management.cli.display import SIMPLE_HEAD, Console, Group, Table, Text
+from flowerapp.management.cli.display import Console, Drawable, Group, Table, Text
 from flowerapp.management.cli.output import flow_status, plain, status_text
 from flowerapp.models import Flow, Task
 from flowerapp.registry import Program
@@ -17,9 +16,6 @@ from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
 from flowerapp.selectors.status_style import STYLES, task_style
 from flowerapp.states import SATISFIED, Status
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 NARROW = 100
 """Columns below which a list of flows takes two lines for each."""
@@ -57,7 +53,7 @@ def moment(when: datetime | None) -> str:
 
 def table(*columns: str, right: Sequence[str] = ()) -> Table:
     """An empty table in the CLI's looks."""
-    result = Table(box=SIMPLE_HEAD, pad_edge=False, show_edge=False, header_style="bold")
+    result = Table()
     for name in columns:
         result.add_column(name, justify="right" if name in right else "left", overflow="fold")
     return result
@@ -99,7 +95,7 @@ def rest(rows: Sequence[Row], listed: Sequence[Row]) -> str:
     return f"… {len(rows) - len(listed):,} more tasks: {states}"
 
 
-def flows_view(flows: Sequence[Flow], console: Console) -> RenderableType:
+def flows_view(flows: Sequence[Flow], console: Console) -> Drawable:
     """A list of flows; on a narrow terminal two lines for each."""
     if not flows:
         return Text("no flows")
@@ -121,7 +117,7 @@ def _flow_lines(flow: Flow, numbers: Counts, console: Console) -> Text:
     return Text(flow.pk, overflow="fold").append("\n  ").append(state).append("  ".join(filter(None, parts)))
 
 
-def programs_view(listed: Iterable[Program]) -> RenderableType:
+def programs_view(listed: Iterable[Program]) -> Drawable:
     """Programs, each with its parameters and retry policy."""
     return Group(*(_program_lines(program) for program in listed))
 
@@ -152,9 +148,9 @@ def retry_sentence(program: Program) -> str:
     return f"{times} on {errors}, {delay}"
 
 
-def pairs_view(pairs: Mapping[str, RenderableType | str | None]) -> Table:
+def pairs_view(pairs: Mapping[str, Drawable | None]) -> Table:
     """Names and values in two columns; empty values are left out."""
-    result = Table.grid(padding=(0, 2))
+    result = Table(show_header=False)
     result.add_column(style="dim", no_wrap=True)
     result.add_column(overflow="fold")
     for name, value in pairs.items():

@@ -1,30 +1,28 @@
-"""What each ``flow`` subcommand does: one read or one engine call, and its result."""
+"""What each ``flow`` subcommand does about flows: one read or one engine call, and its result."""
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from flowerapp import drawing, engine, registry
-from flowerapp.core.graph import CycleError
-from flowerapp.drawing import Node
-from flowerapp.exceptions import InvalidError, UnknownTaskError, UnknownWorkflowError
-from flowerapp.management.cli import arguments, detail, documents, follow, logs, run_many, tables, tokens
+from flowerapp import engine
+from flowerapp.exceptions import InvalidError
+from flowerapp.management.cli import arguments, detail, documents, follow, many, run_many, tables, task_detail
 from flowerapp.management.cli.display import Text
 from flowerapp.management.cli.output import Output, flow_status, plain
-from flowerapp.models import Flow, TaskDefinition
+from flowerapp.models import Flow, Task
 from flowerapp.querysets.waiting import must_not_be_in_transaction
-from flowerapp.selectors import counts, graphs
-from flowerapp.selectors import pools as pool_reads
-from flowerapp.selectors import programs as program_reads
-from flowerapp.selectors.flows import short_flows, shown_flows
+from flowerapp.selectors import counts, tasks
+from flowerapp.selectors.flows import short_flows
 from flowerapp.selectors.status_words import filter_of
-from flowerapp.selectors.workflows import with_descriptions
 from flowerapp.states import Status
 
 Options = dict[str, Any]
-DONE, ENDED_OTHERWISE, WRONG_USAGE = 0, 1, 2
+DONE, ENDED_OTHERWISE = 0, 1
 """Exit codes."""
+MOST_LISTED = 20
+"""Flows in a list for which no number is wanted."""
 
 
 def run(out: Output, options: Options) -> int:
@@ -56,11 +54,8 @@ def _already_running(flow: Flow) -> str:
 
 def rerun(out: Output, options: Options) -> int:
     """Put tasks back to Wait; wait for the flow with --wait or --follow."""
-    _must_be_able_to_wait(options)
-    flow_id = arguments.find_flow(options["flow"]).pk
-    before = tables.rows_of(flow_id) if options["follow"] else []
-    flow = engine.rerun(
-        flow_id,
+    verb = functools.partial(
+        engine.rerun,
         from_seq=options["from"],
         all_tasks=options["all"],
         parameters=arguments.steps(options["set"]),
@@ -68,8 +63,27 @@ def rerun(out: Output, options: Options) -> int:
         actor=arguments.actor(),
         why=options["why"],
     )
+    if many.is_single(options["flows"]):
+        return _rerun_one(verb, out, options)
+    if options["wait"] or options["follow"]:
+        raise InvalidError("--wait and --follow take one flow; see the others with `flow list` or `flow follow ID`")
+    return many.apply(verb, options["flows"], out)
+
+
+def _rerun_one(verb: Callable[[str], Flow], out: Output, options: Options) -> int:
+    _must_be_able_to_wait(options)
+    flow_id = _only(options["flows"])
+    before = tables.rows_of(flow_id) if options["follow"] else []
+    flow = verb(flow_id)
     out.line(Text(flow.pk))
     return _end(flow, out, options, before)
+
+
+def follow_flow(out: Output, options: Options) -> int:
+    """Show a flow until it ends or cannot continue without a person, task by task."""
+    flow = arguments.find_flow(options["flow"])
+    before = [row for row in tables.rows_of(flow.pk) if row.task.status not in {Status.RUNNING, Status.SUSPEND}]
+    return _end(flow, out, options | {"wait": False, "follow": True}, before)
 
 
 def _must_be_able_to_wait(options: Options) -> None:
@@ -104,10 +118,22 @@ def list_flows(out: Output, options: Options) -> int:
         selected = selected.filter(task_id=options["workflow"])
     if options["status"] is not None:
         selected = selected.filter(filter_of(options["status"]))
-    listed = list(selected[: options["limit"]])
-    out.document(documents.flow_documents(listed) if out.as_json else None)
-    if not out.as_json:
+    if options["form"] == "ids":
+        return _list_ids(selected, options["limit"] or many.MOST_IDS, out)
+    listed = list(selected[: options["limit"] or MOST_LISTED])
+    if out.as_json:
+        out.document(documents.flow_documents(listed))
+    else:
         out.result(tables.flows_view(listed, out.out))
+    return DONE
+
+
+def _list_ids(selected: Any, limit: int, out: Output) -> int:
+    """One id a line, for a pipe; a note says so if there are more."""
+    flow_ids = list(selected.values_list("pk", flat=True)[: limit + 1])
+    out.raw("".join(f"{flow_id}\n" for flow_id in flow_ids[:limit]))
+    if len(flow_ids) > limit:
+        out.note(f"there are more than {limit:,} flows; --limit N lists more of them")
     return DONE
 
 
@@ -121,89 +147,34 @@ def show(out: Output, options: Options) -> int:
     return DONE
 
 
-def draw(out: Output, options: Options) -> int:
-    """The graph of a flow or a workflow."""
-    picture, title = _graph(options["name"], options["around"])
-    try:
-        text = _drawing(options["format"], picture, title, out)
-    except CycleError as error:
-        raise InvalidError(f"{title}: steps depend on each other in a cycle: {error}") from None
-    out.raw(text)
-    return DONE
-
-
-_Graph = tuple[list[Node], dict[int, list[int]], drawing.View]
-
-
-def _drawing(form: str, picture: _Graph, title: str, out: Output) -> str:
-    nodes, edges, view = picture
-    if form == "json":
-        out.as_json = True
-        out.document(drawing.as_json(nodes, edges, view))
-        return ""
-    if form == "svg":
-        return drawing.svg(nodes, edges, title, view)
-    if form == "mermaid":
-        return drawing.mermaid(nodes, edges, view)
-    return drawing.ascii(nodes, edges, unicode=out.unicode, view=view)
-
-
-def _graph(name: str, around: int | None) -> tuple[_Graph, str]:
-    """Graph and title: of the flow of that id, the workflow of that name, or the flow whose id begins so."""
-    flow = shown_flows().filter(pk=name).first()
-    plan = None if flow else TaskDefinition.objects.plan(name)
-    if plan is not None:
-        if around is not None and around not in plan.edges:
-            raise UnknownTaskError(f"workflow {name!r} has no step {around}")
-        steps = [Node(seq=node.seq, label=node.program, name=node.name) for node in plan.nodes]
-        edges = {node.seq: list(node.depends_on) for node in plan.nodes}
-        return (steps, edges, drawing.View(around=around)), f"Workflow {name}"
-    if flow is None and not arguments.matching(name):
-        raise UnknownWorkflowError(f"there is no workflow and no flow {name!r}; see `flow workflows` and `flow list`")
-    flow = flow or arguments.find_flow(name)
-    read, view = graphs.graph_of(flow.pk, around)
-    return (*drawing.of_steps(read), view), f"Flow {flow.pk} of workflow {flow.task_id}"
-
-
-def programs(out: Output, options: Options) -> int:
-    """All programs."""
-    registered = registry.programs()
+def show_task(out: Output, options: Options) -> int:
+    """One task."""
+    flow = arguments.find_flow(options["flow"])
+    read = tasks.whole_task(flow.pk, options["seq"])
     if out.as_json:
-        out.document([program_reads.document(program) for program in registered])
+        out.document(documents.whole_task_document(read))
     else:
-        out.result(tables.programs_view(registered))
-    return DONE
-
-
-def pools(out: Output, options: Options) -> int:
-    """All pools."""
-    listed = [documents.pool_document(pool) for pool in pool_reads.with_use()]
-    out.document(listed)
-    listing = tables.table("Pool", "Slots", "Held", "Waiting", "Description", right=("Slots", "Held", "Waiting"))
-    for pool in listed:
-        numbers = (f"{pool[name]:,}" for name in ("slots", "held", "waiting"))
-        listing.add_row(plain(pool["name"]), *numbers, plain(pool["description"]).partition("\n")[0])
-    out.result(listing if listed else "no pools")
-    return DONE
-
-
-def workflows(out: Output, options: Options) -> int:
-    """All workflows."""
-    listed = with_descriptions(TaskDefinition.objects.workflows())
-    out.document(listed)
-    listing = tables.table("Workflow", "Steps", "Description", right=("Steps",))
-    for row in listed:
-        listing.add_row(plain(row["task_id"]), str(row["steps"]), plain(row["description"]).partition("\n")[0])
-    out.result(listing if listed else "no workflows")
+        task_detail.print_task(flow, read, out, traceback=options["with_traceback"])
     return DONE
 
 
 def _verb_on_flow(verb: Callable[..., Flow]) -> Callable[[Output, Options], int]:
     def call(out: Output, options: Options) -> int:
-        flow_id = arguments.find_flow(options["flow"]).pk
-        return _print_state(verb(flow_id, actor=arguments.actor(), why=options["why"]), out)
+        return _on_each(functools.partial(verb, actor=arguments.actor(), why=options["why"]), out, options)
 
     return call
+
+
+def _on_each(verb: Callable[[str], Flow], out: Output, options: Options) -> int:
+    """Call the verb on one flow and print its state, or on several and print a result for each."""
+    if many.is_single(options["flows"]):
+        return _print_state(verb(_only(options["flows"])), out)
+    return many.apply(verb, options["flows"], out)
+
+
+def _only(texts: Sequence[str]) -> str:
+    """The id of the one flow that is named."""
+    return str(arguments.find_flow(texts[0]).pk)
 
 
 def _print_state(flow: Flow, out: Output) -> int:
@@ -221,25 +192,37 @@ cancel = _verb_on_flow(engine.cancel)
 
 
 def skip(out: Output, options: Options) -> int:
-    """Skip a task."""
-    flow_id = arguments.find_flow(options["flow"]).pk
-    return _print_state(engine.skip(flow_id, options["seq"], actor=arguments.actor(), why=options["why"]), out)
+    """Skip a task, of each flow that is named."""
+
+    def verb(flow_id: str) -> Flow:
+        return engine.skip(flow_id, options["seq"], actor=arguments.actor(), why=options["why"])
+
+    return _on_each(verb, out, options)
 
 
 def change(out: Output, options: Options) -> int:
-    """Change a task that is not running."""
-    parameters = arguments.pairs(options["pairs"])
+    """Change a task that is not running, of each flow that is named."""
+    texts, seq, parameters = arguments.task_of_flows(options["words"])
     if not parameters and options["priority"] is None and options["queue"] is None:
         raise InvalidError("nothing to change; give KEY=VALUE, --priority or --queue")
-    task = engine.change(
-        arguments.find_flow(options["flow"]).pk,
-        options["seq"],
-        parameters=parameters or None,
-        priority=options["priority"],
-        queue=options["queue"],
-        actor=arguments.actor(),
-        why=options["why"],
-    )
+
+    def verb(flow_id: str) -> Task:
+        return engine.change(
+            flow_id,
+            seq,
+            parameters=parameters or None,
+            priority=options["priority"],
+            queue=options["queue"],
+            actor=arguments.actor(),
+            why=options["why"],
+        )
+
+    if many.is_single(texts):
+        return _print_changed(verb(_only(texts)), out)
+    return many.apply(lambda flow_id: verb(flow_id).task_flow, texts, out)
+
+
+def _print_changed(task: Task, out: Output) -> int:
     (document,) = documents.task_documents([task])
     out.document(document)
     shown = {
@@ -250,22 +233,3 @@ def change(out: Output, options: Options) -> int:
     out.result(Text(f"Task {plain(task.title)}", style="bold"))
     out.result(tables.pairs_view({f"  {name}": value for name, value in shown.items()}))
     return DONE
-
-
-VERBS: dict[str, Callable[[Output, Options], int]] = {
-    "run": run,
-    "list": list_flows,
-    "show": show,
-    "logs": logs.logs,
-    "graph": draw,
-    "workflows": workflows,
-    "pools": pools,
-    "programs": programs,
-    "suspend": suspend,
-    "resume": resume,
-    "cancel": cancel,
-    "skip": skip,
-    "set": change,
-    "rerun": rerun,
-    "token": tokens.token,
-}

@@ -2,15 +2,51 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from importlib import import_module
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import InterfaceError, OperationalError, ProgrammingError
 
-from flowerapp.exceptions import FlowerError, InvalidError
+from flowerapp.exceptions import FlowerError
 from flowerapp.management.cli import parser as arguments
+from flowerapp.management.cli.arguments import check_text
 from flowerapp.management.cli.output import Output, plain
-from flowerapp.management.cli.verbs import VERBS, WRONG_USAGE
+
+VERBS = {
+    "run": "verbs.run",
+    "list": "verbs.list_flows",
+    "show": "verbs.show",
+    "logs": "logs.logs",
+    "follow": "verbs.follow_flow",
+    "task": "verbs.show_task",
+    "suspend": "verbs.suspend",
+    "resume": "verbs.resume",
+    "cancel": "verbs.cancel",
+    "skip": "verbs.skip",
+    "set": "verbs.change",
+    "rerun": "verbs.rerun",
+    "graph": "graphs.draw",
+    "workflows": "system.workflows",
+    "pools": "system.pools",
+    "programs": "system.programs",
+    "workers": "system.workers",
+    "queues": "system.queues",
+    "token": "tokens.token",
+}
+"""Subcommand → its function, by module of ``flowerapp.management.cli``; a call imports the one that it needs."""
+WRONG_USAGE = 2
+"""Exit code."""
+
+
+def verb_named(name: str) -> Callable[[Output, dict[str, Any]], int]:
+    """What a subcommand does."""
+    module, _, function = VERBS[name].partition(".")
+    verb: Callable[[Output, dict[str, Any]], int] = getattr(
+        import_module(f"flowerapp.management.cli.{module}"), function
+    )
+    return verb
 
 
 class Command(BaseCommand):
@@ -40,8 +76,8 @@ class Command(BaseCommand):
 
     def _call(self, out: Output, options: dict[str, Any]) -> int:
         try:
-            _refuse_broken_text(options)
-            return VERBS[options["verb"]](out, options)
+            _check_texts(options)
+            return verb_named(options["verb"])(out, options)
         except FlowerError as error:
             raise CommandError(plain(error), returncode=WRONG_USAGE) from error
         except ProgrammingError as error:
@@ -56,17 +92,8 @@ def _first_line(error: Exception) -> str:
     return plain(error).partition("\n")[0]
 
 
-def _refuse_broken_text(options: dict[str, Any]) -> None:
-    """Bytes that are not UTF-8 on the command line cannot be stored or looked up."""
+def _check_texts(options: dict[str, Any]) -> None:
     for value in options.values():
         for text in value if isinstance(value, list) else [value]:
-            if isinstance(text, str) and (not _encodable(text) or "\0" in text):
-                raise InvalidError(f"{plain(text)!r} is not UTF-8 text")
-
-
-def _encodable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+            if isinstance(text, str):
+                check_text(text)

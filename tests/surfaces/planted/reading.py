@@ -18,6 +18,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from flowerapp.admin.verbs import VerbAdmin
 from flowerapp.api import urls
 from flowerapp.models import Flow, Task, Workflow
+from flowerapp.states import ACTIVE
 from tests.cli.support import flow as command
 
 Texts = dict[str, str]
@@ -172,13 +173,25 @@ def commands(flow_ids: list[str]) -> tuple[Texts, set[tuple[str, bool]]]:
     return texts, called
 
 
+def _seqs(flow_id: str) -> list[int]:
+    return list(Task.objects.filter(task_flow_id=flow_id).values_list("task_exec_seq", flat=True).order_by("pk"))
+
+
+def _waits(flow_id: str) -> bool:
+    """Whether ``follow`` would wait for the flow."""
+    return Flow.objects.get(pk=flow_id).status in ACTIVE
+
+
 def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
     for more in ([], ["--json"]):
-        for verb in ("list", "workflows", "pools", "programs"):
+        for verb in ("list", "workflows", "pools", "programs", "workers", "queues"):
             yield verb, [*more]
         for flow_id in flow_ids:
             yield "show", [flow_id, *more]
             yield "logs", [flow_id, *more]
+            yield from (("task", [flow_id, seq, *more]) for seq in _seqs(flow_id))
+            if not _waits(flow_id):
+                yield "follow", [flow_id, *more]
     for flow_id in flow_ids:
         yield "show", [flow_id, "--traceback"]
         for form in ("ascii", "mermaid", "svg", "json"):

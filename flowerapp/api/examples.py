@@ -1,0 +1,124 @@
+"""Examples of our OpenAPI document: bodies as they are written here, answers made from their schemas."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+FLOW = "01a227c4-0087-7737-91b8-85237805ff1b"
+TIME = "2026-11-29T14:44:46.120000Z"
+STEPS = [
+    {"task_seq": 1, "program": "HTTPPostRequest", "parameters": {"URL": "http://stock.example/"}, "depends_on": []},
+    {"task_seq": 2, "program": "Test1", "depends_on": [1]},
+]
+WHY = {"why": "the shop is closed"}
+POOL = {"name": "warehouse", "slots": 4, "description": "Connections to the warehouse"}
+REQUESTS: Mapping[str, Any] = {
+    "register_named": {"input": {"day": "2026-11-29"}, "parameters": {"1": {"URL": "http://stock.example/"}}},
+    "api_workflows_create": {"task_id": "etl", "description": "Every night", "tasks": STEPS},
+    "api_workflows_update": {"description": "Every night", "tasks": STEPS[:1]},
+    "api_pools_create": POOL,
+    "api_pools_update": {"slots": 8},
+    "api_flows_suspend_create": WHY,
+    "api_flows_resume_create": WHY,
+    "api_flows_cancel_create": WHY,
+    "api_flows_rerun_create": {"from": 1, "parameters": {"1": {"URL": "http://stock.example/"}}, **WHY},
+    "api_flows_tasks_skip_create": WHY,
+    "api_flows_tasks_partial_update": {"parameters": {"URL": "http://stock.example/"}, "priority": -5, **WHY},
+}
+"""Operation → a body that it takes."""
+TYPICAL: Mapping[str, Any] = {
+    "taskFlowId": FLOW,
+    "task_flow_id": FLOW,
+    "taskId": "etl",
+    "task_id": "etl",
+    "startedTs": TIME,
+    "registeredTs": TIME,
+    "name": "warehouse",
+    "program": "HTTPPostRequest",
+    "task_exec_seq": 1,
+    "task_seq": 1,
+    "depends_task_exec_seq": -1,
+    "depends_on": [],
+    "exec_status": 3,
+    "queue": "default",
+    "unserved_queues": [],
+    "left_out": {},
+    "error": "",
+    "traceback": "",
+    "unknown": "",
+    "waits": "",
+    "why": "",
+    "next": None,
+    "previous": None,
+    "registered_by": "ann",
+    "parameters": {"URL": "http://stock.example/"},
+    "input": {"day": "2026-11-29"},
+    "output": {"rows": 7},
+    "tasks": {"Finish": 2},
+    "schema": {"type": "object", "properties": {"URL": {"type": "string"}}},
+}
+"""Name of a value in an answer → an example."""
+BY_OPERATION: Mapping[str, Any] = {
+    "root": {"flows": "http://127.0.0.1:8000/api/flows/", "workflows": "http://127.0.0.1:8000/api/workflows/"},
+    "livez": {"status": "ok"},
+    "readyz": {"status": "ok", "database": "ok", "workers": "ok", "broker": "ok"},
+}
+"""Operation → its answer, where its schema does not say enough."""
+DEEPEST = 8
+
+
+def with_answers(document: dict[str, Any]) -> dict[str, Any]:
+    """The document, with an example in each answer of JSON."""
+    schemas = document["components"]["schemas"]
+    for methods in document["paths"].values():
+        for operation in methods.values():
+            _add_answers(operation, schemas)
+    return document
+
+
+def _add_answers(operation: dict[str, Any], schemas: Mapping[str, Any]) -> None:
+    for code, response in operation["responses"].items():
+        content = response.get("content", {}).get("application/json")
+        if content is None or "examples" in content:
+            continue
+        if code >= "400" and operation["operationId"] != "readyz":
+            content["example"] = _error(response["description"], content["schema"])
+        else:
+            made = BY_OPERATION.get(operation["operationId"])
+            content["example"] = example_of(content["schema"], schemas) if made is None else made
+
+
+def _error(sentence: str, schema: Mapping[str, Any]) -> dict[str, Any]:
+    if schema.get("$ref", "").endswith("/FailedRegister"):
+        return {"status": "failed", "taskId": "etl", "description": sentence}
+    return {"detail": sentence}
+
+
+def example_of(schema: Mapping[str, Any], schemas: Mapping[str, Any], name: str = "", depth: int = 0) -> Any:
+    """A value of a schema: what is typical for its name, else the least that its type allows."""
+    if "$ref" in schema:
+        return example_of(schemas[schema["$ref"].rpartition("/")[2]], schemas, name, depth + 1)
+    for combined in ("allOf", "oneOf", "anyOf"):
+        if combined in schema:
+            return example_of(schema[combined][0], schemas, name, depth)
+    if depth > DEEPEST:
+        return None
+    if schema.get("type") == "array" and "$ref" in schema.get("items", {}):
+        return [example_of(schema["items"], schemas, "", depth + 1)]
+    if name in TYPICAL:
+        return TYPICAL[name]
+    return _by_type(schema, schemas, depth)
+
+
+def _by_type(schema: Mapping[str, Any], schemas: Mapping[str, Any], depth: int) -> Any:
+    if "properties" in schema:
+        return {key: example_of(value, schemas, key, depth + 1) for key, value in schema["properties"].items()}
+    if "enum" in schema or "default" in schema:
+        return schema["enum"][0] if "enum" in schema else schema["default"]
+    if schema.get("nullable"):
+        return None
+    if schema.get("format") == "date-time":
+        return TIME
+    least = {"object": {}, "array": [], "integer": 0, "number": 0.0, "boolean": False, "string": "…"}
+    return least.get(schema.get("type", ""))
