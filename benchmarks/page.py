@@ -65,12 +65,12 @@ def _pairs(results: Sequence[Result]) -> list[str]:
     return [*times, "", *ratios]
 
 
-def _contenders(result: Result) -> list[Result]:
-    return [result["contenders"][name] for name in (FLOWERAPP, REDIS, DJANGO)]
+def _contenders(result: Result) -> list[Result | None]:
+    return [result["contenders"].get(name) for name in (FLOWERAPP, REDIS, DJANGO)]
 
 
-def _time(figures: Result) -> str:
-    return f"{figures['wall']:.2f} ({sum(figures['cpu'].values()):.2f})"
+def _time(figures: Result | None) -> str:
+    return "–" if figures is None else f"{figures['wall']:.2f} ({sum(figures['cpu'].values()):.2f})"
 
 
 def _per_core(result: Result) -> str:
@@ -83,6 +83,8 @@ def _marked(value: float, bar: float | None) -> str:
 
 
 def _ratio(result: Result, name: str) -> list[str]:
+    if name not in result["ratios"]:
+        return ["–", "–"]
     ratio = result["ratios"][name]
     wall, bar = ratio["wall"], ratio["wall_bar"]
     return [f"{_marked(wall['median'], bar)} ({wall['low']:.2f}–{wall['high']:.2f})", str(bar or "–")]
