@@ -92,7 +92,7 @@ class TestTask:
         Task.objects.create(task_exec_seq=3, exec_status=Status.RUNNING, child_index=1, child_id="b", **child)
         out = flow("task", begun.pk, 1).out
         assert "0 of 2 children done, 1 failed" in out
-        assert 'Task 2 Noop (child "a" of task 1) failed' in out
+        assert "Task 2 Noop (child a of task 1 Noop) failed" in out
         assert flow("task", begun.pk, 1, "--json").json["children_by_status"] == {"Running": 1, "Suspend": 1}
         assert 'task 1, id "b"' in flow("task", begun.pk, 3).out
 
