@@ -53,7 +53,19 @@ def _next(answer: Any) -> str:
 
 def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
     """Names and addresses of routes that are read."""
-    for name in ("workflows", "flows", "pools", "programs", "queues", "workers", "schema", "docs", "livez", "readyz"):
+    for name in (
+        "root",
+        "workflows",
+        "flows",
+        "pools",
+        "programs",
+        "queues",
+        "workers",
+        "schema",
+        "docs",
+        "livez",
+        "readyz",
+    ):
         yield name, reverse(f"flowerapp:{name}")
     yield "schema", f"{reverse('flowerapp:schema')}?format=json"
     for task_id in Flow.objects.filter(pk__in=flow_ids).values_list("task_id", flat=True).distinct():
