@@ -86,7 +86,7 @@ class FlowList(LongList):
         """The page, then two statements for what the rows show beside their own columns."""
         super().get_results(request)
         page: Sequence[Flow] = list(self.result_list)
-        numbers = counts.of_flows([flow.pk for flow in page])
+        numbers = counts.of_flows(page)
         failures = flows.first_failures(page)
         for flow in page:
             flow.counts = numbers[flow.pk]  # type: ignore[attr-defined]
@@ -258,7 +258,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
 
     def _ask_batch(self, request: HttpRequest, verb: Verb, queryset: QuerySet[Flow], form: WhyForm) -> HttpResponse:
         listed = list(queryset[:200])
-        numbers = counts.of_flows([flow.pk for flow in listed])
+        numbers = counts.of_flows(listed)
         return self.ask(
             request,
             verb,
@@ -282,7 +282,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
     ) -> tuple[list[Any], dict[Any, int], set[str], list[str]]:
         """What would be deleted: counts instead of a thousand tasks by name; open flows prevent it."""
         chosen = list(objs)
-        tasks = sum(numbers.total for numbers in counts.of_flows([flow.pk for flow in chosen]).values())
+        tasks = sum(numbers.total for numbers in counts.of_flows(chosen).values())
         still_open = [
             f"flow {flow.pk} of {flow.task_id} is {flow_style(flow).word}; cancel it first"
             for flow in chosen

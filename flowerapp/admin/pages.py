@@ -51,7 +51,7 @@ def flow_page(flow: Flow) -> dict[str, Any]:
 
 def _state(flow: Flow) -> dict[str, Any]:
     """State of a flow and of its tasks."""
-    numbers = counts.of_flow(flow.pk)
+    numbers = counts.of_flow(flow)
     steps = tasks.shown_tasks(flow.pk).filter(parent_seq=None).order_by("task_exec_seq")
     return {
         "flow": flow,
@@ -148,7 +148,7 @@ def task_page(task: Task) -> dict[str, Any]:
         "task": task,
         "flow": flow,
         "flow_url": html.flow_url(flow.pk),
-        "flow_badge": html.flow_badge(flow, counts.of_flow(flow.pk)),
+        "flow_badge": html.flow_badge(flow, counts.of_flow(flow)),
         "badge": html.task_badge(task),
         "facts": _task_facts(task),
         "child": child_label(task),

@@ -58,7 +58,7 @@ class FlowSerializer(StatusSerializer):
 
     def in_words(self, row: Flow) -> dict[str, Any]:
         """The flow in words, with the page's counts, or counted now."""
-        self.numbers = self.context["counts"][row.pk] if "counts" in self.context else counts.of_flow(row.pk)
+        self.numbers = self.context["counts"][row.pk] if "counts" in self.context else counts.of_flow(row)
         return in_words.flow_in_words(row, self.numbers)
 
     @extend_schema_field(FailedSerializer(allow_null=True))

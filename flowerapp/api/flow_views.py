@@ -81,7 +81,7 @@ class FlowListView(ApiView, ListAPIView[Any]):
         """The page, with the failed tasks of its flows and the numbers of all."""
         page = super().paginate_queryset(queryset) or []
         self.failed = first_failures(page)
-        self.counts = counts.of_flows([flow.pk for flow in page])
+        self.counts = counts.of_flows(page)
         return page
 
     def get_serializer_context(self) -> dict[str, Any]:

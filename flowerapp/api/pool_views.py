@@ -21,6 +21,7 @@ from flowerapp.core.permissions import VIEW_POOL
 from flowerapp.exceptions import UnknownPoolError
 from flowerapp.models import Pool, Task
 from flowerapp.selectors import pools
+from flowerapp.selectors.in_words import task_in_words
 from flowerapp.selectors.pools import PoolUse, get_pool
 from flowerapp.selectors.wait_reasons import wait_reasons
 
@@ -74,10 +75,19 @@ class PoolTaskSerializer(StatusSerializer):
             "program",
             "task_priority",
             "status",
+            "word",
+            "symbol",
+            "note",
+            "duration",
+            "duration_seconds",
             "started_ts",
             "why",
         ]
         read_only_fields = fields
+
+    def in_words(self, row: Task) -> dict[str, Any]:
+        """The task in words, without its children, which the task by itself has."""
+        return task_in_words(row, None)
 
     def get_why(self, task: Task) -> str:
         """The reason, from those of all."""

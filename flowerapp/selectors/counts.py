@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import reduce
+from operator import or_
 from typing import Any
 
-from django.db.models import Count, F, Max, Q
+from django.db.models import Count, Max, Q
 
-from flowerapp.models import Task
+from flowerapp.models import Flow, Task
+from flowerapp.querysets.db import batched
 from flowerapp.selectors.status_style import CANCELLED, SKIPPED, STYLES, TOLERATED, Style, task_style
 from flowerapp.states import IgnoredBy, Status
 
@@ -86,14 +89,12 @@ class Counts:
             self.first_failed = (name or "", program or "")
 
 
+AT_ONCE = 100
+"""Flows that one statement counts; of many more PostgreSQL would rather read the whole table."""
 _NUMBERS = {
     "number": Count("pk"),
     "steps": Count("pk", filter=Q(parent_seq=None)),
     "parents": Count("pk", filter=Q(children__gt=0)),
-}
-_FIRST_FAILED = {
-    f"failed_{column}": Max(column, filter=Q(task_exec_seq=F("task_flow__failed_seq")))
-    for column in ("name", "program")
 }
 
 
@@ -106,16 +107,26 @@ def _counted(tasks: Any, key: str, facts: Mapping[str, Any]) -> dict[Any, Counts
     return result
 
 
-def of_flows(flow_ids: Collection[str]) -> dict[str, Counts]:
-    """Counts of each of these flows, children included; one statement."""
-    tasks = Task.objects.filter(task_flow_id__in=flow_ids)
-    counts = _counted(tasks, "task_flow_id", _NUMBERS | _FIRST_FAILED) if flow_ids else {}
-    return {flow_id: counts.get(flow_id, Counts()) for flow_id in flow_ids}
+def of_flows(flows: Collection[Flow]) -> dict[str, Counts]:
+    """Counts of each of these flows by its id, children included; one statement for each ``AT_ONCE`` of them."""
+    counts: dict[str, Counts] = {flow.pk: Counts() for flow in flows}
+    for some in batched(list(flows), AT_ONCE):
+        tasks = Task.objects.filter(task_flow_id__in=[flow.pk for flow in some])
+        counts |= _counted(tasks, "task_flow_id", _NUMBERS | _first_failed(some))
+    return counts
 
 
-def of_flow(flow_id: str) -> Counts:
+def _first_failed(flows: Iterable[Flow]) -> dict[str, Any]:
+    """Name and program of the task that failed first, without reading the flows again."""
+    failed = [Q(task_flow_id=flow.pk, task_exec_seq=flow.failed_seq) for flow in flows if flow.failed_seq is not None]
+    if not failed:
+        return {}
+    return {f"failed_{column}": Max(column, filter=reduce(or_, failed)) for column in ("name", "program")}
+
+
+def of_flow(flow: Flow) -> Counts:
     """Counts of one flow, children included."""
-    return of_flows([flow_id])[flow_id]
+    return of_flows([flow])[flow.pk]
 
 
 def of_children(flow_id: str, parents: Iterable[int]) -> dict[int, Counts]:

@@ -21,7 +21,7 @@ MOST_ERRORS = 500
 """Newest failed ones among them whose errors are read."""
 MOST_NAMES = 200
 """Workflows whose flows a search finds by a part of their names."""
-MOST_FLOWS = 200
+MOST_FLOWS = 20
 """Flows whose tasks a search finds."""
 
 
@@ -38,17 +38,25 @@ def search_flows(flows: Any, term: str) -> Any:
 
 
 def search_tasks(tasks: Any, term: str) -> Any:
-    """The tasks of a list that match: by any part of the step's name, the program or the error, and those of a flow.
+    """The tasks of a list that match: by any part of the flow's id, the step's name, the program or the error.
 
-    The flow is named by its id, its start, or as lists shorten it.
+    All tasks of a flow are found by its id, its start, or as lists shorten it, those of at most ``MOST_FLOWS`` flows.
     """
-    newest = list(tasks.order_by("-id").values_list("pk", "exec_status", "name", "program")[:MOST_SEARCHED])
+    columns = ("pk", "exec_status", "task_flow_id", "name", "program")
+    newest = list(tasks.order_by("-id").values_list(*columns)[:MOST_SEARCHED])
     matches = {pk for pk, _, *texts in newest if _holds(term, *texts)}
     failed = [pk for pk, status, *_ in newest if status == Status.SUSPEND][:MOST_ERRORS]
     errors = _errors(tasks, failed)
     matches |= {task.pk for task in errors if _holds(term, task.error)}
-    flows = shown_flows().filter(_by_id(term)).order_by("-task_flow_id").values_list("pk", flat=True)[:MOST_FLOWS]
-    return tasks.filter(Q(task_flow_id__in=list(flows)) | Q(pk__in=matches))
+    flows = shown_flows().filter(_by_id(term)).order_by().values_list("pk", flat=True)[:MOST_FLOWS]
+    return tasks.filter(_of_flows(tasks, list(flows)) | Q(pk__in=matches))
+
+
+def _of_flows(tasks: Any, flows: list[str]) -> Q:
+    """The tasks of these flows, all of a single one; by primary key, else PostgreSQL may walk through all tasks."""
+    if len(flows) <= 1:
+        return Q(task_flow_id__in=flows)
+    return Q(pk__in=list(tasks.filter(task_flow_id__in=flows).order_by().values_list("pk", flat=True)[:MOST_SEARCHED]))
 
 
 _FLOW_COLUMNS = ("task_flow_id", "idempotency_key", "failed_seq")

@@ -52,6 +52,11 @@ def test_a_pool_lists_holders_and_waiters(api: APIClient, workflow: Make, runner
         "program": "Return",
         "task_priority": 1,
         "status": "Wait",
+        "word": "Waiting",
+        "symbol": "○",
+        "note": "",
+        "duration": "",
+        "duration_seconds": None,
         "started_ts": None,
         "why": "",
     }

@@ -128,7 +128,8 @@ def test_all_are_run(runner: InlineRunner) -> None:
 
 
 def test_an_empty_list_is_refused(runner: InlineRunner) -> None:
-    for empty in ([], iter(())):
+    none: list[Any] = []
+    for empty in (none, iter(none)):
         with pytest.raises(InvalidError, match="the list is empty"):
             engine.register_many(empty)
 

@@ -32,7 +32,7 @@ MOST_FAILED = 5
 
 def print_flow(flow: Flow, out: Output, *, traceback: bool) -> None:
     """Print a flow: the failed tasks first, then tasks, history and log."""
-    flow, numbers = shown(flow), counts.of_flow(flow.pk)
+    flow, numbers = shown(flow), counts.of_flow(flow)
     status = flow_status(flow, numbers, out.out)
     out.result(Text.assemble((f"Flow {flow.pk}", "bold"), f"  workflow {plain(flow.task_id)}  ", status))
     out.result(pairs_view(_facts(flow, numbers)))

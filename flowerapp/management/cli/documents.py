@@ -35,13 +35,13 @@ def _columns(row: Any, names: tuple[str, ...], in_words: Mapping[str, Any] = {})
 
 def flow_documents(listed: Sequence[Flow]) -> list[dict[str, Any]]:
     """Flows, each with the task that failed first if one is failed now."""
-    failed, numbers = flows.first_failures(listed), counts.of_flows([flow.pk for flow in listed])
+    failed, numbers = flows.first_failures(listed), counts.of_flows(listed)
     return [_flow_document(flow, failed.get(flow.pk), numbers[flow.pk]) for flow in listed]
 
 
 def flow_document(flow: Flow) -> dict[str, Any]:
     """A flow by itself."""
-    return _flow_document(flow, flow.failed_task, counts.of_flow(flow.pk))
+    return _flow_document(flow, flow.failed_task, counts.of_flow(flow))
 
 
 def _flow_document(flow: Flow, failed: Task | None, numbers: Counts) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _flow_document(flow: Flow, failed: Task | None, numbers: Counts) -> dict[str
 
 def result_document(flow: Flow) -> dict[str, Any]:
     """The outcome of a verb on one of several flows; of one that was refused, ``error`` says why."""
-    return _columns(flow, flows.COLUMNS, flow_in_words(flow, counts.of_flow(flow.pk))) | {"error": ""}
+    return _columns(flow, flows.COLUMNS, flow_in_words(flow, counts.of_flow(flow))) | {"error": ""}
 
 
 def task_documents(listed: Sequence[Task]) -> list[dict[str, Any]]:

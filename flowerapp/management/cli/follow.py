@@ -67,14 +67,14 @@ def tasks_view(flow: Flow, out: Output) -> Drawable:
     rows = rows_of(flow.pk)
     listed = most_urgent(rows, max(3, out.err.height - AROUND))
     footer = Text(rest(rows, listed), style="dim")
-    summary = _summary(flow, out, counts.of_flow(flow.pk))
+    summary = _summary(flow, out, counts.of_flow(flow))
     return Group(tasks_table(listed, out.err), *([footer] if footer else []), summary)
 
 
 def _line_view(flow: Flow, out: Output) -> Drawable:
     running = tasks.shown_tasks(flow.pk).filter(exec_status=Status.RUNNING).order_by("task_exec_seq")
     names = ", ".join(plain(task.title) for task in running.only(*tasks.ROW_COLUMNS)[:3])
-    return _summary(flow, out, counts.of_flow(flow.pk)).append(f"  {names}" if names else "")
+    return _summary(flow, out, counts.of_flow(flow)).append(f"  {names}" if names else "")
 
 
 def _summary(flow: Flow, out: Output, numbers: Counts) -> Text:
@@ -91,7 +91,7 @@ class _FlowLines:
 
     def __call__(self, flow: Flow) -> None:
         """Print what changed."""
-        numbers = counts.of_flow(flow.pk)
+        numbers = counts.of_flow(flow)
         now = (flow.status, 10 * numbers.done // max(1, numbers.total))
         if now != self._last:
             self._last = now
@@ -116,7 +116,7 @@ class _TaskLines:
             self._last[task.task_exec_seq] = state
         if flow.status is not self._flow_status:
             self._flow_status = flow.status
-            self._print(Text("flow ").append(flow_status(flow, counts.of_flow(flow.pk), self._out.err)))
+            self._print(Text("flow ").append(flow_status(flow, counts.of_flow(flow), self._out.err)))
 
     def _print(self, text: Text) -> None:
         self._out.err.print(_stamped(text), soft_wrap=True)

@@ -86,4 +86,4 @@ def _result(verb: Callable[[str], Flow], text: str, done: set[str], out: Output)
 
 def _print(flow: Flow, out: Output) -> None:
     if not out.as_json:
-        out.line(Text(f"{flow.pk}  ").append(flow_status(flow, counts.of_flow(flow.pk), out.out)))
+        out.line(Text(f"{flow.pk}  ").append(flow_status(flow, counts.of_flow(flow), out.out)))

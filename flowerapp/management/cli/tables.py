@@ -99,7 +99,7 @@ def flows_view(flows: Sequence[Flow], console: Console) -> Drawable:
     """A list of flows; on a narrow terminal two lines for each."""
     if not flows:
         return Text("no flows")
-    numbers = counts.of_flows([flow.pk for flow in flows])
+    numbers = counts.of_flows(flows)
     if console.width < NARROW:
         return Group(*(_flow_lines(flow, numbers[flow.pk], console) for flow in flows))
     result = table("Flow", "Workflow", "Status", "Tasks", "Registered", "Duration", right=("Duration",))

@@ -181,7 +181,7 @@ def _print_state(flow: Flow, out: Output) -> int:
     if out.as_json:
         out.document(documents.flow_document(flow))
         return DONE
-    status = flow_status(flow, counts.of_flow(flow.pk), out.out)
+    status = flow_status(flow, counts.of_flow(flow), out.out)
     out.result(Text(f"{flow.pk}  ", overflow="fold").append(status))
     return DONE
 
