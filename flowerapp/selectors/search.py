@@ -21,7 +21,7 @@ MOST_ERRORS = 500
 """Newest failed ones among them whose errors are read."""
 MOST_NAMES = 200
 """Workflows whose flows a search finds by a part of their names."""
-MOST_FLOWS = 20
+MOST_FLOWS = 10
 """Flows whose tasks a search finds."""
 
 
