@@ -31,7 +31,7 @@ def in_turn(
     """
     made: dict[str, list[Run]] = {name: [] for name in runs}
     for number in range(times + 1):
-        for name in runs if number % 2 else reversed(runs):
+        for name in runs if number % 2 else reversed(list(runs)):
             run = runs[name]()
             if number:
                 made[name].append(run)
