@@ -227,7 +227,7 @@ def test_rerun_from_the_parent_is_refused_while_children_run(runner: InlineRunne
     flow = engine.register(splitting([[1], [2]]))
     runner.step()
     assert Task.objects.claim(TaskRef(flow.pk, 3), Process("w", 1))
-    with pytest.raises(StateConflictError, match="tasks 3 of"):
+    with pytest.raises(StateConflictError, match="tasks 3 Sum of"):
         engine.rerun(flow.pk, from_seq=1)
 
 
