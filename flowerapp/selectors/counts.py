@@ -89,7 +89,7 @@ class Counts:
             self.first_failed = (name or "", program or "")
 
 
-AT_ONCE = 100
+COUNTED_TOGETHER = 100
 """Flows that one statement counts; of many more PostgreSQL would rather read the whole table."""
 _NUMBERS = {
     "number": Count("pk"),
@@ -108,11 +108,11 @@ def _counted(tasks: Any, key: str, facts: Mapping[str, Any]) -> dict[Any, Counts
 
 
 def of_flows(flows: Collection[Flow]) -> dict[str, Counts]:
-    """Counts of each of these flows by its id, children included; one statement for each ``AT_ONCE`` of them."""
+    """Counts of each of these flows by its id, children included; one statement for each ``COUNTED_TOGETHER`` of them."""
     counts: dict[str, Counts] = {flow.pk: Counts() for flow in flows}
-    for some in batched(list(flows), AT_ONCE):
-        tasks = Task.objects.filter(task_flow_id__in=[flow.pk for flow in some])
-        counts |= _counted(tasks, "task_flow_id", _NUMBERS | _first_failed(some))
+    for batch in batched(list(flows), COUNTED_TOGETHER):
+        tasks = Task.objects.filter(task_flow_id__in=[flow.pk for flow in batch])
+        counts |= _counted(tasks, "task_flow_id", _NUMBERS | _first_failed(batch))
     return counts
 
 
