@@ -108,7 +108,7 @@ def _counted(tasks: Any, key: str, facts: Mapping[str, Any]) -> dict[Any, Counts
 
 
 def of_flows(flows: Collection[Flow]) -> dict[str, Counts]:
-    """Counts of each of these flows by its id, children included; one statement for each ``COUNTED_TOGETHER`` of them."""
+    """Counts of each flow by its id, children included; one statement for each ``COUNTED_TOGETHER`` of them."""
     counts: dict[str, Counts] = {flow.pk: Counts() for flow in flows}
     for batch in batched(list(flows), COUNTED_TOGETHER):
         tasks = Task.objects.filter(task_flow_id__in=[flow.pk for flow in batch])
