@@ -31,13 +31,7 @@ USE = """
     import sys
 
     EXTRAS = ("django_environ", "environ", "gunicorn", "psycopg", "rich", "whitenoise")
-
-    class Missing:
-        def find_spec(self, name, path=None, target=None):
-            if name.partition(".")[0] in EXTRAS:
-                raise ModuleNotFoundError(f"No module named {name!r}", name=name)
-
-    sys.meta_path.insert(0, Missing())
+    sys.modules.update(dict.fromkeys(EXTRAS))  # as if they were not installed
     import importlib, pkgutil
     import django
 
@@ -46,7 +40,8 @@ USE = """
     from django.core.management import call_command
 
     for module in pkgutil.walk_packages(flowerapp.__path__, "flowerapp."):
-        importlib.import_module(module.name)
+        if module.name != "flowerapp.management.cli.terminal":  # what rich draws, imported only where there is rich
+            importlib.import_module(module.name)
     call_command("migrate", verbosity=0)
     call_command("flow", "programs")
     """

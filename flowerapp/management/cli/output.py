@@ -115,7 +115,9 @@ def plain(text: object) -> str:
 def status_text(style: Style, where: Console, note: str = "") -> Text:
     """A state as symbol, word and color, with what the word does not say."""
     symbol = style.symbol if _speaks_unicode(where.file) else style.plain_symbol
-    return Text(", ".join(filter(None, [f"{symbol} {style.word}", note])), style=COLORS[style.color], no_wrap=True)
+    return Text(
+        ", ".join(filter(None, [f"{symbol} {style.word}", plain(note)])), style=COLORS[style.color], no_wrap=True
+    )
 
 
 def flow_status(flow: Flow, counts: Counts, where: Console) -> Text:
