@@ -103,7 +103,7 @@ def test_a_press_is_not_moved_by_a_refresh(page: Page, flow: Flow, runner: Inlin
         run(runner, flow, 3)
     assert page.locator("#failure-3").count() == 0
     page.mouse.up()
-    page.locator(".messagelist", has_text="Suspend").wait_for()
+    page.locator(".messagelist", has_text="Hold").wait_for()
     flow.refresh_from_db()
     assert flow.held
 
