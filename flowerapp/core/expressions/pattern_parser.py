@@ -105,8 +105,9 @@ def _opposite(test: Test) -> Test:
     return lambda char: not test(char)
 
 
-def _any_case(test: Test) -> Test:
-    return lambda char: test(char) or test(char.lower()) or test(char.upper())
+def _cased(test: Test, flags: Flags) -> Test:
+    """``test``, with ``(?i)`` for either case of a character; what is negated is asked for both before, as in RE2."""
+    return (lambda char: test(char) or test(char.lower()) or test(char.upper())) if flags.i else test
 
 
 def _once(test: Test) -> Test:
@@ -268,14 +269,14 @@ class _Reader:
         if char == "\\" and self.rest[:1] and self.rest[0] in "bBAz":
             return _assertion(BOUNDARIES[self.character()])
         test = self._test(char, flags)
-        return _characters(_once(_any_case(test) if flags.i else test))
+        return _characters(_once(test))
 
     def _test(self, char: str, flags: Flags) -> Test:
         if char == ".":
             return (lambda _: True) if flags.s else _opposite(_is("\n"))
         if char == "[":
-            return self._class()
-        return self._escape() if char == "\\" else _is(char)
+            return self._class(flags)
+        return self._escape(flags) if char == "\\" else _cased(_is(char), flags)
 
     def _group(self, flags: Flags, groups: int) -> Part:
         if groups > MAX_GROUPS:
@@ -326,15 +327,15 @@ class _Reader:
         self.at += len(inner) + 2
         return low, high
 
-    def _class(self) -> Test:
+    def _class(self, flags: Flags) -> Test:
         negated = self.take("^")
         tests: list[Test] = []
         while not (self.take("]") and tests):
-            char = self._class_character(bool(tests))
-            tests.append(self._range(char) if isinstance(char, str) else char)
+            char = self._class_character(flags, bool(tests))
+            tests.append(self._range(flags, char) if isinstance(char, str) else char)
         return _opposite(_in_any(tests)) if negated else _in_any(tests)
 
-    def _class_character(self, inside: bool) -> str | Test:
+    def _class_character(self, flags: Flags, inside: bool) -> str | Test:
         if not inside and self.text[self.at - 1] == "]":
             return "]"
         if self.rest.startswith("[:"):
@@ -342,29 +343,28 @@ class _Reader:
         char = self.character()
         if char != "\\":
             return char
-        escape = self._escape_or_character()
-        return escape
+        return self._escape_or_character(flags)
 
-    def _range(self, first: str) -> Test:
+    def _range(self, flags: Flags, first: str) -> Test:
         if not self.rest.startswith("-") or self.rest[1:2] in {"]", ""}:
-            return _is(first)
+            return _cased(_is(first), flags)
         self.at += 1
-        last = self._class_character(True)
+        last = self._class_character(flags, True)
         if not isinstance(last, str) or last < first:
             raise self.failure("a range without order")
-        return _between(first, last)
+        return _cased(_between(first, last), flags)
 
-    def _escape(self) -> Test:
-        escape = self._escape_or_character()
-        return _is(escape) if isinstance(escape, str) else escape
+    def _escape(self, flags: Flags) -> Test:
+        escape = self._escape_or_character(flags)
+        return _cased(_is(escape), flags) if isinstance(escape, str) else escape
 
-    def _escape_or_character(self) -> str | Test:
+    def _escape_or_character(self, flags: Flags) -> str | Test:
         char = self.character()
         if char.lower() in CLASSES:
             test = CLASSES[char.lower()]
             return test if char.islower() else _opposite(test)
         if char in "pP":
-            test = self._property()
+            test = _cased(self._property(), flags)
             return test if char == "p" else _opposite(test)
         if char == "x":
             return self._hexadecimal()
