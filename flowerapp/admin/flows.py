@@ -228,7 +228,8 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
     def batch(self, request: HttpRequest, verb: Verb, queryset: QuerySet[Flow]) -> HttpResponse | None:
         """Call a verb on many flows; a destructive one after its page is confirmed."""
         confirmed = "confirmed" in request.POST
-        form = WhyForm(request.POST if confirmed else {} if not verb.destroys else None)
+        unasked: dict[str, Any] | None = None if verb.destroys else {}
+        form = WhyForm(request.POST if confirmed else unasked)
         if not form.is_valid():
             return self._ask_batch(request, verb, queryset, form)
         self._report(request, verb, *self._call_all(request, verb, form, queryset.order_by("registered_ts")))

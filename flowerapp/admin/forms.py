@@ -191,13 +191,6 @@ class RegisterForm(WhyForm):
                 typed.setdefault(seq, {})[name] = value
         return typed
 
-    def clean_why(self) -> str:
-        """A reason that people can read."""
-        why: str = self.cleaned_data["why"]
-        if problems := list(text_problems(why, "this")):
-            raise ValidationError(problems)
-        return why
-
     def refuse(self, error: InvalidPlanError) -> None:
         """Show the problems of those parameters at their fields, and the others as usual."""
         fields = {(seq, f"parameters.{name}"): field for field, (seq, name) in self.asked.items()}

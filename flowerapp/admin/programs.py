@@ -1,4 +1,4 @@
-"""Programs as a choice, and their parameters as help."""
+"""Programs and their parameters, as help."""
 
 from __future__ import annotations
 
@@ -8,18 +8,6 @@ from typing import Any
 from flowerapp import registry
 from flowerapp.registry import Program
 from flowerapp.selectors.programs import parameters
-
-Choice = tuple[str, Any]
-
-
-def choices(empty: str = "choose a program") -> list[Choice]:
-    """Options of a select: ``empty`` for none, our programs, then the host's Celery tasks."""
-    own = [program.name for program in registry.registered()]
-    others = [program.name for program in registry.programs() if program.name not in set(own)]
-    groups: list[Choice] = [("", empty), *[(name, name) for name in own]]
-    if others:
-        groups.append(("Celery tasks", [(name, name) for name in others]))
-    return groups
 
 
 def described() -> list[dict[str, Any]]:

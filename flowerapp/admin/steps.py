@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,8 +15,9 @@ from django.contrib.admin.widgets import AdminIntegerFieldWidget
 from django.forms.formsets import DELETION_FIELD_NAME
 from django.forms.models import BaseModelFormSet, modelformset_factory
 from django.http import HttpRequest
+from django.utils.html import format_html
 
-from flowerapp.admin import programs
+from flowerapp import registry
 from flowerapp.admin.fields import DependsField, KeyField, NamesField, ValueField
 from flowerapp.admin.forms import StrictJSONField
 from flowerapp.core import masking
@@ -29,7 +30,18 @@ from flowerapp.models import Pool, TaskDefinition, Workflow
 from flowerapp.models.definitions import PAIRS
 
 _GONE = {"program": "not registered", "child_program": "not registered", "pool": "does not exist"}
-"""Note on a stored value that is no longer among the choices."""
+"""Note on a stored name that is not offered."""
+
+
+def _offering(names: str, placeholder: str, **attrs: str) -> forms.TextInput:
+    """A text box that offers names; ``workflow/steps.html`` lists them once for all steps."""
+    offered = {
+        "list": f"flower-{names}-names",
+        "placeholder": placeholder,
+        "autocomplete": "off",
+        "spellcheck": "false",
+    }
+    return forms.TextInput(attrs={**offered, **attrs})
 
 
 if TYPE_CHECKING:
@@ -43,18 +55,20 @@ else:
 class StepForm(FormBase):
     """One step; the formset checks it together with the others."""
 
-    program = forms.CharField(max_length=256, widget=forms.Select(attrs={"class": "flower-program"}))
+    program = forms.CharField(
+        max_length=256, widget=_offering("program", "choose a program", **{"class": "flower-program"})
+    )
     task_seq = forms.IntegerField(
         label="Step", min_value=0, help_text="Its number.", widget=AdminIntegerFieldWidget(attrs={"size": 6})
     )
     depends_on = DependsField(label="Waits for")
     pool = forms.CharField(
-        required=False, max_length=256, widget=forms.Select, help_text="Its tasks share the pool's slots."
+        required=False, max_length=256, widget=_offering("pool", "none"), help_text="Its tasks share the pool's slots."
     )
     child_program = forms.CharField(
         required=False,
         max_length=256,
-        widget=forms.Select(attrs={"class": "flower-program"}),
+        widget=_offering("program", "none", **{"class": "flower-program"}),
         help_text="Runs once for each child that the step adds.",
     )
     max_concurrency = forms.IntegerField(
@@ -92,26 +106,19 @@ class StepForm(FormBase):
         }
         help_texts = {"exit_on_failed": "And its siblings stop; else a failed child is tolerated."}
 
-    def __init__(
-        self, *args: Any, choices: Mapping[str, Sequence[programs.Choice]] | None = None, **options: Any
-    ) -> None:
+    def __init__(self, *args: Any, offered: Mapping[str, Collection[str]] | None = None, **options: Any) -> None:
         super().__init__(*args, **options)
-        for name, options_of in (choices or {}).items():
-            self._choose(name, options_of)
+        for name, names in (offered or {}).items():
+            self._note_if_gone(name, names)
         self.stored = self.instance.all_parameters
         self.stored_pairs = self.stored | self.instance.pairs
         self._mask()
 
-    def _choose(self, name: str, offered: Sequence[programs.Choice]) -> None:
-        """Offer the choices, and the stored value even where it is not among them."""
+    def _note_if_gone(self, name: str, names: Collection[str]) -> None:
+        """Say so where the stored name is not among those that are offered."""
         stored = getattr(self.instance, name)
-        names = {value for value, _ in offered} | {
-            value for _, group in offered if isinstance(group, list) for value, _ in group
-        }
-        gone = [(stored, f"{stored} ({_GONE[name]})")] if stored and stored not in names else []
-        widget = self.fields[name].widget
-        if isinstance(widget, forms.Select):
-            widget.choices = [*offered, *gone]
+        if stored and stored not in names:
+            self.fields[name].help_text = format_html("{} ({})", stored, _GONE[name])
 
     def _mask(self) -> None:
         """Show secret-looking values masked; a masked value that comes back keeps what is stored."""
@@ -168,14 +175,10 @@ class StepForm(FormBase):
         return next((f"param{number}_key" for number, name in pairs.items() if not name), "parameters")
 
 
-def _choices() -> dict[str, list[programs.Choice]]:
-    """Options of the selects of every step, made once."""
-    pools: list[programs.Choice] = [(pool.name, f"{pool.name} ({pool.slots} slots)") for pool in Pool.objects.all()]
-    return {
-        "program": programs.choices(),
-        "child_program": programs.choices("none"),
-        "pool": [("", "none"), *pools],
-    }
+def _offered() -> dict[str, frozenset[str]]:
+    """Names that each field offers, read once for all steps."""
+    names = frozenset(program.name for program in registry.programs())
+    return {"program": names, "child_program": names, "pool": frozenset(Pool.objects.values_list("name", flat=True))}
 
 
 class StepFormSet(FormSetBase):
@@ -188,7 +191,7 @@ class StepFormSet(FormSetBase):
         steps = options.pop("queryset", TaskDefinition.objects.all())
         name = self.instance.task_id
         options["queryset"] = (steps.filter(task_id=name) if name else steps.none()).order_by("task_seq")
-        options["form_kwargs"] = {"choices": _choices(), **options.get("form_kwargs", {})}
+        options["form_kwargs"] = {"offered": _offered(), **options.get("form_kwargs", {})}
         self._header_refused = False
         super().__init__(*args, **options)
 
@@ -284,8 +287,8 @@ def editable_steps() -> int:
     return MOST_STEPS if limit is None else max(1, min(MOST_STEPS, (limit - others) // fields_per_step))
 
 
-MOST_STEPS = 200
-"""Most steps that a browser's form shows in acceptable time."""
+MOST_STEPS = 60
+"""Most steps that a form of under 2 MiB holds."""
 
 
 class StepInline(InlineBase):

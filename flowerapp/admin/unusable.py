@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin.utils import unquote
 from django.core.exceptions import SuspiciousOperation
 from django.db import DataError
@@ -25,7 +26,8 @@ def check(request: HttpRequest, names: dict[str, Any]) -> HttpResponse | None:
     ``names`` are the parts of the path. Raises Http404 for one of these, because no row has such a name.
     Address and form are read as UTF-8, whatever charset the request says, which may be none of texts.
     """
-    request.encoding = UTF_8
+    if (request.encoding or settings.DEFAULT_CHARSET).lower() != UTF_8:  # Django forgets a form that it has read
+        request.encoding = UTF_8
     if not all(values.storable(unquote(str(name))) for name in names.values()):
         raise Http404("no row has this name")
     for place, text in _texts(request):

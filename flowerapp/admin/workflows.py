@@ -36,7 +36,7 @@ from flowerapp.core.permissions import (
 from flowerapp.engine import admission
 from flowerapp.engine.registration import pool_problems
 from flowerapp.exceptions import FlowerError, InvalidPlanError
-from flowerapp.models import Flow, TaskDefinition, Workflow
+from flowerapp.models import Flow, Pool, TaskDefinition, Workflow
 from flowerapp.selectors import flows, times, workflows
 
 if TYPE_CHECKING:
@@ -206,7 +206,11 @@ class WorkflowAdmin(NamedAdmin):
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
         """The form with the help on programs; a saved limit admits the flows that fit it now."""
-        help_on_programs = {"programs": programs.described(), **(extra_context or {})}
+        help_on_programs = {
+            "programs": programs.described(),
+            "pools": Pool.objects.order_by("name"),
+            **(extra_context or {}),
+        }
         try:
             answer = super().changeform_view(request, object_id, form_url, help_on_programs)
         except IntegrityError:

@@ -58,7 +58,7 @@ def problem_of(name: str) -> str:
     """Why a class cannot be used; empty if it can."""
     try:
         made: Any = import_string(name)
-        if not callable(getattr(made, "authenticate", None)):
+        if not isinstance(made, type) or not callable(getattr(made, "authenticate", None)):
             return "is no authentication class of Django REST framework"
         made()
     except Exception as error:  # whatever the import of a host's module raises

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cached_property
 from typing import Any
 
 from django.http import HttpResponse
@@ -114,6 +115,10 @@ class TaskLogView(LogListing):
 
     def seq(self) -> int:
         """That of the address; raises UnknownTaskError."""
+        return self._seq
+
+    @cached_property
+    def _seq(self) -> int:
         flow_id = self.kwargs["flow_id"]
         return get_task(flow_id, seq_of(flow_id, self.kwargs["seq"])).task_exec_seq
 

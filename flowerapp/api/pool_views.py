@@ -23,6 +23,7 @@ from flowerapp.models import Pool, Task
 from flowerapp.selectors import pools
 from flowerapp.selectors.in_words import task_in_words
 from flowerapp.selectors.pools import PoolUse, get_pool
+from flowerapp.selectors.tasks import ROW_COLUMNS
 from flowerapp.selectors.wait_reasons import wait_reasons
 
 POOL = OpenApiParameter("name", {"type": "string", **NAME}, OpenApiParameter.PATH, description="Name of the pool.")
@@ -104,7 +105,7 @@ class PoolSerializer(ListedPoolSerializer):
 def shown(pool: Pool) -> dict[str, Any]:
     """A pool with its holders and waiters, as JSON."""
     use = PoolUse(pool)
-    holders, waiters = [list(tasks.defer("output", "traceback")[:MOST_TASKS]) for tasks in (use.holders, use.waiters)]
+    holders, waiters = [list(tasks.only(*ROW_COLUMNS)[:MOST_TASKS]) for tasks in (use.holders, use.waiters)]
     columns = {name: getattr(pool, name) for name in pools.COLUMNS}
     numbers = {"held": use.held, "waiting": use.waiting}
     context = {"waits": wait_reasons([*holders, *waiters])}

@@ -175,7 +175,11 @@ class ReadyView(HealthView):
             return "being asked"
         answer = ["no answer"]
         thread = threading.Thread(target=self._ask, args=(answer,), daemon=True)
-        thread.start()
+        try:
+            thread.start()
+        except RuntimeError:  # the process may have no more threads
+            self.asking.release()
+            return "no answer"
         thread.join(BROKER_SECONDS)
         return answer[0]
 

@@ -296,7 +296,7 @@ class WorkflowView(WorkflowBase):
         """A workflow's document."""
         return Response(given(task_id, self.wanted["after"]))
 
-    @documented(request=ReplacedWorkflowSerializer, responses=WorkflowSerializer)
+    @documented(request=ReplacedWorkflowSerializer, responses=GivenWorkflowSerializer)
     def put(self, request: Request, task_id: str) -> Response:
         """Replace a workflow; flows that were registered keep what they have."""
         rows.known(task_id)

@@ -43,6 +43,8 @@ class _OfMainThread(NamedTuple):
 _current: ContextVar[Sink | None] = ContextVar("flowerapp_log", default=None)
 _of_main_thread: _OfMainThread | None = None
 _thread = threading.local()
+_replacing = threading.Lock()
+"""Held to replace streams and the loggers' method, as the attempts of several threads may be the first."""
 
 
 def _sink() -> Sink | None:
@@ -93,12 +95,13 @@ def _replace(level: int) -> bool:
     is_higher = logging.root.level > level
     if _is_patched and not (is_higher or _is_bare(sys.stdout) or _is_bare(sys.stderr)):
         return False
-    for name in ("stdout", "stderr"):
-        if _is_bare(getattr(sys, name)):
-            setattr(sys, name, Tee(name, getattr(sys, name)))
-    if is_higher:
-        _lower(level)
-    _patch_loggers()
+    with _replacing:
+        for name in ("stdout", "stderr"):
+            if _is_bare(getattr(sys, name)):
+                setattr(sys, name, Tee(name, getattr(sys, name)))
+        if is_higher:
+            _lower(level)
+        _patch_loggers()
     return True
 
 

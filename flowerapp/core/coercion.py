@@ -8,17 +8,21 @@ from typing import Any
 
 from pydantic import BaseModel, PydanticUserError, create_model
 
-from flowerapp.core import masking
+from flowerapp.core import logs, masking
+
+logger = logs.logger(__name__)
 
 
 def model_of(name: str, config: Any, fields: Mapping[str, tuple[Any, Any]]) -> type[BaseModel]:
     """The model of these fields; if pydantic cannot check their types, one that takes any values."""
+    reason = "a type is not defined"
     try:
         model = create_model(name, __config__=config, **fields)  # type: ignore[call-overload]
         if model.__pydantic_complete__:
             return model  # type: ignore[no-any-return]
-    except (PydanticUserError, NameError, TypeError):
-        pass
+    except (PydanticUserError, NameError, TypeError) as error:
+        reason = repr(error)
+    logger.debug("the parameters of program %s are not checked: %s", name, reason)
     untyped: dict[str, Any] = {field: (Any, default) for field, (_, default) in fields.items()}
     return create_model(name, __config__=config, **untyped)
 

@@ -22,6 +22,12 @@ def renew() -> str:
     return _worker
 
 
+def use(worker: str) -> None:
+    """In a process that performs an attempt for another one: take the id of its worker."""
+    global _worker
+    _worker = worker
+
+
 def is_parent() -> bool:
     """Whether this process set the id itself, so that it is not a pool child that inherited it."""
     return _parent == os.getpid()
@@ -38,8 +44,8 @@ def is_alive(pid: int) -> bool:
         os.kill(pid, 0)
     except ProcessLookupError:
         return False
-    except PermissionError:  # another user's
-        pass
+    except PermissionError:
+        pass  # another user's
     return True
 
 

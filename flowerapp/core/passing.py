@@ -6,7 +6,6 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from flowerapp.core import values
-from flowerapp.exceptions import InvalidValueError
 
 FLOW_INPUT = -1
 """Stands for the flow's input among seqs of tasks."""
@@ -40,11 +39,8 @@ class Origins(NamedTuple):
         unread = [output.size for output in there.values() if isinstance(output, TooLarge)]
         if unread:
             return TooLarge(sum(unread))
-        if self.merge:
-            try:
-                return values.merge_objects(there)
-            except InvalidValueError:
-                pass
+        if self.merge and all(isinstance(output, dict) for output in there.values()):
+            return values.merge_objects(there)
         return values.merge(list(there.values()))
 
 

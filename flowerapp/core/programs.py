@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from flowerapp.core import coercion, masking, values
+from flowerapp.core import coercion, logs, masking, values
 from flowerapp.core.context import CONTEXT, Context
 from flowerapp.core.names import unseen_problems
 from flowerapp.exceptions import (
@@ -26,6 +26,8 @@ from flowerapp.exceptions import (
 
 if TYPE_CHECKING:
     from pydantic.fields import FieldInfo
+
+logger = logs.logger(__name__)
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Parameters = Mapping[str, Any]
@@ -105,7 +107,8 @@ class Program:
         """The model, in which the parameters named in ``optional`` are not required; None means all."""
         try:
             hints = get_type_hints(self.function, include_extras=True)
-        except (NameError, TypeError, AttributeError, SyntaxError):  # say names that only type checkers import
+        except (NameError, TypeError, AttributeError, SyntaxError) as error:  # say names that only type checkers import
+            logger.debug("the annotations of program %s cannot be read: %r", self.name, error)
             hints = {}
         fields: dict[str, Any] = {}
         for name, parameter in self._declared():

@@ -13,6 +13,9 @@ from flowerapp.engine.dispatching import send_on_commit, send_released
 from flowerapp.models import Flow, Pool, Task, Workflow
 from flowerapp.querysets.db import atomic, retry_on_disconnect
 
+MOST_FLOWS = 100
+"""Most flows that one call admits; the leader admits the rest at its next looks."""
+
 
 def admit(pools: Iterable[str]) -> int:
     """Give the free slots of these pools to the tasks that are next in line, and send them; the number of tasks."""
@@ -38,8 +41,8 @@ def admit_flows(task_id: str) -> int:
         return 0
     with atomic():
         limit = Workflow.objects.limit(task_id)
-        free = None if limit is None else limit - Flow.objects.active(task_id).count()
-        admitted = Flow.objects.admit(task_id, free) if free is None or free > 0 else []
+        free = MOST_FLOWS if limit is None else min(MOST_FLOWS, limit - Flow.objects.active(task_id).count())
+        admitted = Flow.objects.admit(task_id, free) if free > 0 else []
     for flow_id in admitted:
         pools = Task.objects.waiting_for().filter(task_flow_id=flow_id)
         admit(set(pools.order_by().values_list("pool", flat=True)))

@@ -138,7 +138,7 @@ def _limits_of(claim: Claim) -> Limits:
 
 def _perform_isolated(claim: Claim, limits: Limits, process: Process) -> Outcome:
     """Perform in a process of its own; that process records the outcome, unless it is killed first."""
-    program = ProgramProcess(_perform_and_log, claim, limits, executor.current().soft_limit_error)
+    program = ProgramProcess(_perform_for, (claim, process.worker), limits, executor.current().soft_limit_error)
     try:
         outcome: Outcome = program.result(wanted=Task.objects.attempt(claim.ref, claim.attempt).exists)
     except TimeLimitError as error:
@@ -151,8 +151,10 @@ def _perform_isolated(claim: Claim, limits: Limits, process: Process) -> Outcome
     return outcome
 
 
-def _perform_and_log(claim: Claim) -> Outcome:
-    """Perform, and write the log, as the process ends after that."""
+def _perform_for(attempt: tuple[Claim, str]) -> Outcome:
+    """Perform for a worker, and write the log, as the process ends after that."""
+    claim, worker = attempt
+    identity.use(worker)
     outcome = perform(claim)
     log_writer.writer.write()
     return outcome

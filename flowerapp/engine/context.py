@@ -342,5 +342,5 @@ class Context:
 
         Raises InvalidValueError for what is not JSON, or too large.
         """
-        checked = values.check(progress, "progress")
+        checked = masking.masked(values.check(progress, "progress"), self.secrets)
         Task.objects.attempt(self.claim.ref, self.attempt).update(progress=checked)

@@ -41,17 +41,9 @@ def define(
     A value ``••••`` keeps the one that the step of the same ``task_seq`` has stored; a class cannot say so.
     Raises InvalidPlanError, and StateConflictError where ``new`` meets a workflow, or ``source`` does not define it.
     """
-    stored = TaskDefinition.objects.filter(task_id=task_id) if values.storable(task_id) else ()
-    _keep_stored(rows, list(stored), masks=not source)
-    nodes = []
-    before: int | None = None
-    for row in sorted(rows, key=lambda row: row.task_seq):
-        nodes.append(row.node(before))
-        before = row.task_seq
-    plan = Plan(task_id, tuple(nodes), **(header or {})).check()
-    if problems := pool_problems(plan):
-        raise InvalidPlanError(problems, task_id)
     with atomic():
+        _keep_stored(rows, _stored(task_id), masks=not source)
+        plan = _checked(task_id, rows, header or {})
         may_change(task_id, source)
         settings = {name: getattr(plan, name) for name in HEADER}
         Workflow.objects.update_or_create(task_id=task_id, defaults={**settings, "source": source})
@@ -61,6 +53,28 @@ def define(
         present.delete()
         TaskDefinition.objects.bulk_create(rows, batch_size=500)
         on_commit(lambda: admit_flows(task_id))
+    return plan
+
+
+def _stored(task_id: str) -> list[TaskDefinition]:
+    """The rows of a workflow as they are now, its header locked, so that none is replaced meanwhile. In a
+    transaction."""
+    if not values.storable(task_id):
+        return []
+    Workflow.objects.limit(task_id)
+    return list(TaskDefinition.objects.filter(task_id=task_id))
+
+
+def _checked(task_id: str, rows: Sequence[TaskDefinition], header: Mapping[str, Any]) -> Plan:
+    """The plan of rows; raises InvalidPlanError."""
+    nodes = []
+    before: int | None = None
+    for row in sorted(rows, key=lambda row: row.task_seq):
+        nodes.append(row.node(before))
+        before = row.task_seq
+    plan = Plan(task_id, tuple(nodes), **header).check()
+    if problems := pool_problems(plan):
+        raise InvalidPlanError(problems, task_id)
     return plan
 
 

@@ -79,19 +79,20 @@ def send_deferred(flow_id: str) -> None:
 
 
 def send_unsent(flow_id: str | None = None, *, limit: int | None = None) -> int:
-    """Send startable tasks that no process has taken on to send, of one flow or of all, about ``limit`` of them.
+    """Send startable tasks that no process has taken on to send, of one flow or of all; about ``limit`` are tried.
 
     Retries and parked tasks whose time has come are among them. Returns the number sent.
     """
     tasks = Task.objects.all() if flow_id is None else Task.objects.filter(task_flow_id=flow_id)
     if due := list(tasks.due().values_list("pk", flat=True)[:SEND_BATCH]):
         Task.objects.due().filter(pk__in=due).wake()
-    count, failed = 0, set[str]()
-    while executor.current().connected() and (limit is None or count < limit):
+    count, tried, failed = 0, 0, set[str]()
+    while executor.current().connected() and (limit is None or tried < limit):
         messages = tasks.exclude(queue__in=failed).take_unsent(SEND_BATCH)
         if not messages:
             break
         published = _publish(messages)
+        tried += len(messages)
         failed |= published.failed
         count += len(published.taken)
     return count

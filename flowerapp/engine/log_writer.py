@@ -111,7 +111,7 @@ class LogWriter:
     def _taken(self) -> list[LogRow]:
         with self._lock:
             sources, self._queued = self._queued, []
-        return [row for source in sources for row in source.take()]
+        return [row for source in sources for row in _rows_of(source)]
 
     def _keep(self, rows: Sequence[LogRow]) -> None:
         room = max(0, MOST_ROWS - len(self._kept)) if self._unreachable_since is not None else len(rows)
@@ -143,6 +143,7 @@ class LogWriter:
                 "%d lines of task logs are dropped: the database is unreachable (%r)", len(self._kept), error
             )
             self._drop(self._kept)
+            self._unreachable_since = None
 
     def _drop(self, rows: list[LogRow]) -> None:
         self._count(rows)
@@ -154,6 +155,15 @@ class LogWriter:
             key = (row.flow_id, row.seq, row.attempt)
             if key in self._dropped or len(self._dropped) < MOST_NOTES:
                 self._dropped[key] += 1
+
+
+def _rows_of(source: Source) -> list[LogRow]:
+    """The rows of one log; its error costs the others none of theirs."""
+    try:
+        return source.take()
+    except Exception:
+        logger.exception("lines of the log of a task could not be prepared, and are not stored")
+        return []
 
 
 writer = LogWriter()

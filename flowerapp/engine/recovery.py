@@ -22,7 +22,6 @@ from flowerapp.states import RefusedBy
 logger = logs.logger(__name__)
 
 
-@retry_on_disconnect()
 def record_lost(ref: TaskRef, reason: str, process: Process) -> Outcome:
     """The process that ran a task is gone: send the task again, or suspend it when that has happened too often.
 
@@ -32,7 +31,6 @@ def record_lost(ref: TaskRef, reason: str, process: Process) -> Outcome:
     return _after(ref, completion.record_loss(ref, reason, process))
 
 
-@retry_on_disconnect()
 def hand_back(ref: TaskRef, reason: str, process: Process) -> Outcome:
     """The worker was asked to stop, and the process that runs a task ends with it: send the task again.
 
@@ -44,9 +42,15 @@ def hand_back(ref: TaskRef, reason: str, process: Process) -> Outcome:
 def _after(ref: TaskRef, recorded: Recorded) -> Outcome:
     if recorded.completion is None:
         return Outcome(finished=False, released=recorded.messages)
-    task_id, pool = Task.objects.at(ref).values_list("task_id", "pool").get()
+    task_id, pool = _workflow_and_pool(ref)
     released = propagation.propagate(ref.flow_id, task_id, recorded.completion, freed=pool)
     return Outcome(finished=False, released=(*released, *recorded.messages), ending=recorded.ending)
+
+
+@retry_on_disconnect()
+def _workflow_and_pool(ref: TaskRef) -> tuple[str, str]:
+    row: tuple[str, str] = Task.objects.at(ref).values_list("task_id", "pool").get()
+    return row
 
 
 def record_timeout(ref: TaskRef, seconds: float, process: Process) -> Outcome:

@@ -25,6 +25,16 @@ def get_state(flow_id: str) -> State:
     return _read(flow_id)[0]
 
 
+def changed(state: State, change: Callable[[State], State | None]) -> State:
+    """What ``change`` makes of a copy of the state; raises InvalidValueError for no JSON object, or a large one."""
+    proposed = copy.deepcopy(state)
+    returned = change(proposed)
+    result = values.check(proposed if returned is None else returned, "shared state")
+    if not isinstance(result, dict):
+        raise InvalidValueError(f"shared state must be a JSON object, not {type(result).__name__}")
+    return result
+
+
 def change_state(flow_id: str, change: Callable[[State], State | None]) -> State:
     """Change the shared state of a flow as if no other process did meanwhile; the state that was stored.
 
@@ -34,13 +44,9 @@ def change_state(flow_id: str, change: Callable[[State], State | None]) -> State
     """
     for tries in range(TRIES):
         state, version = _read(flow_id)
-        proposed = copy.deepcopy(state)
-        returned = change(proposed)
-        changed = values.check(proposed if returned is None else returned, "shared state")
-        if not isinstance(changed, dict):
-            raise InvalidValueError(f"shared state must be a JSON object, not {type(changed).__name__}")
-        if changed == state or Flow.objects.replace_state(flow_id, version, changed):
-            return changed
+        new = changed(state, change)
+        if new == state or Flow.objects.replace_state(flow_id, version, new):
+            return new
         time.sleep(random.uniform(0, min(0.002 * 2 ** min(tries, 10), LONGEST_PAUSE)))  # noqa: S311 - spreads the tries
     raise ContendedStateError(
         f"the shared state of flow {flow_id} was changed by others each of {TRIES} times; change it less often"

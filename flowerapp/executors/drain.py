@@ -15,7 +15,6 @@ from flowerapp.executors.enclosing import OnCommit
 from flowerapp.executors.inline import InlineRunner
 from flowerapp.models import Hook, Task
 from flowerapp.querysets import TaskQuerySet
-from flowerapp.states import OPEN, Status
 from flowerapp.watcher.duties.admit import admit
 from flowerapp.watcher.duties.adopt import adopt
 from flowerapp.watcher.duties.children import StartChildren
@@ -92,9 +91,7 @@ class Drain:
 
     def _skip_delay(self) -> int:
         """Make the task due that is due first; 1 if there is one."""
-        delayed = self._tasks().filter(exec_status=Status.WAIT, due_ts__isnull=False, children=0)
-        startable = delayed.filter(task_flow__held=False, task_flow__admitted=True, task_flow__exec_status__in=OPEN)
-        task = startable.order_by("due_ts", "pk").first() if self.skip_delay else None
+        task = self._tasks().delayed().order_by("due_ts", "pk").first() if self.skip_delay else None
         if task is None or self.skip_delay is None:
             return 0
         self._count(task)

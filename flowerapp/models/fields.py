@@ -13,7 +13,7 @@ from flowerapp import states
 from flowerapp.core import values
 
 LONGEST_TEXT = 20_000
-"""Characters of an error, a reason or a line of a log that are kept."""
+"""Characters of an error or a reason that are kept."""
 LONGEST_TRACEBACK = 100_000
 
 

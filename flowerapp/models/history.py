@@ -7,6 +7,7 @@ import logging
 from django.db import models
 from django.db.models.functions import Now
 
+from flowerapp.core.task_log import LONGEST_LINE
 from flowerapp.models.base import PrimaryModel
 from flowerapp.models.fields import CutTextField
 from flowerapp.models.flows import Flow
@@ -67,7 +68,7 @@ class Log(PrimaryModel):
     source = models.CharField(
         max_length=100, blank=True, db_default="", help_text="Name of the logger, stdout, stderr or ctx.log."
     )
-    message = CutTextField()
+    message = CutTextField(most=LONGEST_LINE)
 
     objects = PrimaryManager.from_queryset(LogQuerySet)()
 

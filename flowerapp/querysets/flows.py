@@ -152,7 +152,7 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         waiting = self.filter(exec_status__in=ACTIVE, admitted=False, held=False)
         return waiting.order_by("task_priority", F("started_ts").asc(nulls_last=True), "registered_ts", "pk")
 
-    def admit(self, task_id: str, number: int | None) -> list[str]:
+    def admit(self, task_id: str, number: int) -> list[str]:
         """Admit up to ``number`` waiting flows of a workflow: their ids. The caller holds the workflow's lock."""
         free = self.waiting().filter(task_id=task_id).select_for_update(skip_locked=True)
         chosen = list(free.values_list("pk", flat=True)[:number])

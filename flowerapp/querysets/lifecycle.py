@@ -105,14 +105,8 @@ class TaskQuerySet(AdoptQuerySet):
 
         In a transaction.
         """
-        moved = self._attempt("tolerate_failure", ref, attempt).update(
-            exec_status=Status.IGNORE,
-            ignored_by=IgnoredBy.TOLERATED,
-            finished_ts=Now(),
-            error=error,
-            traceback=traceback,
-        )
-        return self.satisfied(ref) if moved else None
+        running = self._attempt("tolerate_failure", ref, attempt)
+        return self._tolerate(running, ref, error=error, traceback=traceback)
 
     def fail(self, ref: TaskRef, attempt: int, error: str, traceback: str) -> int:
         """Suspend this attempt with its error."""
@@ -157,19 +151,11 @@ class TaskQuerySet(AdoptQuerySet):
 
         In a transaction.
         """
-        moved = (
-            self.at(ref)
-            ._allowed("tolerate_rejection")
-            .being_refused()
-            .update(
-                exec_status=Status.IGNORE,
-                ignored_by=IgnoredBy.TOLERATED,
-                finished_ts=Now(),
-                due_ts=None,
-                error=error,
-                **NOT_REFUSED,
-            )
-        )
+        refused = self.at(ref)._allowed("tolerate_rejection").being_refused()
+        return self._tolerate(refused, ref, error=error, due_ts=None, deferred=False, **NOT_REFUSED)
+
+    def _tolerate(self, child: TaskQuerySet, ref: TaskRef, **values: Any) -> Completion | None:
+        moved = child.update(exec_status=Status.IGNORE, ignored_by=IgnoredBy.TOLERATED, finished_ts=Now(), **values)
         return self.satisfied(ref) if moved else None
 
     # Children and their parents.
@@ -184,7 +170,7 @@ class TaskQuerySet(AdoptQuerySet):
 
         Results of running ones are then refused.
         """
-        children = self.filter(task_flow_id=ref.flow_id, parent_seq=ref.seq)._allowed("cancel")
+        children = self.children_of(ref)._allowed("cancel")
         stopped = children if failed else children.exclude(exec_status=Status.SUSPEND)
         return stopped.update(
             exec_status=Status.IGNORE,
@@ -197,7 +183,7 @@ class TaskQuerySet(AdoptQuerySet):
 
     def give_up(self, ref: TaskRef, error: str) -> int:
         """Suspend a task that waits for its children, with the reason. Its failed children stay open."""
-        failed = self.filter(task_flow_id=ref.flow_id, parent_seq=ref.seq, exec_status__in=OPEN).count()
+        failed = self.children_of(ref).filter(exec_status__in=OPEN).count()
         mine = self.at(ref)._allowed("give_up").filter(children__gt=0, parked=True)
         return mine.update(exec_status=Status.SUSPEND, suspended_ts=Now(), parked=False, pending=failed, error=error)
 

@@ -28,6 +28,10 @@ def message_of(flow_id: str, *columns: Any) -> Message:
 
 _STARTS = Q(task_flow__held=False, task_flow__admitted=True, task_flow__exec_status__in=OPEN)
 """Tasks of flows that let tasks start."""
+_IS_DUE = Q(due_ts__isnull=True) | Q(due_ts__lte=Now())
+"""Tasks that wait for no time."""
+_RESENT = Case(When(sent_ts__isnull=True, then="resent"), default=Value(value=True))
+"""``resent`` of a task whose message is sent anew: an older one exists if one was sent."""
 
 IN_ORDER = ("task_flow_id", F("parent_seq").asc(nulls_last=True), "task_exec_seq")
 """The one order in which tasks are locked: a task before those that it releases, so children before their parents."""
@@ -74,8 +78,7 @@ class ReadyQuerySet(OutputQuerySet):
 
     def ready(self) -> Self:
         """Tasks that may be claimed if their flow lets tasks start."""
-        due = Q(due_ts__isnull=True) | Q(due_ts__lte=Now())
-        return self.filter(due, exec_status=Status.WAIT, pending=0, admitted=True, parked=False).exclude(program="")
+        return self.filter(_IS_DUE, exec_status=Status.WAIT, pending=0, admitted=True, parked=False).exclude(program="")
 
     def startable(self) -> Self:
         """Ready tasks of flows that are neither held nor ended."""
@@ -104,6 +107,10 @@ class ReadyQuerySet(OutputQuerySet):
         """Parked tasks and retries that are due."""
         return self.filter(exec_status=Status.WAIT, due_ts__lte=Now(), children=0)
 
+    def delayed(self) -> Self:
+        """Parked tasks and retries that wait for a time, of flows that let tasks start."""
+        return self.filter(_STARTS, exec_status=Status.WAIT, due_ts__isnull=False, children=0)
+
     def parents(self) -> Self:
         """Tasks that wait for their children."""
         return self.filter(exec_status=Status.WAIT, parked=True, children__gt=0)
@@ -114,8 +121,7 @@ class ReadyQuerySet(OutputQuerySet):
 
     def waiting_for(self, pool: str | None = None) -> Self:
         """Tasks that lack nothing but a slot of ``pool``, or of any pool; the next in line comes first."""
-        due = Q(due_ts__isnull=True) | Q(due_ts__lte=Now())
-        waiting = self.filter(due, _STARTS, exec_status=Status.WAIT, pending=0, admitted=False, parked=False)
+        waiting = self.filter(_IS_DUE, _STARTS, exec_status=Status.WAIT, pending=0, admitted=False, parked=False)
         of_pool = waiting if pool is None else waiting.filter(pool=pool)
         return of_pool.order_by("task_priority", Coalesce("parent_seq", "task_exec_seq").desc(), "pk")
 
@@ -157,7 +163,7 @@ class ReadyQuerySet(OutputQuerySet):
                 sent_ts=None,
                 due_ts=None,
                 deferred=False,
-                resent=Case(When(sent_ts=None, then="resent"), default=Value(value=True)),
+                resent=_RESENT,
                 **NOT_REFUSED,
             )
         )
@@ -238,8 +244,7 @@ class ReadyQuerySet(OutputQuerySet):
 
     def mark_sent(self) -> int:
         """Record that messages for these tasks go out now; tasks that were claimed meanwhile stay as they are."""
-        resent = Case(When(sent_ts__isnull=True, then="resent"), default=Value(value=True))
-        return self.ready()._update_in_order(sent_ts=Now(), due_ts=None, deferred=False, resent=resent)
+        return self.ready()._update_in_order(sent_ts=Now(), due_ts=None, deferred=False, resent=_RESENT)
 
     def mark_unsent(self, *, deferred: bool = False) -> int:
         """Record that messages for these tasks did not go out; ``deferred`` tasks are sent after others have ended."""

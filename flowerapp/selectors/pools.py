@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 from flowerapp.core import values
 from flowerapp.exceptions import UnknownPoolError
 from flowerapp.models import Pool, Task
-from flowerapp.querysets import PoolQuerySet, TaskQuerySet
+from flowerapp.querysets import PoolQuerySet
+from flowerapp.selectors.shown import rows
 
 COLUMNS = ("name", "slots", "description")
 """Columns of a pool that API and command line show."""
@@ -36,19 +38,19 @@ class PoolUse:
     @cached_property
     def held(self) -> int:
         """Slots that tasks have."""
-        return self.holders.count()
+        return int(self.holders.count())
 
     @cached_property
     def waiting(self) -> int:
         """Tasks that wait for a slot and nothing else."""
-        return self.waiters.count()
+        return int(self.waiters.count())
 
     @property
-    def holders(self) -> TaskQuerySet:
-        """Tasks that run, or are about to, the longest first."""
-        return Task.objects.holding(self.pool.pk).order_by("started_ts", "pk")
+    def holders(self) -> Any:
+        """Tasks that run, or are about to, the longest first; as people may see them."""
+        return rows(Task.objects.holding(self.pool.pk).order_by("started_ts", "pk"))
 
     @property
-    def waiters(self) -> TaskQuerySet:
-        """Tasks that wait for a slot, in line."""
-        return Task.objects.waiting_for(self.pool.pk)
+    def waiters(self) -> Any:
+        """Tasks that wait for a slot, in line; as people may see them."""
+        return rows(Task.objects.waiting_for(self.pool.pk))

@@ -6,7 +6,7 @@ from django.apps import AppConfig
 
 
 class TestingConfig(AppConfig):
-    """Where it is installed, no test sends a flow to a broker; ``FlowerappConfig`` looks for it."""
+    """Where it is installed, no test sends a flow to a broker; ``executors.celery.install`` looks for it."""
 
     name = "flowerapp.testing"
     label = "flowerapp_testing"

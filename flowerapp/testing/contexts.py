@@ -13,11 +13,9 @@ from flowerapp import registry
 from flowerapp.core import values
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine.context import Context
-from flowerapp.exceptions import InvalidValueError
+from flowerapp.engine.state import State, changed
 from flowerapp.querysets import Claim
 from flowerapp.testing.steps import ProgramStep, step_of
-
-State = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -67,13 +65,9 @@ class DetachedContext(Context):
 
     def change_state(self, change: Callable[[State], State | None]) -> State:
         """Change the state as in a flow; returns it. Raises InvalidValueError."""
-        proposed = self.state
-        returned = change(proposed)
-        changed = values.check(proposed if returned is None else returned, "shared state")
-        if not isinstance(changed, dict):
-            raise InvalidValueError(f"shared state must be a JSON object, not {type(changed).__name__}")
+        new = changed(self._state, change)
         self._state.clear()
-        self._state.update(changed)
+        self._state.update(new)
         return self.state
 
     def log(self, message: str) -> None:

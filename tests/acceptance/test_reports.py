@@ -15,7 +15,7 @@ from celery.app import app_or_default
 from flowerapp import engine
 from flowerapp.core import executor
 from flowerapp.executors.celery.routes import ref_of
-from flowerapp.models import Flow
+from flowerapp.models import Flow, HistoryEntry, Task
 from flowerapp.states import Status
 from tests.acceptance.live import Live, define, states, task
 from tests.acceptance.monitors import FlowerMonitor, SentrySink, flower_monitor, sentry_sink
@@ -190,6 +190,8 @@ def test_celerys_signals_say_how_tasks_ended_in_a_pool_of_threads(
             for seq, case in cases.items()
         }
         until(lambda: said.of(flow) == ends, what=lambda: f"{said.of(flow)}")
+        told_by = HistoryEntry.objects.filter(task_flow=flow, worker__gt="").values_list("worker", flat=True)
+        assert set(told_by) == set(Task.objects.filter(task_flow=flow).values_list("worker", flat=True))
     assert {(record.levelname, bool(record.exc_info)) for record in lines} == {("WARNING", True), ("ERROR", True)}
     assert sorted((record.seq, record.attempt) for record in lines) == [
         (seq, number) for seq, case in cases.items() for number in range(1, len(case.states) + 1)

@@ -13,7 +13,8 @@ from django.test.utils import CaptureQueriesContext
 from django.urls import reverse
 
 from flowerapp.admin import html
-from flowerapp.models import Flow, Task
+from flowerapp.admin.steps import MOST_STEPS
+from flowerapp.models import Flow, Task, TaskDefinition
 from flowerapp.querysets import clock
 from flowerapp.states import IgnoredBy, Status
 
@@ -153,3 +154,14 @@ def test_an_open_page_reads_nothing_where_nothing_changed(
 
 def test_what_changes_is_for_those_who_may_see_the_flow(client: Client, flow: Flow) -> None:
     assert _live(client, flow).status_code == 302
+
+
+def test_the_largest_editor_of_a_workflow_is_bounded(admin_client: Client) -> None:
+    """However many programs the project has: they are listed once."""
+    pairs = {f"param{number}_{part}": part * 20 for number in range(1, 6) for part in ("key", "value")}
+    rows = (TaskDefinition(task_id="w", task_seq=seq, program="Noop", **pairs) for seq in range(1, MOST_STEPS + 1))
+    TaskDefinition.objects.bulk_create(rows)
+    page = admin_client.get(html.workflow_url("w"))
+    assert f'name="steps-{MOST_STEPS - 1}-program"' in page.text
+    assert page.text.count('<option value="Noop">') == 1
+    assert len(page.content) < 2 * MIB

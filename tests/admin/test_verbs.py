@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -117,6 +118,17 @@ def test_forged_post_is_refused(failed: Flow, staff: Staff) -> None:
     before = state_of(failed)
     assert client.post(flow_verb(failed, "rerun-failed")).status_code == 403
     assert state_of(failed) == before
+
+
+def test_form_of_several_parts_keeps_its_fields(flows: dict[str, Flow], staff: Staff) -> None:
+    flow, signed_in = flows["running"], staff(*OPERATORS)
+    client = Client(enforce_csrf_checks=True)
+    client.cookies = signed_in.cookies
+    token = re.search(r'name="csrfmiddlewaretoken" value="([^"]+)"', client.get(flow_page(flow)).text)
+    assert token
+    answer = client.post(flow_verb(flow, "suspend"), {"csrfmiddlewaretoken": token[1], "why": "the tape is full"})
+    assert answer.status_code == 302
+    assert HistoryEntry.objects.get(task_flow=flow, verb="suspend").reason == "the tape is full"
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import pytest
@@ -74,7 +74,7 @@ def test_a_logger_that_does_not_propagate_is_captured(monkeypatch: pytest.Monkey
 
 def test_a_level_that_the_host_has_set_counts(monkeypatch: pytest.MonkeyPatch, root: io.StringIO) -> None:
     monkeypatch.setattr(own, "level", logging.ERROR)
-    own.manager._clear_cache()  # type: ignore[attr-defined] # missing in the types
+    own.manager._clear_cache()  # type: ignore[union-attr] # missing in the types
     with captured() as kept:
         own.warning("not of interest")
     assert (kept.lines, root.getvalue()) == ([], "")
@@ -200,3 +200,30 @@ def test_nothing_is_captured_in_silence() -> None:
         own.warning("unheard")
         print("unheard")  # noqa: T201 - what is tested
     assert kept.lines == []
+
+
+def test_attempts_that_are_the_first_of_their_threads_replace_everything_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Each thread looks while the others are about to replace, as in a process that runs its first tasks."""
+    barrier = threading.Barrier(4)
+    is_bare = capture._is_bare
+
+    def look(stream: Any) -> bool:
+        with suppress(threading.BrokenBarrierError):
+            barrier.wait(0.2)
+        return is_bare(stream)
+
+    monkeypatch.setattr(capture, "_is_patched", False)
+    monkeypatch.setattr(capture, "_is_bare", look)
+    monkeypatch.setattr(logging.Logger, "callHandlers", capture._call_handlers)
+
+    def attempt(number: int) -> tuple[list[str], bool]:
+        with captured() as kept:
+            sys.stdout.write(f"{number}")
+            own.info("line")
+            return kept.lines, isinstance(sys.stdout.inner, capture.Tee)  # type: ignore[union-attr]
+
+    with ThreadPoolExecutor(4) as pool:
+        results = list(pool.map(attempt, range(4)))
+    assert results == [([f"stdout: {number}", "line"], False) for number in range(4)]

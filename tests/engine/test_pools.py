@@ -357,6 +357,16 @@ def test_a_limit_that_is_raised_lets_flows_in(runner: InlineRunner) -> None:
     assert [status(flow) for flow in flows] == [FINISH] * 3
 
 
+def test_one_call_admits_a_bounded_number_of_flows(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(admission, "MOST_FLOWS", 2)
+    name = limited(1)
+    flows = [engine.register(name) for _ in range(4)]
+    Workflow.objects.filter(pk=name).update(max_active_flows=None)
+    assert [admission.admit_flows(name) for _ in range(3)] == [2, 1, 0]
+    runner.run()
+    assert [status(flow) for flow in flows] == [FINISH] * 4
+
+
 def test_a_limit_that_is_raised_by_a_definition_acts_at_once(runner: InlineRunner) -> None:
     name = limited(1)
     flows = [engine.register(name) for _ in range(3)]

@@ -8,20 +8,22 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from flowerapp import engine
 from flowerapp.core.identity import Process
+from flowerapp.core.masking import MASKED
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import attempts, propagation, recovery
 from flowerapp.exceptions import StateConflictError
-from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition
+from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition, Workflow
 from flowerapp.querysets import Claim, Success
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from tests.attempts import fail, succeed
 from tests.engine.support import check, define, status, statuses
+from tests.services import until
 
 ROUNDS = 12
 
@@ -370,3 +372,26 @@ def test_children_that_are_lost_for_good_together(runner: InlineRunner) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SELECT deadlocks FROM pg_stat_database WHERE datname = current_database()")
         assert cursor.fetchone()[0] == 0
+
+
+def _is_waited_for() -> bool:
+    """Whether a connection waits for a lock of this one."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM pg_locks WHERE pg_backend_pid() = ANY (pg_blocking_pids(pid))")
+        return cursor.fetchone() is not None
+
+
+def test_a_mask_keeps_the_secret_that_another_stores_meanwhile() -> None:
+    """The second ``define`` waits for the first, and reads what that has stored."""
+
+    def step(token: str) -> TaskDefinition:
+        return TaskDefinition(task_id="w", task_seq=1, program="Return", parameters={"value": {"api_token": token}})
+
+    engine.define("w", [step("old")])
+    with ThreadPoolExecutor(1) as pool, transaction.atomic():
+        Workflow.objects.limit("w")
+        second = pool.submit(together, lambda: engine.define("w", [step(MASKED)]))
+        until(_is_waited_for)
+        TaskDefinition.objects.update(parameters={"value": {"api_token": "new"}})
+    second.result()
+    assert TaskDefinition.objects.get().parameters == {"value": {"api_token": "new"}}

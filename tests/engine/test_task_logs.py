@@ -317,6 +317,40 @@ def test_lines_are_dropped_with_a_note_when_it_stays_unreachable(
     ]
 
 
+def test_an_outage_counts_from_its_own_beginning(
+    runner: InlineRunner,
+    says: Callable[..., str],
+    broken: list[Exception],
+    idle: LogWriter,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    flow = run(runner, says(lambda: None))
+    broken.append(OperationalError("gone"))
+    with monkeypatch.context() as long:
+        long.setattr(log_writer, "KEEP_SECONDS", -1.0)
+        idle.put(Source(row(flow.pk, "dropped")))
+        idle.write()
+    idle.put(Source(row(flow.pk, "kept")))
+    idle.write()
+    broken.clear()
+    idle.write()
+    assert next(message for *_, message in lines(flow)) == "kept"
+
+
+def test_a_log_that_cannot_be_read_costs_the_others_no_line(
+    runner: InlineRunner, says: Callable[..., str], idle: LogWriter
+) -> None:
+    class Broken(Source):
+        def take(self) -> list[LogRow]:
+            raise ValueError("no")
+
+    flow = run(runner, says(lambda: None))
+    for source in (Source(row(flow.pk, "one")), Broken(), Source(row(flow.pk, "two"))):
+        idle.put(source)
+    idle.write()
+    assert [message for *_, message in lines(flow)] == ["one", "two"]
+
+
 def test_lines_that_wait_are_bounded(
     runner: InlineRunner,
     says: Callable[..., str],

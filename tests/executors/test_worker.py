@@ -418,3 +418,21 @@ def test_an_action_that_hangs_does_not_keep_a_worker_from_ending() -> None:
     shutdown._within(0.2, lambda: end.wait(60))
     assert 0.2 <= time.monotonic() - begun < 30
     end.set()
+
+
+def test_one_task_that_cannot_be_rescued_does_not_stop_the_others(
+    runner: InlineRunner, keeper: PoolSupervisor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = sorted([running(), running()], key=lambda flow: flow.pk)
+    record_lost = recovery.record_lost
+
+    def stubborn(ref: TaskRef, *arguments: Any) -> Any:
+        if ref.flow_id == first.pk:
+            raise ValueError("no")
+        return record_lost(ref, *arguments)
+
+    with monkeypatch.context() as broken:
+        broken.setattr(recovery, "record_lost", stubborn)
+        keeper.rescue_own()
+        keeper.rescue_own()
+    assert (status(first, 1), status(second, 1)) == (Status.RUNNING, Status.WAIT)

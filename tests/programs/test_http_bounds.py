@@ -89,25 +89,15 @@ def _drip(connection: socket.socket, piece: bytes, times: int = 2400) -> None:
         time.sleep(PAUSE)
 
 
-def drip_headers(connection: socket.socket) -> None:
-    """A header line that never ends."""
-    _read_request(connection)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nX: ")
-    _drip(connection, b"x")
+def dripping(head: bytes, piece: bytes = b"x") -> Behavior:
+    """Answers ``head``, then pieces without an end."""
 
+    def serve(connection: socket.socket) -> None:
+        _read_request(connection)
+        connection.sendall(b"HTTP/1.1 " + head)
+        _drip(connection, piece)
 
-def drip_body(connection: socket.socket) -> None:
-    """A body, byte by byte."""
-    _read_request(connection)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1000000\r\n\r\n")
-    _drip(connection, b"x")
-
-
-def drip_chunks(connection: socket.socket) -> None:
-    """Chunks without an end."""
-    _read_request(connection)
-    connection.sendall(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
-    _drip(connection, b"1\r\nx\r\n")
+    return serve
 
 
 def drip_interim(connection: socket.socket) -> None:
@@ -122,13 +112,6 @@ def drip_packed(connection: socket.socket) -> None:
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1000000\r\n\r\n")
     for byte in gzip.compress(b"x" * 10_000):
         _drip(connection, bytes([byte]), times=1)
-    _drip(connection, b"x")
-
-
-def drip_error(connection: socket.socket) -> None:
-    """An error whose body does not end."""
-    _read_request(connection)
-    connection.sendall(b"HTTP/1.1 500 No\r\nContent-Length: 1000000\r\n\r\n")
     _drip(connection, b"x")
 
 
@@ -157,7 +140,18 @@ def _timed_call(url: str, **parameters: Any) -> tuple[float, str]:
 
 
 @pytest.mark.parametrize(
-    "behavior", [drip_headers, drip_body, drip_chunks, drip_interim, drip_packed, drip_error, silent]
+    "behavior",
+    [
+        pytest.param(dripping(b"200 OK\r\nX: "), id="a header line that does not end"),
+        pytest.param(dripping(b"200 OK\r\nContent-Length: 1000000\r\n\r\n"), id="a body byte by byte"),
+        pytest.param(
+            dripping(b"200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1\r\nx\r\n"), id="chunks without an end"
+        ),
+        pytest.param(dripping(b"500 No\r\nContent-Length: 1000000\r\n\r\n"), id="an error whose body does not end"),
+        drip_interim,
+        drip_packed,
+        silent,
+    ],
 )
 def test_a_server_that_takes_its_time_is_left_in_time(serve: Callable[[Behavior], Server], behavior: Behavior) -> None:
     server = serve(behavior)

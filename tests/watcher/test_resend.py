@@ -115,7 +115,7 @@ def test_suspend_and_resume_do_not_make_others_seem_overtaken(runner: InlineRunn
 def test_a_queue_without_workers_hides_no_loss_in_another(
     runner: InlineRunner, in_broker: dict[str, int], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("flowerapp.watcher.duties.resend.SUSPECTS", 3)
+    monkeypatch.setattr("flowerapp.watcher.duties.resend.MOST_AT_ONCE", 3)
     flow = silent_flow(runner, 20)
     Task.objects.filter(task_exec_seq__lte=19).update(queue="unserved")
     in_broker.update(unserved=19, default=0)

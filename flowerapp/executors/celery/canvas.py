@@ -111,9 +111,8 @@ def follow(request: Any, messages: Sequence[Message]) -> None:
         if message and _sent_with(options_of(app, message.head)) == _sent_with(step["options"]):
             signature = app.signature(step)
             carried[message.head.seq] = CarriedMessage(flow_id=message.flow_id, head=message.head, signature=signature)
-    dispatching.send(
-        list((carried | {seq: message for seq, message in released.items() if seq not in carried}).values())
-    )
+    others = [message for seq, message in released.items() if seq not in carried]
+    dispatching.send([*carried.values(), *others])
 
 
 def _sent_with(options: Mapping[str, Any]) -> list[Any]:

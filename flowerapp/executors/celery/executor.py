@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, TypeVar
 
 from celery import Celery, current_app
@@ -16,6 +17,7 @@ from flowerapp.core.messages import STEP, Marker, Message
 from flowerapp.engine import hooks
 from flowerapp.executors.celery import canvas, memory_transport, queues, reports, routes, stopping, versions
 from flowerapp.executors.celery.eager import EagerExecutor, is_eager
+from flowerapp.executors.celery.publish_errors import UnreachableError, WatchedProducer
 from flowerapp.selectors.queues import served
 from flowerapp.states import HIGHEST_PRIORITY
 
@@ -79,6 +81,15 @@ class CeleryExecutor:
             self._unreachable_until = time.monotonic() + PAUSE
             raise
 
+    @contextmanager
+    def _noting_outage(self) -> Iterator[None]:
+        """After an error about all messages the broker is taken to be unreachable."""
+        try:
+            yield
+        except UnreachableError:
+            self._unreachable_until = time.monotonic() + PAUSE
+            raise
+
     def deliver(self, flow_ids: Sequence[str]) -> None:
         """Send a message for each flow of which something is to be delivered; where Celery is eager, deliver it."""
         if not self.connected():
@@ -92,10 +103,10 @@ class CeleryExecutor:
             "priority": routes.broker_priority(app, HIGHEST_PRIORITY),
             "queue": _served_queue(app),
         }
-        with app.producer_or_acquire() as producer:
+        with app.producer_or_acquire() as producer, self._noting_outage():
             for flow_id in flow_ids:
                 signature = app.signature(routes.DELIVER, args=(flow_id,), immutable=True, serializer="json", **options)
-                canvas.publish(signature, producer)
+                canvas.publish(signature, WatchedProducer(producer))
 
     def route_of(self, program: str, queue: str) -> str:
         """The queue that Celery's router gives a program's task, unless it has one of its own."""
@@ -106,9 +117,9 @@ class CeleryExecutor:
         app = app_or_default()
         nice = HIGHEST_PRIORITY + STEP * marker.step
         options: dict[str, Any] = {"priority": routes.broker_priority(app, nice), "queue": marker.queue}
-        with app.producer_or_acquire() as producer:
+        with app.producer_or_acquire() as producer, self._noting_outage():
             signature = app.signature(routes.MARKER, args=marker, immutable=True, serializer="json", **options)
-            canvas.publish(signature, producer)
+            canvas.publish(signature, WatchedProducer(producer))
 
     def queue_sizes(self, names: Iterable[str]) -> Mapping[str, QueueSize]:
         """What the broker answers; unknown where no broker is used."""

@@ -54,7 +54,7 @@ def message_id(ref: TaskRef) -> str:
 def ref_of(celery_id: str | None) -> TaskRef | None:
     """The task that a Celery id is about; None if the id is none of ours."""
     parts = (celery_id or "").rsplit(":", 2)
-    return TaskRef(parts[0], int(parts[1])) if len(parts) == 3 and parts[1].isdigit() else None
+    return TaskRef(parts[0], int(parts[1])) if len(parts) == 3 and parts[1].isdecimal() else None
 
 
 _highest_first: dict[str, bool] = {}

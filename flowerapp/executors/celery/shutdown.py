@@ -29,7 +29,6 @@ from flowerapp.executors.celery.routes import ref_of
 from flowerapp.executors.celery.stopping import Phase
 from flowerapp.models import Task
 from flowerapp.runtimes import process
-from flowerapp.states import Status
 from flowerapp.watcher.loop import Loop, stop_all
 
 logger = logs.logger(__name__)
@@ -130,7 +129,7 @@ class Shutdown(Loop):
 
 def hand_back() -> Iterator[Message]:
     """Give back what this worker runs; the messages to send."""
-    running = Task.objects.filter(worker=identity.worker(), exec_status=Status.RUNNING).order_by("pk")
+    running = Task.objects.run_by(Process(identity.worker(), None)).order_by("pk")
     for flow_id, seq, pid in running.values_list("task_flow_id", "task_exec_seq", "pid"):
         try:
             yield from recovery.hand_back(TaskRef(flow_id, seq), REASON, Process(identity.worker(), pid)).released

@@ -17,6 +17,7 @@ from flowerapp.executors.celery.process_table import process_table, refs_of
 from flowerapp.executors.celery.routes import ref_of
 from flowerapp.models import Task
 from flowerapp.querysets import batched
+from flowerapp.querysets.db import each_isolated
 from flowerapp.states import Status
 from flowerapp.watcher.duties.rescue import rescue_one
 from flowerapp.watcher.loop import Loop
@@ -92,8 +93,10 @@ class PoolSupervisor(Loop):
         for celery_id in {*_copy(worker_state.requests), *(it.id for it in _copy(worker_state.active_requests))}:
             accounted.update(refs_of(celery_id, entries))
         before, self._missed = self._missed, {(ref, attempt) for ref, attempt in running if ref not in accounted}
-        for ref, _ in sorted(before & self._missed):
-            rescue_one(ref, self.worker, "its process ended without an outcome")
+        each_isolated(sorted(before & self._missed), self._rescue)
+
+    def _rescue(self, missed: tuple[TaskRef, int]) -> int:
+        return rescue_one(missed[0], self.worker, "its process ended without an outcome")
 
     def on_stop(self) -> None:
         """Record the last ends of processes."""

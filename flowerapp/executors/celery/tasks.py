@@ -7,7 +7,6 @@ from typing import Any
 
 from celery import Celery, Task, shared_task
 from celery.exceptions import Ignore, Reject
-from django.db import InterfaceError, OperationalError
 
 from flowerapp import engine, registry
 from flowerapp.core.messages import Marker, TaskRef
@@ -17,6 +16,7 @@ from flowerapp.executors.celery import canvas, continuation, host_tasks, reports
 from flowerapp.executors.celery.backend import FlowBackend
 from flowerapp.executors.celery.registrations import RegisterTask
 from flowerapp.executors.celery.routes import DELIVER, MARKER, REGISTER, task_name
+from flowerapp.querysets.db import CONNECTION_ERRORS
 from flowerapp.registry import Program
 from flowerapp.watcher.duties.resend import resend_before
 
@@ -78,7 +78,7 @@ def marker(queue: str, step: int, until: str) -> None:
     base=RegisterTask,
     bind=True,
     acks_late=True,
-    autoretry_for=(OperationalError, InterfaceError),
+    autoretry_for=CONNECTION_ERRORS,
     retry_backoff=True,
     max_retries=10,
 )

@@ -23,7 +23,7 @@ from flowerapp.states import Status
 
 COMMAND = "python manage.py flow"
 MOST_TASKS = 200
-"""Tasks that are listed; JSON has them all."""
+"""Tasks that are listed; JSON has more of them."""
 MOST_LINES = 50
 """Lines of history and of log that are listed, the newest."""
 MOST_FAILED = 5

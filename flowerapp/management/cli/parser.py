@@ -6,9 +6,9 @@ import argparse
 from typing import Any
 
 from flowerapp.core.task_log import LEVELS
+from flowerapp.selectors.status_words import FLOW_CHOICES
 
 SET_HELP = "set a parameter of a step first, as text; SEQ.KEY:=JSON for other values; may be repeated"
-STATES = "Waiting, Running, Failed, Held, Finished, Cancelled, or Wait, Suspend, Finish, Ignore"
 PAIR_HELP = "KEY=TEXT, or KEY:=JSON for a number, true, null, a list or an object"
 FLOWS_HELP = "ids of flows, each whole or at least its first 6 characters; - reads ids from standard input, one a line"
 FLOW_HELP = "id of a flow, or at least its first 6 characters"
@@ -100,7 +100,7 @@ def _add_readers(verbs: Any) -> None:
 def _add_list(verbs: Any) -> None:
     parser = verbs.add_parser("list", help="list the newest flows", description="List the newest flows.")
     parser.add_argument("--workflow", metavar="NAME", help="only of this workflow")
-    parser.add_argument("--status", metavar="WORD", help=f"only in these states, joined by commas: {STATES}")
+    parser.add_argument("--status", metavar="WORD", help=f"only in these states, joined by commas: {FLOW_CHOICES}")
     parser.add_argument("--limit", metavar="N", type=_count, help="most flows to list; 20, or 10,000 with -o ids")
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON document")

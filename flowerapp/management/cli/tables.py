@@ -73,14 +73,15 @@ def tasks_table(rows: Iterable[Row], console: Console, waits: Mapping[int, str] 
 
 
 def most_urgent(rows: Sequence[Row], most: int) -> list[Row]:
-    """At most ``most`` of the tasks: failed, running, the next to start, then the last to end; in order of seq."""
+    """At most ``most`` of the tasks: failed, running, ready and waiting ones, then the last to end; in order of seq."""
     if len(rows) <= most:
         return list(rows)
     ranks = {Status.SUSPEND: 0, Status.RUNNING: 1, Status.WAIT: 2, Status.FINISH: 3, Status.IGNORE: 4}
 
-    def urgency(row: Row) -> tuple[int, int]:
-        seq = row.task.task_exec_seq
-        return ranks[row.task.status], -seq if row.task.status in SATISFIED else seq
+    def urgency(row: Row) -> tuple[int, bool, int]:
+        task = row.task
+        waits = task.status is Status.WAIT and task.pending > 0
+        return ranks[task.status], waits, -task.task_exec_seq if task.status in SATISFIED else task.task_exec_seq
 
     return sorted(sorted(rows, key=urgency)[: max(1, most)], key=lambda row: row.task.task_exec_seq)
 

@@ -11,6 +11,7 @@ from django.db import IntegrityError, router, transaction
 from django.db.models import Q
 
 from flowerapp.core.names import unseen_problems
+from flowerapp.core.permissions import OPERATE, REGISTER
 from flowerapp.exceptions import InvalidError
 from flowerapp.management.cli.display import Text
 from flowerapp.management.cli.output import Output
@@ -55,10 +56,16 @@ def _create(model: Any, name: str) -> Any:
     try:
         with transaction.atomic(using=router.db_for_write(model)):
             user.save()
+            if hasattr(user, "user_permissions"):
+                user.user_permissions.set(_permissions())
     except IntegrityError as error:
         lacking = f"a user of this project needs more than its {model.USERNAME_FIELD} ({error})"
         raise InvalidError(f"{lacking}; make it with `manage.py createsuperuser`, then run this again") from None
-    if hasattr(user, "user_permissions"):
-        verbs = Q(codename__in=["register_flow", "operate_flow"]) | Q(codename__startswith="view_")
-        user.user_permissions.set(Permission.objects.filter(verbs, content_type__app_label="flowerapp"))
     return user
+
+
+def _permissions() -> Any:
+    """Those to register and operate flows, and to read everything of this app."""
+    verbs = [name.partition(".")[2] for name in (REGISTER, OPERATE)]
+    wanted = Q(codename__in=verbs) | Q(codename__startswith="view_")
+    return Permission.objects.filter(wanted, content_type__app_label="flowerapp")

@@ -11,13 +11,13 @@
     return program.description ? `${program.description} ${parameters}` : parameters;
   }
 
-  function helpOf(select) {
-    const row = select.closest(".form-row");
+  function helpOf(input) {
+    const row = input.closest(".form-row");
     let help = row.querySelector(".flower-program-help");
     if (!help) {
       help = document.createElement("div");
       help.className = "flower-program-help";
-      help.id = `${select.id}_parameters`;
+      help.id = `${input.id}_parameters`;
       help.setAttribute("aria-live", "polite");
       row.append(help);
     }
@@ -28,15 +28,15 @@
     const source = document.getElementById("flower-programs");
     if (!source) return;
     const programs = new Map(JSON.parse(source.textContent).map((program) => [program.name, program]));
-    const update = (select) => {
-      const program = programs.get(select.value);
-      helpOf(select).textContent = program ? describe(program) : "";
+    const update = (input) => {
+      const program = programs.get(input.value);
+      helpOf(input).textContent = program ? describe(program) : "";
     };
-    const all = () => document.querySelectorAll("select.flower-program").forEach((select) => {
-      if (!select.name.includes("__prefix__")) update(select);
+    const all = () => document.querySelectorAll("input.flower-program").forEach((input) => {
+      if (!input.name.includes("__prefix__")) update(input);
     });
-    document.addEventListener("change", (event) => {
-      if (event.target.matches("select.flower-program")) update(event.target);
+    document.addEventListener("input", (event) => {
+      if (event.target.matches("input.flower-program")) update(event.target);
     });
     const number = (row) => {
       const seqs = [...document.querySelectorAll('input[name^="steps-"][name$="-task_seq"]')].map((input) => Number(input.value) || 0);

@@ -11,7 +11,6 @@ from flowerapp.core.messages import TaskRef
 from flowerapp.engine import recovery
 from flowerapp.models import Task, Worker
 from flowerapp.querysets.db import each_isolated
-from flowerapp.states import Status
 from flowerapp.watcher.interventions import intervened
 from flowerapp.watcher.pages import Pages
 
@@ -35,7 +34,7 @@ class Rescue:
 
 def rescue_one(ref: TaskRef, worker: str, reason: str) -> int:
     """Send one task again; 1 if it was still that worker's."""
-    if not Task.objects.at(ref).filter(worker=worker, exec_status=Status.RUNNING).exists():
+    if not Task.objects.at(ref).run_by(Process(worker, None)).exists():
         return 0
     recovery.conclude(recovery.record_lost(ref, reason, Process(worker, None)))
     intervened("rescue", ref)

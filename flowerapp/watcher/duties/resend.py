@@ -17,7 +17,7 @@ from flowerapp.watcher.interventions import intervened
 from flowerapp.watcher.lost_messages import Missing, Overtaken
 from flowerapp.watcher.markers import Markers
 
-SUSPECTS = 2000
+MOST_AT_ONCE = 2000
 """Messages that are sent again at once."""
 LOOKS = 4
 """Looks that are remembered. Some find a queue too busy to say what it lacks."""
@@ -46,7 +46,7 @@ class Resend:
             suspects = {*self.missing.look(silent), *self.overtaken.look(silent)}
             self.markers.send(Task.objects.silent(seconds), self.missing.uncounted)
         self.suspects.appendleft(suspects)
-        return send_again(_silent(sorted(suspects & before)[:SUSPECTS]))
+        return send_again(_silent(sorted(suspects & before)[:MOST_AT_ONCE]))
 
 
 def _silent(pks: Sequence[int]) -> list[int]:
