@@ -134,10 +134,10 @@ def test_a_process_that_is_killed_at_such_a_task_is_shown_under_its_id(
     )
     wait_started(flow, 2)
     await_states(own, monitor, flow, {1: ["SUCCESS"], 2: ["STARTED"]})
-    (tmp_path / "shut").touch()
     pid = task(flow, 2).pid
     assert pid
     os.kill(pid, signal.SIGKILL)
+    (tmp_path / "shut").touch()
     own.wait(flow, Status.FINISH)
     await_states(own, monitor, flow, {1: ["SUCCESS"], 2: ["RETRY", "SUCCESS"], 3: ["SUCCESS"]})
     check(flow)

@@ -33,6 +33,7 @@ def backlog(request: pytest.FixtureRequest, runner: InlineRunner) -> Flow:
         pytest.skip("SQLite has no such statements")
     with connection.cursor() as cursor:
         if request.param == "analyzed when empty":
+            cursor.execute("TRUNCATE kr_task_stat")
             cursor.execute("ANALYZE kr_task_stat")
         flow = engine.register(define({seq: [] for seq in range(1, NUMBER + 1)}, "Noop"))
         for seq in range(1, 11):
