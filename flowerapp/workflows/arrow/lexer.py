@@ -13,6 +13,8 @@ from flowerapp.workflows.arrow import literals
 from flowerapp.workflows.arrow.errors import Failure
 from flowerapp.workflows.arrow.grammar import KINDS
 from flowerapp.workflows.arrow.limits import MAX_NESTING, max_steps
+from flowerapp.workflows.arrow.literals import Account
+from flowerapp.workflows.arrow.syntax import Literal
 
 NAME = r"[^\W\d](?:[\w:]|-(?!>))*"
 """A name. A hyphen before ``>`` is the beginning of an arrow."""
@@ -30,6 +32,8 @@ TOKENS = re.compile(
     """,
     re.VERBOSE,
 )
+EMPTY = re.compile(r"\([ \t\r\n\f\v]*\)|<[ \t\r\n\f\v]*>")
+RESOURCE = re.compile(r"<([^>\n]*)>")
 BLANKS = " \t\r\n\f\v"
 
 
@@ -55,6 +59,7 @@ class ArrowLexer(Lexer):
 
 
 def _tokens(text: str) -> Iterator[Token]:
+    account = literals.Account()
     position = 0
     while position < len(text):
         match = TOKENS.match(text, position)
@@ -63,7 +68,7 @@ def _tokens(text: str) -> Iterator[Token]:
             yield _token("UNKNOWN", text[position], position, position + 1)
             return
         if kind in SCANNERS:
-            token = SCANNERS[kind](text, position)
+            token = SCANNERS[kind](text, position, account)
             position = token.end_pos or len(text)
             yield token
             continue
@@ -76,21 +81,21 @@ def _token(kind: str, value: str, start: int, end: int) -> Token:
     return Token(kind, value, start_pos=start, end_pos=end)
 
 
-def _with_value(kind: str, value: Any, start: int, end: int) -> Token:
-    """A token whose ``value`` is no text."""
-    token = _token(kind, "", start, end)
-    token.value = value
+def _with_value(kind: str, literal: Literal) -> Token:
+    """A token whose ``value`` is a literal and no text."""
+    token = _token(kind, "", literal.position, literal.position + len(literal.written))
+    token.value = literal
     return token
 
 
-def _expression(text: str, start: int) -> Token:
+def _expression(text: str, start: int, account: Account) -> Token:
     end = text.find("`", start + 1)
     if end < 0:
         raise Failure("the condition is not closed; expected `", start, "`")
     return _token("EXPRESSION", text[start + 1 : end], start, end + 1)
 
 
-def _doc(text: str, start: int) -> Token:
+def _doc(text: str, start: int, account: Account) -> Token:
     quotes = text[start : start + 3]
     end = text.find(quotes, start + 3)
     if end < 0:
@@ -98,51 +103,47 @@ def _doc(text: str, start: int) -> Token:
     return _token("DOC", text[start + 3 : end], start, end + 3)
 
 
-def _literal(text: str, start: int) -> Token:
+def _literal(text: str, start: int, account: Account) -> Token:
     """Parameters, a value as source, or the address of a resource."""
     kind = "PARAMETERS" if text[start] == "(" else "VALUE"
     if text.startswith("-", start + 1):
-        literal, end = literals.yaml_literal(text, start)
-    elif text.startswith(literals.CLOSING[text[start]], start + 1):
-        literal, end = literals.empty_literal(text, start, start + 2), start + 2
-    elif literals.OPENING.match(text, start):
-        literal, end = literals.json_literal(text, start)
-    elif kind == "VALUE":
+        return _with_value(kind, literals.yaml_literal(text, start, account))
+    if EMPTY.match(text, start):
+        return _with_value(kind, literals.empty_literal(text, start))
+    if literals.OPENING.match(text, start):
+        return _with_value(kind, literals.json_literal(text, start))
+    if kind == "VALUE":
         return _resource(text, start)
-    else:
-        return _empty_or_wrong(text, start)
-    return _with_value(kind, literal, start, end)
-
-
-def _empty_or_wrong(text: str, start: int) -> Token:
-    """``( )``; anything else in parentheses is no literal."""
-    match = re.compile(r"\([ \t\r\n\f\v]*\)").match(text, start)
-    if match is None:
-        raise Failure(f"parameters are {literals.SHOWN['(']}; subflows are in {{ }}", start)
-    return _with_value("PARAMETERS", literals.empty_literal(text, start, match.end()), start, match.end())
+    raise Failure(f"parameters are {literals.SHOWN['(']}; subflows are in {{ }}", start)
 
 
 def _resource(text: str, start: int) -> Token:
-    match = re.compile(r"<([^>\n]*)(>?)").match(text, start)
-    if match is None or not match[2]:
+    match = RESOURCE.match(text, start)
+    if match is None:
         raise Failure("the address of the resource is not closed; expected >", start, ">")
     uri = match[1].strip(BLANKS)
-    if not uri:
-        return _with_value("VALUE", literals.empty_literal(text, start, match.end()), start, match.end())
     if uri.startswith("-"):
         raise Failure("the address of a resource cannot begin with a hyphen", start)
     return _token("URI", uri, start, match.end())
 
 
-SCANNERS: dict[str, Callable[[str, int], Token]] = {"EXPRESSION": _expression, "DOC": _doc, "LITERAL": _literal}
+SCANNERS: dict[str, Callable[[str, int, Account], Token]] = {
+    "EXPRESSION": _expression,
+    "DOC": _doc,
+    "LITERAL": _literal,
+}
 
 
 def spans(text: str) -> Iterator[tuple[str, int, int]]:
-    """Kind, start and end of each token and comment, in a text that can be read."""
+    """Kind, start and end of each token and comment, in a text that can be read. YAML is not read again."""
+    account = literals.Account()
     position = 0
     while match := TOKENS.match(text, position):
-        kind = match.lastgroup or ""
-        end = (SCANNERS[kind](text, position).end_pos or len(text)) if kind in SCANNERS else match.end()
+        kind, end = match.lastgroup or "", match.end()
+        if kind == "LITERAL" and text.startswith("-", end):
+            end = (literals.yaml_scan(text, position).end or end) + 2
+        elif kind in SCANNERS:
+            end = SCANNERS[kind](text, position, account).end_pos or len(text)
         if kind != "BLANK":
             yield kind, position, end
         position = end

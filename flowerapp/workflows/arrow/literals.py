@@ -15,6 +15,7 @@ from flowerapp.core.expressions.limits import MAX_LEVELS
 from flowerapp.exceptions import InvalidValueError
 from flowerapp.workflows.arrow import yaml_values
 from flowerapp.workflows.arrow.errors import Failure
+from flowerapp.workflows.arrow.limits import MAX_YAML_WORK
 from flowerapp.workflows.arrow.syntax import Literal
 from flowerapp.workflows.arrow.yaml_scan import Scan
 
@@ -26,8 +27,8 @@ SHOWN = {"(": "({ … }), ([ … ]) or (- … -)", "<": "<{ … }>, <[ … ]> or
 """The forms of a literal, by its first character."""
 
 
-def json_literal(text: str, start: int) -> tuple[Literal, int]:
-    """The JSON literal that begins with the bracket at ``start``, and where the text behind it begins."""
+def json_literal(text: str, start: int) -> Literal:
+    """The JSON literal that begins with the bracket at ``start``."""
     opening = OPENING.match(text, start)
     if opening is None:
         raise Failure(f"a literal is {SHOWN[text[start]]}", start)
@@ -36,7 +37,7 @@ def json_literal(text: str, start: int) -> tuple[Literal, int]:
     end = _skip_blanks(text, end)
     if not text.startswith(closing, end):
         raise Failure(f"the JSON value is complete; expected {closing}", end, closing)
-    return checked(text, start, end + 1, value), end + 1
+    return checked(text, start, end + 1, value)
 
 
 def _skip_blanks(text: str, start: int) -> int:
@@ -73,18 +74,34 @@ def checked(text: str, start: int, end: int, value: Any) -> Literal:
     return Literal(value, start, text[start:end])
 
 
-def empty_literal(text: str, start: int, end: int) -> Literal:
+def empty_literal(text: str, start: int) -> Literal:
     """``()`` or ``<>``."""
+    end = text.index(CLOSING[text[start]], start) + 1
     return Literal({}, start, text[start:end])
 
 
-def yaml_literal(text: str, start: int) -> tuple[Literal, int]:
-    """The YAML literal that begins with the bracket at ``start``, and where the text behind it begins."""
-    closing = f"-{CLOSING[text[start]]}"
+class Account:
+    """The work of reading the YAML of a text, which is bounded for the whole text."""
+
+    __slots__ = ("work",)
+
+    def __init__(self) -> None:
+        self.work = 0
+
+    def add(self, work: int, position: int) -> None:
+        """Count work before it is done; raises Failure over the limit."""
+        self.work += work
+        if self.work > MAX_YAML_WORK:
+            raise Failure("the YAML of the text has too many lists and objects inside one another", position)
+
+
+def yaml_literal(text: str, start: int, account: Account) -> Literal:
+    """The YAML literal that begins with the bracket at ``start``."""
     body_start = start + 2
-    scan = Scan(text, body_start, closing)
+    scan = yaml_scan(text, start)
     if scan.end is None or (scan.stray is not None and "(-" in text[scan.stray : scan.end]):
         raise _unclosed(text, start, scan)
+    account.add(scan.work, start)
     body = text[body_start : scan.end]
     try:
         value = yaml_values.load(body, body_start)
@@ -92,8 +109,12 @@ def yaml_literal(text: str, start: int) -> tuple[Literal, int]:
         if scan.stray is not None and "\n" in text[scan.stray : scan.end]:
             raise _unclosed(text, start, scan) from None
         raise
-    end = scan.end + 2
-    return checked(text, start, end, value if body.strip() else {}), end
+    return checked(text, start, scan.end + 2, value if body.strip() else {})
+
+
+def yaml_scan(text: str, start: int) -> Scan:
+    """Where the YAML literal ends that begins with the bracket at ``start``."""
+    return Scan(text, start + 2, f"-{CLOSING[text[start]]}")
 
 
 def _unclosed(text: str, start: int, scan: Scan) -> Failure:

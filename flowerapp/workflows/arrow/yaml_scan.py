@@ -24,6 +24,8 @@ class Scan:
         self.closing = closing
         self.depth = 0
         self.parentheses = 0
+        self.work = 0
+        """The sum of the depths of all brackets: what PyYAML does for them, which looks at each enclosing one."""
         self.stray: int | None = None
         """Where a bracket stands that may have been meant as the end; None without one."""
         self.end = self._end()
@@ -86,6 +88,7 @@ class Scan:
                 self.stray = place
         else:
             self.depth += 1 if sign in "[{" else -1
+            self.work += max(self.depth, 0)
 
 
 @cache
