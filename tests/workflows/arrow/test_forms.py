@@ -26,7 +26,7 @@ def form(text: str) -> dict[str, Any]:
 
 
 def test_a_chain_has_the_form_of_littleflow() -> None:
-    fields = {"parameters": {}, "base": None, "doc": None, "merge": False, "guard": None}
+    fields: dict[str, Any] = {"parameters": {}, "base": None, "doc": None, "merge": False, "guard": None}
     assert form("A → B") == {
         "F": [[0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1], [0, 0, 0, 0]],
         "T": [

@@ -66,8 +66,8 @@ def test_the_order_of_statements_does_not_matter() -> None:
 
 @pytest.mark.parametrize("text", ["A :x → :x B", "A :x → :x B; :x → C", "{ A } :x → :x B"])
 def test_the_same_edge_twice_is_once(text: str) -> None:
-    found = arrow.compile_text(text).edges
-    assert len(found) == len(set(found))
+    pairs = arrow.compile_text(text).edges
+    assert len(pairs) == len(set(pairs))
 
 
 @pytest.mark.parametrize("text", ["A|B|C → D", "D → A|B|C", "A | B({}) | C"])

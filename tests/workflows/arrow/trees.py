@@ -50,11 +50,11 @@ uris = st.sampled_from(["a", "http://a/b?c=d#e", "file name.json", "é→"]) | t
     lambda text: not set(text) & set(">\n")
 )
 resources = st.builds(Resource, uris, optional_literals)
-marks = st.sampled_from([{}, {"merge": True}, {"each": True}])
+marks = st.sampled_from(["", ">", "*"])
 
 
-def _step(body: Any, mark: dict[str, bool], **parts: Any) -> Step:
-    return Step(body, **mark, **parts)
+def _step(body: Any, mark: str, **parts: Any) -> Step:
+    return Step(body, merge=mark == ">", each=mark == "*", **parts)
 
 
 def _statements(steps: st.SearchStrategy[Step]) -> st.SearchStrategy[Statement]:
