@@ -9,12 +9,12 @@
 
 The language is that of docs/arrow.md. ``parse`` gives the tree of a text, ``compile_text`` and ``compile_document`` a
 checked graph of numbered steps, ``format_text`` and ``format_document`` the text again, ``compiled_form`` and
-``from_compiled_form`` the JSON that littleflow's archives carry, ``diagram`` a state diagram for Mermaid. What is wrong
-with a text is an ``ArrowError`` with line and column.
+``from_compiled_form`` the JSON that littleflow's archives carry, ``diagram`` a state diagram for Mermaid, ``lint_text``
+notes on what may not be meant. What is wrong with a text is an ``ArrowError`` with line and column.
 
 Modules, each of which knows those above it: ``limits``, ``errors``, ``syntax``; ``yaml_scan``, ``yaml_values``,
 ``literals``; ``grammar``, ``lexer``, ``builder``, ``parser``; ``graph``, ``declarations``, ``scopes``, ``loops``,
-``unrolling``, ``compiler``; ``written``, ``formatter``; ``forms``, ``diagram``.
+``unrolling``, ``compiler``; ``written``, ``formatter``; ``forms``, ``diagram``, ``lint``.
 """
 
 from flowerapp.workflows.arrow.compiler import compile_document, compile_text
@@ -23,6 +23,7 @@ from flowerapp.workflows.arrow.errors import ArrowError
 from flowerapp.workflows.arrow.formatter import format_document, format_text
 from flowerapp.workflows.arrow.forms import compiled_form, from_compiled_form
 from flowerapp.workflows.arrow.graph import FLOW_START, Graph, Kind, Position, Step
+from flowerapp.workflows.arrow.lint import Note, lint_text
 from flowerapp.workflows.arrow.parser import parse
 from flowerapp.workflows.arrow.syntax import Document
 
@@ -32,6 +33,7 @@ __all__ = [
     "Document",
     "Graph",
     "Kind",
+    "Note",
     "Position",
     "Step",
     "compile_document",
@@ -41,5 +43,6 @@ __all__ = [
     "format_document",
     "format_text",
     "from_compiled_form",
+    "lint_text",
     "parse",
 ]
