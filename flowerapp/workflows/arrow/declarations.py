@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from flowerapp.core.names import name_problems
+from flowerapp.core.names import name_problems, part_problems, text_problems
 from flowerapp.workflows.arrow.errors import Failure
 from flowerapp.workflows.arrow.limits import MAX_ROUNDS
 from flowerapp.workflows.arrow.syntax import Declaration, Document, Literal, Task
@@ -54,6 +54,8 @@ def read(document: Document) -> Declarations:
     for item in document.items:
         if not isinstance(item, Declaration):
             continue
+        for message in text_problems(item.doc or "", "the doc"):
+            raise Failure(message, item.position)
         if item.kind == FLOW:
             _check_flow(item)
             result.flow = item
@@ -83,6 +85,8 @@ def _check_parameters(literal: Literal) -> None:
 def _check_task(task: Declaration, others: Mapping[str, Declaration]) -> None:
     if task.name in others:
         raise Failure(f"@task {task.name} is declared twice; drop one", task.position)
+    for message in part_problems(task.alias or "", "the alias"):
+        raise Failure(message, task.alias_position)
     if task.subflow is not None and task.alias is not None:
         raise Failure(f"@task {task.name} has an alias and a subflow; drop one of them", task.alias_position)
     if task.subflow is not None and task.parameters is not None:

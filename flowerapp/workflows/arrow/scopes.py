@@ -12,7 +12,7 @@ from typing import Any
 
 from flowerapp.core.expressions import ExpressionError
 from flowerapp.core.expressions.conditions import condition
-from flowerapp.core.names import part_problems
+from flowerapp.core.names import part_problems, text_problems, unseen_problems
 from flowerapp.workflows.arrow import declarations
 from flowerapp.workflows.arrow.declarations import Declarations
 from flowerapp.workflows.arrow.errors import Failure
@@ -223,6 +223,8 @@ def _group(body: TaskList | Subflow) -> Element:
 
 def _checked(guard: Guard) -> str:
     """The text of a guard that can be read."""
+    for message in text_problems(guard.text, "the guard"):
+        raise Failure(message, guard.position)
     try:
         return condition(guard.text).text
     except ExpressionError as error:
@@ -242,6 +244,8 @@ def _store(resource: Resource, merge: bool) -> Element:
 
 
 def _resource(kind: Kind, resource: Resource) -> Element:
+    for message in unseen_problems(resource.uri, "the address"):
+        raise Failure(message, resource.position)
     parameters = resource.parameters.value if resource.parameters else {}
     return Element(kind=kind, position=resource.position, name=resource.uri, parameters=parameters)
 

@@ -11,11 +11,11 @@ from hypothesis import strategies as st
 from flowerapp.workflows import arrow
 from flowerapp.workflows.arrow import ArrowError, Graph
 from tests.core.test_expressions_random import TELLTALES
-from tests.effort import examples
+from tests.effort import LONG, examples
 from tests.workflows.arrow.texts import SOURCES, TOKENS
 
-TEXTS = 40
-"""Texts that are made of one seed."""
+TEXTS = 80 if LONG else 40
+"""Texts that are made of one seed: 50,000 in all, or a million."""
 
 
 def _outcome(text: str) -> Graph | ArrowError:
@@ -47,7 +47,7 @@ quick = settings(
 seeds = st.integers(0, 2**32)
 
 
-@settings(quick, max_examples=examples(600))
+@settings(quick, max_examples=examples(700))
 @given(seeds)
 def test_mutated_texts_end_in_a_graph_or_a_placed_error(seed: int) -> None:
     random = Random(seed)  # noqa: S311 - of texts
@@ -59,7 +59,7 @@ def test_mutated_texts_end_in_a_graph_or_a_placed_error(seed: int) -> None:
         check(text)
 
 
-@settings(quick, max_examples=examples(400))
+@settings(quick, max_examples=examples(500))
 @given(seeds)
 def test_random_tokens_end_in_a_graph_or_a_placed_error(seed: int) -> None:
     random = Random(seed)  # noqa: S311 - of texts
