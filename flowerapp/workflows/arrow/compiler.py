@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 
 from flowerapp.workflows.arrow import declarations
-from flowerapp.workflows.arrow.errors import Failure
+from flowerapp.workflows.arrow.errors import TOO_DEEP, ArrowError, Failure
 from flowerapp.workflows.arrow.graph import FLOW_START, Graph, Kind, Position, Step
 from flowerapp.workflows.arrow.limits import MAX_EDGES, max_steps
 from flowerapp.workflows.arrow.loops import SHOWN
@@ -32,6 +32,8 @@ def compile_document(document: Document) -> Graph:
         return _compiled(document)
     except Failure as failure:
         raise failure.in_text(document.text) from None
+    except RecursionError:
+        raise ArrowError(TOO_DEEP, document.text) from None
 
 
 def _compiled(document: Document) -> Graph:

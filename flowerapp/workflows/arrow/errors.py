@@ -7,6 +7,8 @@ from typing import Any
 from flowerapp.core.expressions import ExpressionError
 from flowerapp.exceptions import InvalidError
 
+TOO_DEEP = "the text is nested too deeply for the place where it is used"
+
 
 class ArrowError(InvalidError):
     """The text is not a workflow in the arrow language.

@@ -10,7 +10,7 @@ from lark import Lark, UnexpectedToken
 
 from flowerapp.core.expressions.grammar import accepted
 from flowerapp.workflows.arrow.builder import Builder
-from flowerapp.workflows.arrow.errors import ArrowError, Failure
+from flowerapp.workflows.arrow.errors import TOO_DEEP, ArrowError, Failure
 from flowerapp.workflows.arrow.grammar import GRAMMAR, expectation
 from flowerapp.workflows.arrow.lexer import BLANKS, ArrowLexer
 from flowerapp.workflows.arrow.limits import MAX_TEXT
@@ -45,6 +45,8 @@ def parse(text: str) -> Document:
         items: Any = _lark().parse(text)
     except Failure as failure:
         raise failure.in_text(text) from None
+    except RecursionError:
+        raise ArrowError(TOO_DEEP, text) from None
     except UnexpectedToken as error:
         raise _unexpected(text, error) from None
     return Document(items, text)

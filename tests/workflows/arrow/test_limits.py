@@ -129,6 +129,20 @@ def test_a_small_stack_is_enough() -> None:
     assert graph.end == 478
 
 
+def test_a_text_too_deep_for_its_place_is_an_error() -> None:
+    text = "{" * 50 + "A" + "}" * 50
+
+    def at_depth(levels: int) -> object:
+        return at_depth(levels - 1) if levels else arrow.compile_text(text)
+
+    def deeper_and_deeper() -> None:
+        for levels in range(0, sys.getrecursionlimit(), 10):
+            at_depth(levels)
+
+    with pytest.raises(ArrowError, match="nested too deeply for the place where it is used"):
+        deeper_and_deeper()
+
+
 # Work: the CPU time of a text of four times the size is about four times as long, and sixteen for a square
 
 SHAPES: dict[str, Callable[[int], str]] = {
