@@ -7,11 +7,13 @@ ends.
 from __future__ import annotations
 
 import json
+import math
 import re
 from typing import Any
 
 from flowerapp.core import values
-from flowerapp.core.expressions.limits import MAX_LEVELS
+from flowerapp.core.expressions.limits import MAX_LEVELS, TOO_MANY_DIGITS
+from flowerapp.core.expressions.literals import MOST_DIGITS
 from flowerapp.exceptions import InvalidValueError
 from flowerapp.workflows.arrow import yaml_values
 from flowerapp.workflows.arrow.errors import Failure
@@ -49,8 +51,8 @@ def _decoded(text: str, start: int, bracket: str) -> tuple[Any, int]:
     try:
         return _decoder.raw_decode(text, start)
     except json.JSONDecodeError as error:
-        hint = "" if text.startswith(("'", "}"), error.pos) else f"; {bracket}- … -{CLOSING[bracket]} takes YAML"
-        sentence = f"the JSON is invalid: {error.msg[0].lower()}{error.msg[1:]}{hint}"
+        hint = f"{bracket}- … -{CLOSING[bracket]} takes YAML"
+        sentence = f"the JSON is invalid: {error.msg[0].lower()}{error.msg[1:]}; {hint}"
         raise Failure(sentence, min(error.pos, len(text))) from None
     except RecursionError:
         raise Failure(f"the JSON has more than {MAX_LEVELS} lists and objects inside one another", start) from None
@@ -62,7 +64,20 @@ def _constant(name: str) -> Any:
     raise ValueError(f"{name} is no JSON value")
 
 
-_decoder = json.JSONDecoder(parse_constant=_constant)
+def _integer(digits: str) -> int:
+    if len(digits) > MOST_DIGITS:
+        raise ValueError(TOO_MANY_DIGITS)
+    return int(digits)
+
+
+def _float(digits: str) -> float:
+    value = float(digits)
+    if not math.isfinite(value):
+        raise ValueError("the number is too large")
+    return value
+
+
+_decoder = json.JSONDecoder(parse_constant=_constant, parse_int=_integer, parse_float=_float)
 
 
 def checked(text: str, start: int, end: int, value: Any) -> Literal:

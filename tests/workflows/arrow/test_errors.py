@@ -90,7 +90,7 @@ def test_the_latch_of_the_seed_lacks_its_end() -> None:
         ('A({"a": 1} x)', "1:12", "the JSON value is complete; expected )"),
         ("<[1]", "1:5", "the JSON value is complete; expected >"),
         ("A([NaN])", "1:3", "NaN is no JSON value"),
-        ("A([1e999])", "1:2", "is not JSON"),
+        ("A([1e999])", "1:3", "the JSON is invalid: the number is too large"),
         ('A(["\\ud800"])', "1:2", "the value holds a lone surrogate, which is not text"),
         ('A(["\\u0000"])', "1:2", "the value holds a NUL character"),
         ("A(- a", "1:2", "what begins with (- ends with -), which does not follow; expected -)"),
@@ -115,7 +115,8 @@ def test_the_latch_of_the_seed_lacks_its_end() -> None:
         ("A(- a\n---\nb -)", "2:1", "the YAML has a second document"),
         ("A(- a\x07 -)", "1:6", "the YAML has a character that YAML does not allow"),
         (f"A(- {'9' * 4301} -)", "1:5", "the integer has more than 4,300 digits"),
-        (f"A([{'9' * 4301}])", "1:3", "the JSON is invalid"),
+        (f"A([{'9' * 4301}])", "1:3", "the JSON is invalid: the integer has more than 4,300 digits"),
+        ("A({'a': 1})", "1:4", "in double quotes; (- … -) takes YAML"),
     ],
 )
 def test_errors_of_literals(text: str, place: str, sentence: str) -> None:
