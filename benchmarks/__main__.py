@@ -22,7 +22,7 @@ import django
 
 django.setup()
 
-from benchmarks import chart, expressions, history, page, planning, single, task_logs, wide  # noqa: E402 - Django first
+from benchmarks import arrow, chart, expressions, history, page, planning, single, task_logs, wide  # noqa: E402 - Django first
 from benchmarks.contenders import DJANGO, FLOWERAPP, REDIS, Bench, Run, started  # noqa: E402
 from benchmarks.figures import Ratio, chosen, in_turn  # noqa: E402
 from benchmarks.ours import analyze  # noqa: E402
@@ -132,6 +132,8 @@ def apart(options: argparse.Namespace) -> Iterator[Result]:
         yield history.measure(options.quick)
     if chosen("EXPRESSIONS", options.only, NAMES):
         yield expressions.measure(options.quick)
+    if chosen("ARROW", options.only, NAMES):
+        yield arrow.measure(options.quick)
 
 
 WRITERS: list[tuple[str, Callable[[Result], list[str]]]] = [
@@ -142,6 +144,7 @@ WRITERS: list[tuple[str, Callable[[Result], list[str]]]] = [
     ("PLANNING", planning.lines),
     ("HISTORY", history.lines),
     ("EXPRESSIONS", expressions.lines),
+    ("ARROW", arrow.lines),
 ]
 NAMES = {*(workload.name for workload in WORKLOADS), *(name for name, _ in WRITERS)}
 MONITORED = ", -E"
