@@ -8,12 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from flowerapp.core import expressions
 from flowerapp.core.expressions import ExpressionError
+from flowerapp.core.expressions.conditions import condition
 from flowerapp.exceptions import ConditionError
-
-NAMES = frozenset({"input"})
-"""What a condition can read."""
 
 
 def holds(text: str, value: Any) -> bool:
@@ -35,6 +32,4 @@ def condition_problems(text: str) -> Iterator[str]:
 
 def _read(text: str) -> Callable[[Any], bool]:
     """Says whether the condition holds for an input; raises ExpressionError."""
-    expression = expressions.parse(text)
-    expression.check_names(NAMES)
-    return lambda value: expression.test({"input": value})
+    return condition(text).holds

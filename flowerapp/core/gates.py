@@ -1,8 +1,10 @@
-"""Names of the programs that no worker runs: steps of them end as soon as what they wait for has ended."""
+"""Names of the programs that the engine knows; no worker runs those of ``GATES``, which end with what they wait for."""
 
 GATE = "flow:gate"
 """Passes its input on."""
 VALUE = "flow:value"
 """Gives its parameter ``value``."""
+EACH = "flow:each"
+"""Runs the step's child program, with the step's parameters, for each item of its input; a worker starts it."""
 GATES = frozenset({GATE, VALUE})
 """A step that runs one of them is called a gate."""

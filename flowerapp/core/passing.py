@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
+from contextlib import suppress
 from typing import Any, NamedTuple
 
 from flowerapp.core import values
+from flowerapp.exceptions import InvalidValueError
 
 FLOW_INPUT = -1
 """Stands for the flow's input among seqs of tasks."""
@@ -39,8 +41,9 @@ class Origins(NamedTuple):
         unread = [output.size for output in there.values() if isinstance(output, TooLarge)]
         if unread:
             return TooLarge(sum(unread))
-        if self.merge and all(isinstance(output, dict) for output in there.values()):
-            return values.merge_objects(there)
+        if self.merge:
+            with suppress(InvalidValueError):
+                return values.merge_objects(there)
         return values.merge(list(there.values()))
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from flowerapp import conf, states
 from flowerapp.core import graph, problems
 from flowerapp.core.conditions import condition_problems
-from flowerapp.core.gates import GATE, GATES
+from flowerapp.core.gates import EACH, GATE, GATES
 from flowerapp.core.names import name_problems, part_problems, text_problems
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
 
@@ -206,7 +206,8 @@ def node_problems(node: Node) -> Iterator[Problem]:
         yield Problem(message, node.seq, "overridable")
     for name in [name for name in later if name in node.parameters]:
         yield Problem(f"{name} has a value and is required at register; drop one", node.seq, "required_at_register")
-    for message in problems.problems_of_child(node.child_program) if node.child_program else ():
+    of_child = node.parameters if node.program == EACH else {}
+    for message in problems.problems_of_child(node.child_program, of_child) if node.child_program else ():
         yield Problem(message, node.seq, "child_program")
 
 

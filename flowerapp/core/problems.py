@@ -64,9 +64,9 @@ def unknown_parameters(name: str, keys: Collection[str]) -> Iterator[str]:
         yield f"{name} has no parameter {key!r}; it takes: {', '.join(program.fields) or 'none'}"
 
 
-def problems_of_child(name: str) -> Iterator[str]:
-    """The problems of calling the program of that name for a child, with the context as its only argument."""
-    for place, message in problems_of(name, {}, follows=True):
+def problems_of_child(name: str, parameters: Mapping[str, Any]) -> Iterator[str]:
+    """The problems of calling the program of that name for a child, with the context and these parameters."""
+    for place, message in problems_of(name, parameters, follows=True):
         yield message if place == "program" else f"{message}; {_advice(name)}"
 
 

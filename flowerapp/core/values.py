@@ -174,15 +174,21 @@ def merge(outputs: list[Any]) -> Any:
 
 
 def merge_objects(outputs: Mapping[int, Any]) -> dict[str, Any]:
-    """One object with the keys of several outputs, ``{seq: output}``; for a repeated key the highest seq wins.
+    """One object with the keys of several outputs, ``{seq: output}``, or of the items of one that is a list.
 
-    Raises InvalidValueError that names the task whose output is not an object.
+    For a repeated key the highest seq, or the last item, wins. Raises InvalidValueError that names what is no object.
     """
     merged: dict[str, Any] = {}
-    for seq, output in sorted(outputs.items()):
-        if not isinstance(output, dict):
-            raise InvalidValueError(
-                f"the output of task {seq} is not an object, so it cannot be merged; return one, or turn merge off"
-            )
-        merged |= output
+    for name, value in _to_merge(outputs):
+        if not isinstance(value, dict):
+            raise InvalidValueError(f"{name} is not an object, so it cannot be merged; return one, or turn merge off")
+        merged |= value
     return merged
+
+
+def _to_merge(outputs: Mapping[int, Any]) -> list[tuple[str, Any]]:
+    named = [(f"the output of task {seq}", output) for seq, output in sorted(outputs.items())]
+    if len(named) == 1 and isinstance(named[0][1], list):
+        ((name, items),) = named
+        return [(f"item {place} of {name}", item) for place, item in enumerate(items, start=1)]
+    return named

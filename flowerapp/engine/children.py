@@ -9,6 +9,7 @@ from typing import Any
 
 from flowerapp import conf, registry
 from flowerapp.core import executor, values
+from flowerapp.core.gates import EACH
 from flowerapp.core.messages import SEND_BATCH, Message, TaskRef
 from flowerapp.engine import hooks
 from flowerapp.exceptions import InvalidValueError
@@ -82,7 +83,7 @@ def _row(parent: Task, first: int, index: int, child: Child, *, waits: bool) -> 
 
 
 def _columns(parent: Task, child: Child) -> dict[str, Any]:
-    step = {name: getattr(parent, name) for name in (*_INHERITED, "child_program", "queue")}
+    step = {name: getattr(parent, name) for name in (*_INHERITED, "program", "parameters", "child_program", "queue")}
     return child_columns(step) if child.call is None else _inherited(step) | _columns_of(child.call, step)
 
 
@@ -103,6 +104,8 @@ def child_columns(parent: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of a child that come from those of its step."""
     program = registry.get(parent["child_program"])
     own = {"program": program.name, "queue": program.queue or parent["queue"]}
+    if parent["program"] == EACH:
+        own["parameters"] = parent["parameters"]
     return _inherited(parent) | own
 
 

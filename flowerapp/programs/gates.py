@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowerapp.core.gates import GATE, VALUE
+from flowerapp.core.gates import EACH, GATE, VALUE
+from flowerapp.exceptions import InvalidValueError
 from flowerapp.registry import Context, program
 
 
@@ -18,3 +19,12 @@ def gate(ctx: Context) -> Any:
 def value(value: Any) -> Any:
     """Give the value; as a step it needs no worker."""
     return value
+
+
+@program(EACH, autoretry_for=())
+def each(ctx: Context, **parameters: Any) -> list[Any]:
+    """Run the step's child program with these parameters for each item of the input, a list; the outputs in order."""
+    if not isinstance(ctx.input, list):
+        raise InvalidValueError("the input is not a list, so there is nothing to run for each item")
+    ctx.add_children(ctx.input)
+    return []

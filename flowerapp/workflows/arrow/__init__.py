@@ -24,6 +24,7 @@ from flowerapp.workflows.arrow.formatter import format_document, format_text
 from flowerapp.workflows.arrow.forms import compiled_form, from_compiled_form
 from flowerapp.workflows.arrow.graph import FLOW_START, Graph, Kind, Position, Step
 from flowerapp.workflows.arrow.lint import Note, lint_text
+from flowerapp.workflows.arrow.lowering import plan_of_text
 from flowerapp.workflows.arrow.parser import parse
 from flowerapp.workflows.arrow.syntax import Document
 
@@ -45,4 +46,5 @@ __all__ = [
     "from_compiled_form",
     "lint_text",
     "parse",
+    "plan_of_text",
 ]

@@ -16,7 +16,7 @@ from flowerapp.workflows.arrow.limits import MAX_NESTING, max_steps
 from flowerapp.workflows.arrow.literals import Account
 from flowerapp.workflows.arrow.syntax import Literal
 
-NAME = r"[^\W\d](?:[\w:]|-(?!>))*"
+NAME = r"[^\W\d](?:[\w:]|\.(?=\w)|-(?!>))*"
 """A name. A hyphen before ``>`` is the beginning of an arrow."""
 TOKENS = re.compile(
     rf"""

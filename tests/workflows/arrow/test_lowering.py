@@ -1,0 +1,119 @@
+"""What a text does when it runs: every rule of data, on the engine."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from flowerapp import engine
+from flowerapp.exceptions import InvalidPlanError
+from flowerapp.models import Flow
+from flowerapp.registry import Context, program
+from flowerapp.states import Status
+from flowerapp.testing import InlineRunner, inline
+from flowerapp.workflows import arrow
+from tests.engine.support import check
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+@program("Give")
+def give(ctx: Context, value: Any = None) -> Any:
+    """The parameter, or else the input."""
+    return ctx.input if value is None else value
+
+
+@program("Add")
+def add(ctx: Context, by: int = 1, times: int = 1) -> Any:
+    """A number and more."""
+    return ctx.input + by * times
+
+
+@pytest.fixture
+def runner() -> Iterator[InlineRunner]:
+    with inline() as runner:
+        yield runner
+
+
+def run(runner: InlineRunner, text: str, input: Any = None) -> Flow:
+    flow = engine.register_plan(arrow.plan_of_text(text), input=input, source=text)
+    runner.run()
+    return engine.get_flow(flow.pk)
+
+
+def one(value: str) -> str:
+    """A task that gives a value."""
+    return f'Give({{"value": {value}}})'
+
+
+AB, B = one('{"a": 1, "b": 1}'), one('{"b": 2}')
+ONE, TWO, THREE = one("1"), one("2"), one("3")
+PASSED = f"Give → ? `$[?(@.status=0)]` {{ {ONE} → Give }} → Give"
+
+
+@pytest.mark.parametrize(
+    ("text", "input", "output"),
+    [
+        ("Give → Give", {"a": 1}, {"a": 1}),
+        ("Give", None, {}),
+        (f"{{ {ONE} {TWO} }} → Give", None, [1, 2]),
+        (f"{ONE} | {TWO} → Give", None, [1, 2]),
+        (f"{{ {one('[1, 2]')} {one('{}')} {one('[3]')} }} → Give", None, [[1, 2], [3]]),
+        (f"{{ {one('{}')} {one('{}')} }} → Give", None, {}),
+        (f"{{ {one('{}')} {one('5')} }} → Give", None, 5),
+        (f"{{ {{ {ONE} {TWO} }} {THREE} }} → Give", None, [[1, 2], 3]),
+        (f"{{ {AB} {B} }} → > Give", None, {"a": 1, "b": 2}),
+        (f"{AB} → > :end; {B} → > :end", None, {"a": 1, "b": 2}),
+        ('<{"a": [1]}> → Give', None, {"a": [1]}),
+        ('<[1, 2]> → * Add({"by": 10}) → Give', None, [11, 12]),
+        ("<[]> → * Add → Give", None, []),
+        ("<- 3 -> → Add([4, 2])", None, 11),
+        (PASSED, {"status": 0}, 1),
+        (PASSED, {"status": 1}, {"status": 1}),
+        (f"? `input.n > 1` {ONE}", {"n": 2}, 1),
+        (f"? `input.n > 1` {ONE}", {"n": 1}, {"n": 1}),
+        (f"{ONE} → :x; :x Give", {"n": 1}, [{"n": 1}, 1]),
+        (f":x → {{ Give }} → Give; {TWO} → :x", None, 2),
+        ("Give Give", {"n": 1}, [{"n": 1}, {"n": 1}]),
+    ],
+)
+def test_data(runner: InlineRunner, text: str, input: Any, output: Any) -> None:
+    flow = run(runner, text, input)
+    assert (flow.status, flow.output) == (Status.FINISH, output)
+    check(flow)
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('Give →\n Add({"no": 1})', "line 2, column 2: parameter no: Add has no such parameter"),
+        ("Add([1, 2, 3])", "line 1, column 1: Add takes 2 parameters, and 3 are given"),
+        ("Give → wait:forever", "line 1, column 8: there is no program 'wait:forever'"),
+        ("Give → * nobody", "line 1, column 10: * needs a program, and 'nobody' is none that this process knows"),
+        ("Give → * { Give }", "line 1, column 10: * before a subflow is not possible"),
+    ],
+)
+def test_what_a_text_cannot_mean_is_refused_with_its_place(text: str, problem: str) -> None:
+    with pytest.raises(InvalidPlanError, match=re.escape(problem)):
+        arrow.plan_of_text(text)
+
+
+def test_a_name_that_nobody_registered_is_a_remote_task(runner: InlineRunner) -> None:
+    text = "@task order = shop.order (- size: 1 -)\n order(- color: red -) → Give → send([1])"
+    flow = run(runner, text, {"n": 1})
+    first, second, third = flow.tasks.order_by("task_exec_seq")[:3]
+    assert (first.program, first.remote, first.alias, first.parameters) == (
+        "",
+        "shop.order",
+        "order",
+        {"size": 1, "color": "red"},
+    )
+    assert (second.program, second.remote, third.parameters) == ("Give", "", {"arguments": [1]})
+    engine.end_task(flow.pk, 1, output=[7])
+    runner.run()
+    engine.end_task(flow.pk, 3, output="sent")
+    runner.run()
+    assert engine.get_flow(flow.pk).output == "sent"
