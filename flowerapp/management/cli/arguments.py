@@ -35,6 +35,10 @@ def actor() -> str:
     return f"cli:{user}"[:150]
 
 
+TEXT_SUFFIXES = (".flow", ".lf")
+"""How the names of files of the arrow language end."""
+
+
 def read_input(text: str | None, option: str = "--input") -> Any:
     """Value of ``--input`` or such an option: JSON, ``@FILE`` with JSON in it, or ``@-`` for standard input.
 
@@ -108,7 +112,11 @@ def _encodable(text: str) -> bool:
 
 
 def find_flow(text: str) -> Flow:
-    """The flow of that id, or the only one whose id begins so. Raises UnknownFlowError, InvalidError."""
+    """The flow of that id, or the only one whose id begins so. Raises UnknownFlowError, InvalidError.
+
+    The id may have ``workflow:`` before it, as littleflow writes ids.
+    """
+    text = text.removeprefix("workflow:")
     if "\0" in text:
         raise UnknownFlowError(f"there is no flow {text!r}")
     flow: Flow | None = shown_flows().filter(pk=text).first()

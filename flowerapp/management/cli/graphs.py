@@ -46,7 +46,11 @@ def _drawing(form: str, picture: _Graph, title: str, out: Output) -> str:
 
 
 def _graph(name: str, around: int | None) -> tuple[_Graph, str]:
-    """Graph and title: of the flow of that id, the workflow of that name, or the flow whose id begins so."""
+    """Graph and title: of a file, the flow of that id, the workflow of that name, or the flow whose id begins so."""
+    if name.endswith(arguments.TEXT_SUFFIXES):
+        from flowerapp.management.cli import texts
+
+        return (*texts.drawn(name), drawing.View(around=around)), name
     flow = shown_flows().filter(pk=name).first()
     plan = None if flow else TaskDefinition.objects.plan(name)
     if plan is not None:

@@ -11,6 +11,7 @@ from flowerapp.selectors.status_words import FLOW_CHOICES
 SET_HELP = "set a parameter of a step first, as text; SEQ.KEY:=JSON for other values; may be repeated"
 PAIR_HELP = "KEY=TEXT, or KEY:=JSON for a number, true, null, a list or an object"
 FLOWS_HELP = "ids of flows, each whole or at least its first 6 characters; - reads ids from standard input, one a line"
+FILES_HELP = ".flow or .lf files; - reads standard input"
 FLOW_HELP = "id of a flow, or at least its first 6 characters"
 
 
@@ -27,6 +28,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _with_why(_add_of_flows(verbs, name, what))
     _add_task_verbs(verbs)
     _add_rerun(verbs)
+    _add_texts(verbs)
     _add_token(verbs)
 
 
@@ -61,7 +63,10 @@ def _with_waiting(parser: argparse.ArgumentParser) -> None:
 
 def _add_run(verbs: Any) -> None:
     parser = _add(verbs, "run", "register a flow of a workflow and print its id")
-    parser.add_argument("workflow", metavar="NAME", help="name of the workflow (task_id)")
+    parser.add_argument(
+        "workflow", metavar="NAME|FILE", nargs="?", help="name of the workflow (task_id), or a .flow or .lf file"
+    )
+    parser.add_argument("-e", dest="text", metavar="TEXT", help="run this text of the arrow language: A → B | C → D")
     parser.add_argument("--input", metavar="JSON|@FILE", help="input of the flow; @- reads standard input")
     parser.add_argument(
         "--many",
@@ -109,13 +114,26 @@ def _add_list(verbs: Any) -> None:
 
 def _add_graph(verbs: Any) -> None:
     parser = verbs.add_parser("graph", help="draw a workflow or a flow", description="Draw a workflow or a flow.")
-    parser.add_argument("name", metavar="NAME|ID", help="name of a workflow, or id of a flow or its beginning")
+    parser.add_argument(
+        "name", metavar="NAME|ID|FILE", help="name of a workflow, id of a flow or its beginning, or a .flow or .lf file"
+    )
     parser.add_argument(
         "--format", choices=("ascii", "mermaid", "svg", "json"), default="ascii", help="ascii by default"
     )
     parser.add_argument(
         "--around", type=int, metavar="SEQ", help="of a graph that is too large to draw, the part around this step"
     )
+
+
+def _add_texts(verbs: Any) -> None:
+    parser = _add(verbs, "lint", "say what in texts of the arrow language may not be meant; exit code 1 if anything")
+    parser.add_argument("files", metavar="FILE", nargs="+", help=FILES_HELP)
+    what = "print texts of the arrow language in their one form"
+    parser = verbs.add_parser("format", help=what, description=f"{what[0].upper()}{what[1:]}.")
+    parser.add_argument("files", metavar="FILE", nargs="+", help=FILES_HELP)
+    form = parser.add_mutually_exclusive_group()
+    form.add_argument("--write", action="store_true", help="write the files anew instead")
+    form.add_argument("--check", action="store_true", help="only say which would change; exit code 1 if any")
 
 
 def _with_traceback(parser: argparse.ArgumentParser) -> None:

@@ -27,11 +27,26 @@ MOST_LISTED = 20
 
 def run(out: Output, options: Options) -> int:
     """Register a flow, and wait for it with --wait or --follow; or many with --many."""
-    if options["many"] is not None:
+    if options["workflow"] is None and options["text"] is None:
+        raise InvalidError("give the name of a workflow, a file of the arrow language, or -e TEXT")
+    if options["many"] is not None and options["text"] is None:
         run_many.run(out, options)
         return DONE
     _must_be_able_to_wait(options)
-    flow = engine.register(
+    flow = _registered(options)
+    if not flow.created:
+        out.note(_already_running(flow))
+    out.line(Text(flow.pk))
+    return _end(flow, out, options, created=flow.created)
+
+
+def _registered(options: Options) -> Flow:
+    """A flow of a workflow, or of a text."""
+    if options["text"] is not None or options["workflow"].endswith(arguments.TEXT_SUFFIXES):
+        from flowerapp.management.cli import texts  # its parsers take long to import
+
+        return texts.register(options)
+    return engine.register(
         options["workflow"],
         input=arguments.read_input(options["input"]),
         priority=options["priority"],
@@ -39,10 +54,6 @@ def run(out: Output, options: Options) -> int:
         parameters=arguments.steps(options["set"]),
         actor=arguments.actor(),
     )
-    if not flow.created:
-        out.note(_already_running(flow))
-    out.line(Text(flow.pk))
-    return _end(flow, out, options, created=flow.created)
 
 
 def _already_running(flow: Flow) -> str:

@@ -35,6 +35,8 @@ VERBS = {
     "programs": "system.programs",
     "workers": "system.workers",
     "queues": "system.queues",
+    "lint": "texts.lint",
+    "format": "texts.format_texts",
     "token": "tokens.token",
 }
 """Subcommand → its function, by module of ``flowerapp.management.cli``; a call imports the one that it needs."""
