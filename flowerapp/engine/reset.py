@@ -25,15 +25,18 @@ class Reset:
     """Children whose parents' programs add them anew."""
 
 
-def choose(locked: LockedFlow, from_seq: int | None, *, all_tasks: bool) -> Reset:
-    """The failed tasks, ``from_seq`` and all after it, or all.
+def choose(locked: LockedFlow, from_seq: int | None, *, all_tasks: bool, cancelled: bool = False) -> Reset:
+    """The failed tasks, ``from_seq`` and all after it, all, or those that were cancelled with the flow.
 
-    Raises UnknownTaskError, and StateConflictError if nothing failed, or a task in the affected set is Running
-    (``details["running"]`` lists them).
+    Raises UnknownTaskError, and StateConflictError if nothing failed or was cancelled, or a task in the affected set is
+    Running (``details["running"]`` lists them).
     """
     tasks = locked.tasks
-    affected = _all_from(locked, from_seq) if all_tasks or from_seq is not None else _failed(locked)
-    again = set() if all_tasks else affected if from_seq is None else {from_seq}
+    if cancelled:
+        affected = _cancelled(locked)
+    else:
+        affected = _all_from(locked, from_seq) if all_tasks or from_seq is not None else _failed(locked)
+    again = set() if all_tasks or cancelled else affected if from_seq is None else {from_seq}
     parents = {tasks[seq].parent_seq for seq in again}
     reopened = {seq for seq in affected if seq in parents}
     deleted = {seq for seq, task in tasks.items() if task.parent_seq in affected - reopened}
@@ -47,6 +50,14 @@ def _failed(locked: LockedFlow) -> set[int]:
     if not failed:
         raise StateConflictError(f"no task of flow {locked.flow.pk} has failed; name one with from, or take all")
     return failed
+
+
+def _cancelled(locked: LockedFlow) -> set[int]:
+    """What ended with the flow; all that follows one of these did too."""
+    cancelled = {seq for seq, task in locked.tasks.items() if task.ignored_by == IgnoredBy.CANCEL}
+    if not cancelled:
+        raise StateConflictError(f"no task of flow {locked.flow.pk} was cancelled; nothing is there to resume")
+    return cancelled
 
 
 def _all_from(locked: LockedFlow, from_seq: int | None) -> set[int]:

@@ -179,6 +179,7 @@ def rerun(
     *,
     from_seq: int | None = None,
     all_tasks: bool = False,
+    cancelled: bool = False,
     parameters: Mapping[int, Mapping[str, Any]] | None = None,
     refresh: bool = False,
     actor: str = "",
@@ -187,18 +188,18 @@ def rerun(
 ) -> Flow:
     """Put tasks back to Wait and send the ready ones: the failed ones, ``from_seq`` and all after it, or all.
 
-    With all of them, the shared state is empty again.
+    ``cancelled`` takes those that were cancelled with the flow instead. With all, the shared state is empty again.
 
     ``parameters`` are changed first, by ``task_exec_seq``, as ``change`` does it; ``refresh`` takes the definition's
     present program, parameters and options for the tasks it resets, before that. Raises UnknownFlowError,
-    UnknownTaskError, InvalidPlanError, or StateConflictError if nothing failed, or a task in the affected set is
-    Running (``details["running"]`` lists them).
+    UnknownTaskError, InvalidPlanError, or StateConflictError if nothing failed or was cancelled, or a task in the
+    affected set is Running (``details["running"]`` lists them).
     """
     changed = (parameters or {}).items()
     wishes = {seq: TaskChange(parameters=own, may_override=may_override) for seq, own in changed}
     with atomic():
         locked = readiness.lock(flow_id)
-        reset = choose(locked, from_seq, all_tasks=all_tasks)
+        reset = choose(locked, from_seq, all_tasks=all_tasks, cancelled=cancelled)
         moved = _reset(locked.flow, reset)
         if refresh:
             changes.refresh(locked.flow, reset.seqs)
@@ -206,12 +207,17 @@ def rerun(
         changes.must_all_fit(locked.flow, reset.seqs)
         if all_tasks:
             Flow.objects.forget_state(flow_id)
-        how = {"all": True} if all_tasks else {"from": from_seq} if from_seq is not None else {"failed": True}
+        how = {"from": from_seq} if from_seq is not None else {_chosen(all_tasks, cancelled): True}
         details = {**how, "refresh": refresh, "tasks": moved, "seqs": sorted(reset.seqs)[:100]}
         HistoryEntry.objects.record("rerun", flow_id, from_seq, actor=actor, reason=checked_why(why), details=details)
         propagation.save(locked.flow)
     locked.flow.refresh_from_db()
     return locked.flow
+
+
+def _chosen(all_tasks: bool, cancelled: bool) -> str:
+    """What a rerun took, for the history."""
+    return "all" if all_tasks else "cancelled" if cancelled else "failed"
 
 
 def _reset(flow: Flow, reset: Reset) -> int:
