@@ -10,6 +10,7 @@ from django.core.exceptions import TooManyFieldsSent
 from django.db import connections, transaction
 from django.http import HttpRequest
 from drf_spectacular.utils import extend_schema
+from rest_framework import status
 from rest_framework.authentication import BaseAuthentication
 from rest_framework.exceptions import ValidationError
 from rest_framework.generics import GenericAPIView
@@ -125,7 +126,7 @@ class ApiView(Policies, GenericAPIView[Any]):
 
     renderer_classes = [Json]
     content_negotiation_class = parsing.AlwaysFirst
-    pagination_class: type[BasePagination] = Cursors
+    pagination_class: type[BasePagination] | None = Cursors
     filter_backends = []
     openapi: ClassVar[Any] = Operation()
     """What our OpenAPI document says about the view."""
@@ -134,6 +135,8 @@ class ApiView(Policies, GenericAPIView[Any]):
     """Permission for methods that ``permissions`` does not name."""
     permissions: ClassVar[Mapping[str, str]] = {}
     """Method → permission."""
+    conflict_status: ClassVar[int] = status.HTTP_409_CONFLICT
+    """The status where the present state does not allow a request."""
     failure: ClassVar[type[BaseSerializer[Any]]] = errors.ErrorSerializer
     """The body of an error."""
     needs_login: ClassVar[bool] = True
@@ -141,6 +144,12 @@ class ApiView(Policies, GenericAPIView[Any]):
     """Whether a body may name what there is none of."""
     opens_writing: ClassVar[bool] = False
     """Whether ``OPEN_API`` allows other methods than reading ones."""
+    opens_reading: ClassVar[bool] = True
+    """Whether ``OPEN_API`` allows reading methods."""
+    document: ClassVar[str] = "flowerapp"
+    """The OpenAPI document that describes the view."""
+    body_types: ClassVar[tuple[str, ...]] = (parsing.JSON,)
+    """The types of a body that the view reads."""
     cursor_ordering: ClassVar[tuple[str, ...]]
     """Columns that a list is sorted by: together unique, and all in one direction."""
 
@@ -151,7 +160,7 @@ class ApiView(Policies, GenericAPIView[Any]):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         """Authenticate, authorize, check the query, and the body's size and type."""
         super().initial(request, *args, **kwargs)
-        parsing.check(request)
+        parsing.check(request, self.body_types)
 
     def paging(self) -> Collection[str]:
         """Those of a list's."""

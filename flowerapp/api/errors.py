@@ -56,6 +56,13 @@ class TooLargeError(exceptions.APIException):
     default_code = "too_large"
 
 
+class WrongTypeError(exceptions.APIException):
+    """415 with a sentence."""
+
+    status_code = status.HTTP_415_UNSUPPORTED_MEDIA_TYPE
+    default_code = "unsupported_media_type"
+
+
 class LengthRequiredError(exceptions.APIException):
     """411."""
 

@@ -65,7 +65,7 @@ class Operation(AutoSchema):
         yield from (400, 411, 413, 415)
         yield from (401, 403, 503) if view.needs_login else ()
         yield from (404,) if "{" in self.path or view.names_in_body else ()
-        yield from (409,) if self.method not in SAFE_METHODS else ()
+        yield from (view.conflict_status,) if self.method not in SAFE_METHODS else ()
 
     def _add_request_example(self, operation: dict[str, Any]) -> None:
         for kind in operation.get("requestBody", {}).get("content", {}).values():

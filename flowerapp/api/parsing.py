@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rest_framework import exceptions
@@ -11,7 +11,7 @@ from rest_framework.parsers import BaseParser
 from rest_framework.request import Request
 
 from flowerapp import conf
-from flowerapp.api.errors import LengthRequiredError, RefusedError, TooLargeError
+from flowerapp.api.errors import LengthRequiredError, RefusedError, TooLargeError, WrongTypeError
 from flowerapp.core import values
 
 JSON = "application/json"
@@ -35,14 +35,15 @@ class AlwaysFirst(BaseContentNegotiation):
 
     def select_parser(self, request: Request, parsers: Any) -> Any:
         """The parser for JSON; None for anything else."""
-        return parsers[0] if _content_type(request) == JSON else None
+        return parsers[0] if content_type(request) == JSON else None
 
     def select_renderer(self, request: Request, renderers: Any, format_suffix: str | None = None) -> Any:
         """The first renderer."""
         return renderers[0], renderers[0].media_type
 
 
-def _content_type(request: Request) -> str:
+def content_type(request: Request) -> str:
+    """The type of the body, without its parameters, in small letters."""
     return (request._request.content_type or "").lower()
 
 
@@ -56,21 +57,23 @@ def length_of(request: Request) -> int:
     return int(length)
 
 
-def check(request: Request) -> None:
-    """Refuse a body that is too large or not JSON before it is read."""
+def check(request: Request, types: Sequence[str] = (JSON,)) -> None:
+    """Refuse a body that is too large or of none of these types before it is read."""
     length = length_of(request)
     limit = conf.get().MAX_JSON_BYTES
     if length > limit:
         _drain(request, length)
         raise TooLargeError(f"the body is {length:,} bytes; the limit is {limit:,} (FLOWER['MAX_JSON_BYTES'])")
-    if length and _content_type(request) != JSON and not _is_empty_form(request):
-        raise exceptions.UnsupportedMediaType(_content_type(request))
+    if length and content_type(request) not in types and not _is_empty_form(request):
+        if tuple(types) == (JSON,):
+            raise exceptions.UnsupportedMediaType(content_type(request))
+        raise WrongTypeError(f"the body must be {' or '.join(types)}; say which in the header Content-Type")
 
 
 def _is_empty_form(request: Request) -> bool:
     """Whether the body is the empty form that many clients send in place of no body; a page gains nothing by it."""
     form = request._request
-    if _content_type(request) != "multipart/form-data" or length_of(request) > _SMALL:
+    if content_type(request) != "multipart/form-data" or length_of(request) > _SMALL:
         return False
     return form.body.startswith(b"--") and not form.POST and not form.FILES
 

@@ -48,7 +48,7 @@ class VerbPermission(BasePermission):
 
 def _reaches(view: Any, method: str) -> bool:
     """Whether the open API reaches a view by a method."""
-    return method in SAFE_METHODS or view.opens_writing
+    return bool(view.opens_reading if method in SAFE_METHODS else view.opens_writing)
 
 
 def opens(request: Request, view: Any, method: str) -> bool:

@@ -33,15 +33,19 @@ _lock = threading.Lock()
 class Endpoints(generators.EndpointEnumerator):
     """Our endpoints among those of the project; those outside ``api/`` without a slash at the end."""
 
+    document = ApiView.document
+    """Which of our documents."""
+
     def should_include_endpoint(self, path: str, callback: Any) -> bool:
         """Whether it is one of ours."""
-        return issubclass(getattr(callback, "cls", object), ApiView)
+        view: Any = getattr(callback, "cls", object)
+        return issubclass(view, ApiView) and view.document == self.document
 
     def get_path_from_regex(self, path_regex: str) -> str:
         """The path of a route."""
         path = str(super().get_path_from_regex(path_regex))  # type: ignore[no-untyped-call]
         own = _STARTS.split(path_regex)[-1]
-        return path if own.startswith("api/") else path.rstrip("/")
+        return path if own.startswith("api/") else path.rstrip("/") or "/"
 
 
 class SchemaGenerator(generators.SchemaGenerator):
@@ -70,8 +74,7 @@ def own_settings() -> Iterator[None]:
 
 
 @functools.lru_cache(maxsize=32)
-def document(urlconf: Any, language: str | None) -> Any:
+def document(urlconf: Any, language: str | None, generator: Any = SchemaGenerator) -> Any:
     """The document of the routes of a URL configuration, made once for each language."""
     with own_settings():
-        generator: Any = SchemaGenerator
         return examples.with_answers(generator(urlconf=urlconf).get_schema(public=True))

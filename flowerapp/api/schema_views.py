@@ -41,6 +41,7 @@ class _Page(Policies):
     """Users who may read flows may read it."""
 
     opens_writing = False
+    opens_reading = True
     content_negotiation_class = ByFormat
 
     def permission_of(self, method: str) -> str:
