@@ -4,8 +4,11 @@ from django.contrib import admin
 from django.urls import include, path
 from django.views.generic import RedirectView
 
+from flowerapp.api.littleflow_pages import versions_or
+
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("", RedirectView.as_view(pattern_name="admin:index"), name="home"),
+    path("", versions_or(RedirectView.as_view(pattern_name="admin:index")), name="home"),
     path("", include("flowerapp.urls")),
+    path("", include("flowerapp.api.littleflow_urls")),
 ]

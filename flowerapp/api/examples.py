@@ -26,6 +26,7 @@ REQUESTS: Mapping[str, Any] = {
     "api_flows_tasks_skip_create": WHY,
     "api_flows_tasks_end_create": {"output": {"rows": 7}, **WHY},
     "api_flows_tasks_fail_create": {"reason": "the file is damaged"},
+    "terminate_named": {"workflow": FLOW},
     "api_flows_tasks_partial_update": {"parameters": {"URL": "http://stock.example/"}, "priority": -5, **WHY},
 }
 """Operation → a body that it takes."""
@@ -65,6 +66,19 @@ BY_OPERATION: Mapping[str, Any] = {
     "root": {"flows": "http://127.0.0.1:8000/api/flows/", "workflows": "http://127.0.0.1:8000/api/workflows/"},
     "livez": {"status": "ok"},
     "readyz": {"status": "ok", "database": "ok", "workers": "ok", "broker": "ok"},
+    "versions": {"flowerapp": "v1.0.0", "littleflow": "v0.13.0", "littleflow_redis": "v0.10.0"},
+    "workflows": [{"id": FLOW, "state": "RUNNING"}],
+    "inprogress": [FLOW],
+    "workflow": {
+        "F": [[0, 1, 0], [0, 0, 1], [0, 0, 0]],
+        "T": [
+            ["StartFlow", {"index": 0}],
+            ["InvokeTask", {"index": 1, "name": "A", "parameters": {}, "base": None, "doc": None, "merge": False}],
+            ["Sink", {"index": 2, "merge": False}],
+        ],
+    },
+    "state": {"state": "RUNNING", "S": [0, 1, 0], "A": [0, 0, 0], "output": [None, None, None]},
+    "trace": [[TIME, [0, 1, 0]]],
 }
 """Operation → its answer, where its schema does not say enough."""
 DEEPEST = 8

@@ -52,6 +52,15 @@ def test_registers_example_and_sample_without_login(fresh: Server) -> None:
     assert priorities == [(10,)] * 3
 
 
+def test_littleflow_clients_list_and_start_without_login(fresh: Server) -> None:
+    server = fresh.start()
+    body = '{"workflow": "A → B"}'.encode()
+    status, answer = post(f"{server.url}/workflows/start", body, Content_Type="application/json")
+    assert (status, answer["status"]) == (200, "Success")
+    with urllib.request.urlopen(f"{server.url}/workflows/", timeout=20) as listed:  # noqa: S310 - our own server
+        assert {"id": answer["workflow"].removeprefix("workflow:"), "state": "RUNNING"} in json.load(listed)
+
+
 def test_refuses_what_it_does_not_know_and_other_sites(server: Server) -> None:
     server.start()
     status, answer = post(f"{server.url}/register/nothing")
