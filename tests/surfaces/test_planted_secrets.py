@@ -25,7 +25,7 @@ from tests.surfaces.planted.programs import PLANTER, install
 WRITING_ROUTES = {
     "register": "POST; its answers are read",
     "register-named": "the same",
-    "task-skip": "the same",
+    **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail")},
     **{f"flow-{verb}": "the same" for verb in ("suspend", "resume", "cancel", "rerun")},
 }
 PAGES_WITHOUT_VALUES = {
@@ -40,7 +40,11 @@ PAGES_WITHOUT_VALUES = {
     "view_on_site": "redirects to a row's own address, and no row has one",
     "auth_user_password_change": "of a user's account",
 }
-COMMANDS_WITHOUT_VALUES = {"token": "prints the token of a user, which is what it is for"}
+COMMANDS_WITHOUT_VALUES = {
+    "token": "prints the token of a user, which is what it is for",
+    **dict.fromkeys(["lint", "format"], "prints the caller's own file"),
+    **dict.fromkeys(["end", "fail"], "answers with the flow, as the verbs do that are called"),
+}
 NAMES = "a name or an id, which people choose to be seen"
 FOR_PEOPLE = "written by people for people, in a form that gives it back"
 EXEMPT = {
@@ -51,13 +55,23 @@ EXEMPT = {
             *(f"TaskDefinition.param{number}_key" for number in range(1, 6)),
             *("TaskDefinition.required_at_register", "TaskDefinition.overridable", "Task.overridable", "Pool.name"),
             *("Flow.task_flow_id", "Flow.task_id", "Flow.registered_by", "Task.task_id", "Task.program", "Task.queue"),
-            *("Task.name", "Task.pool", "Task.child_program", "Task.worker", "Task.child_id", "HistoryEntry.verb"),
+            *(
+                "Task.name",
+                "Task.remote",
+                "Task.alias",
+                "Task.pool",
+                "Task.child_program",
+                "Task.worker",
+                "Task.child_id",
+                "HistoryEntry.verb",
+            ),
             *("HistoryEntry.worker", "HistoryEntry.actor", "Hook.event", "Hook.worker", "Worker.id", "Worker.name"),
             *("Worker.pool", "Worker.queues", "Lease.name", "Lease.holder"),
         ],
         NAMES,
     ),
-    **dict.fromkeys(["Workflow.description", "Pool.description"], FOR_PEOPLE),
+    **dict.fromkeys(["Workflow.description", "Pool.description", "TaskDefinition.when", "Task.when"], FOR_PEOPLE),
+    "Flow.source": "the text that the flow was made from; its parameters are shown as those of the tasks",
     **dict.fromkeys(["TaskDefinition.depends_on", "Task.depends_on", "Task.dependents", "Task.canvas"], "numbers"),
     **dict.fromkeys(["Task.ignored_by", "Task.refused_by"], "one of a few words"),
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
