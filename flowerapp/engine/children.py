@@ -13,7 +13,7 @@ from flowerapp.core.messages import SEND_BATCH, Message, TaskRef
 from flowerapp.engine import hooks
 from flowerapp.exceptions import InvalidValueError
 from flowerapp.models import Flow, HistoryEntry, Task, Worker
-from flowerapp.models.flows import NO_DEPENDENCY
+from flowerapp.models.tasks import NO_DEPENDENCY
 from flowerapp.querysets import Claim, Completion, batched, clock
 from flowerapp.querysets.outputs import TYPED_OUTPUT_OF_CHILD
 from flowerapp.registry import Call

@@ -15,7 +15,7 @@ from flowerapp.core.plan import Node, Plan
 from flowerapp.core.programs import Program
 from flowerapp.engine.readiness import by_seq, recompute
 from flowerapp.models import Task
-from flowerapp.models.flows import NO_DEPENDENCY
+from flowerapp.models.tasks import NO_DEPENDENCY
 from flowerapp.querysets.insert import TaskRows
 from flowerapp.states import IgnoredBy, Status, clamp_priority
 

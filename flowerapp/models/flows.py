@@ -1,38 +1,25 @@
-"""What runs: flows and their tasks."""
+"""Flows: what runs."""
 
 from __future__ import annotations
 
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.db import models
-from django.db.models import F, Q, Value
-from django.db.models.functions import Coalesce, Now
+from django.db.models import Q, Value
+from django.db.models.functions import Now
 
 from flowerapp.core import executor, values
-from flowerapp.core.messages import TaskCall, TaskRef
 from flowerapp.models import fields
 from flowerapp.models.base import PrimaryModel
-from flowerapp.models.titles import Titled
-from flowerapp.querysets import FlowQuerySet, TaskQuerySet
+from flowerapp.querysets import FlowQuerySet
 from flowerapp.querysets.clock import TimeField
 from flowerapp.querysets.db import PrimaryManager
 from flowerapp.querysets.waiting import must_not_be_in_transaction
-from flowerapp.states import (
-    ACTIVE,
-    CHOICES,
-    IGNORED_BY,
-    OPEN,
-    PASSES_ON,
-    REFUSED_BY,
-    SATISFIED,
-    IgnoredBy,
-    RefusedBy,
-    Status,
-)
+from flowerapp.states import ACTIVE, OPEN, SATISFIED, Status
 
-NO_DEPENDENCY = -1
-"""``depends_task_exec_seq`` of a task without dependencies."""
+if TYPE_CHECKING:
+    from flowerapp.models.tasks import Task
 
 
 def _empty() -> Value:
@@ -135,7 +122,7 @@ class Flow(PrimaryModel):
     @property
     def output(self) -> Any:
         """What its last steps returned: of one as it stands, of several as the input of a task after them would be."""
-        outputs = Task.objects.outputs(self.pk, self.last_seqs()).values()
+        outputs = self.tasks.outputs(self.pk, self.last_seqs()).values()
         return values.merge([{} if output is None else output for output in outputs])
 
     def last_seqs(self) -> set[int]:
@@ -161,236 +148,3 @@ class Flow(PrimaryModel):
             if deadline is not None and time.monotonic() >= deadline:
                 raise TimeoutError(f"flow {self.pk} is {self.status.label} after {timeout} s")
             time.sleep(poll)
-
-
-class Task(Titled, PrimaryModel):
-    """One step of one flow: a row of the original ``kr_task_stat`` with columns of ours."""
-
-    task_flow = models.ForeignKey(
-        Flow,
-        on_delete=models.CASCADE,
-        db_constraint=False,
-        db_index=False,
-        related_name="tasks",
-        db_column="task_flow_id",
-    )
-    task_exec_seq = models.IntegerField()
-    depends_task_exec_seq = models.IntegerField(default=NO_DEPENDENCY, help_text="The largest it depends on; −1: none.")
-    task_id = models.CharField(max_length=256)
-    task_seq = models.IntegerField()
-    exec_status = fields.status_field(default=Status.WAIT)
-    task_priority = fields.priority_field()
-    parameters = models.JSONField(default=dict, blank=True)
-    registered_ts = TimeField(null=True, blank=True)
-    started_ts = TimeField(null=True, blank=True)
-    finished_ts = TimeField(null=True, blank=True)
-    suspended_ts = TimeField(null=True, blank=True)
-
-    program = models.CharField(
-        max_length=256,
-        blank=True,
-        default="",
-        db_default="",
-        help_text="Empty until an inserted row is adopted.",
-    )
-    observed_status = models.SmallIntegerField(
-        null=True,
-        blank=True,
-        editable=False,
-        choices=CHOICES,
-        help_text="Of an inserted row that is not adopted: its status when the watcher last looked at it.",
-    )
-    queue = models.CharField(max_length=256, blank=True, default="", db_default="")
-    max_retries = models.IntegerField(null=True, blank=True)
-    retry_delay = models.IntegerField(null=True, blank=True)
-    time_limit = models.IntegerField(null=True, blank=True)
-    name = models.CharField(max_length=256, blank=True, default="", db_default="")
-    merge = models.BooleanField(default=False, db_default=False)
-    pool = models.CharField(max_length=256, blank=True, default="", db_default="")
-    child_program = models.CharField(max_length=256, blank=True, default="", db_default="")
-    max_concurrency = models.IntegerField(null=True, blank=True)
-    exit_on_failed = models.BooleanField(default=True, db_default=True)
-    overridable = models.JSONField(
-        null=True, blank=True, help_text="Parameters that users may override although it holds masked values."
-    )
-
-    parent_seq = models.IntegerField(null=True, blank=True, help_text="The task that added it; empty for a step.")
-    child_index = models.IntegerField(null=True, blank=True, help_text="Its place among its siblings, from 0.")
-    child_id = models.JSONField(null=True, blank=True, help_text="What its parent calls it.")
-    item = models.JSONField(null=True, blank=True, help_text="Input of a child.")
-    children = models.IntegerField(default=0, db_default=0, help_text="Children that it has added.")
-
-    depends_on = models.JSONField(
-        default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Seqs it depends on."
-    )
-    dependents = models.JSONField(
-        default=list,
-        db_default=Value([], models.JSONField()),
-        blank=True,
-        help_text="Seqs of open tasks that wait for it.",
-    )
-    pending = models.IntegerField(default=0, db_default=0, help_text="Dependencies that are not satisfied yet.")
-    admitted = models.BooleanField(default=True, db_default=True, help_text="It has a slot of its pool, or needs none.")
-    canvas = models.JSONField(null=True, blank=True, help_text="What travels on its message beside it.")
-
-    attempt = models.IntegerField(default=0, db_default=0, help_text="Starts so far; fences late outcomes.")
-    retries = models.IntegerField(default=0, db_default=0)
-    rescues = models.IntegerField(default=0, db_default=0, help_text="Times its worker was lost.")
-    run = models.IntegerField(default=1, db_default=1, help_text="1, and one more with each rerun.")
-    worker = models.CharField(
-        max_length=64, blank=True, default="", db_default="", help_text="Worker of the last start."
-    )
-    pid = models.IntegerField(null=True, blank=True, help_text="Its process.")
-    parked = models.BooleanField(default=False, db_default=False)
-    due_ts = TimeField(null=True, blank=True, help_text="Not started before this.")
-    sent_ts = TimeField(null=True, blank=True, help_text="When a message for it was last sent.")
-    deferred = models.BooleanField(
-        default=False,
-        db_default=False,
-        help_text="Ready together with many of the same program and queue; sent or claimed when one of these ends.",
-    )
-    coalesced = models.IntegerField(
-        default=0,
-        db_default=0,
-        help_text="Ends of other tasks that its own end also counts for its dependents.",
-    )
-    resent = models.BooleanField(
-        default=False,
-        db_default=False,
-        help_text="An older message may still exist, so the one that arrives may be older than sent_ts.",
-    )
-    ignored_by = models.CharField(
-        max_length=16, blank=True, default="", db_default="", choices=IGNORED_BY, help_text="Why it is Ignore."
-    )
-    refused_ts = TimeField(
-        null=True,
-        blank=True,
-        help_text="Since when its message cannot be published, or workers do not know its program.",
-    )
-    refused_by = models.CharField(
-        max_length=16, blank=True, default="", db_default="", choices=REFUSED_BY, help_text="Who refuses it."
-    )
-    output = fields.OutputField(null=True, blank=True)
-    error = fields.CutTextField(blank=True, default="", db_default="")
-    traceback = fields.CutTextField(most=fields.LONGEST_TRACEBACK, blank=True, default="", db_default="")
-    progress = models.JSONField(null=True, blank=True, help_text="{done, total} as the program reported.")
-
-    objects = PrimaryManager.from_queryset(TaskQuerySet)()
-
-    class Meta:
-        db_table = "kr_task_stat"
-        ordering = ["task_flow_id", "task_exec_seq"]
-        constraints = [
-            models.UniqueConstraint(name="kr_task_stat_key", fields=["task_flow", "task_exec_seq"]),
-            *fields.status_checks("kr_task_stat", unless=Q(program="")),
-            models.CheckConstraint(
-                name="kr_task_stat_ignored_by",
-                condition=Q(program="")
-                | Q(ignored_by="")
-                | Q(ignored_by__in=sorted(IgnoredBy), exec_status=Status.IGNORE),
-            ),
-            models.CheckConstraint(
-                name="kr_task_stat_refused_by",
-                condition=Q(refused_by="", refused_ts__isnull=True)
-                | Q(refused_by__in=sorted(RefusedBy), refused_ts__isnull=False),
-            ),
-            *fields.not_negative(
-                "kr_task_stat", "pending", "attempt", "retries", "rescues", "run", "children", "coalesced"
-            ),
-        ]
-        indexes = [
-            models.Index(
-                name="kr_task_stat_ready",
-                fields=["sent_ts"],
-                condition=Q(exec_status=Status.WAIT, pending=0, admitted=True),
-            ),
-            models.Index(
-                name="kr_task_stat_unsent",
-                fields=["task_priority", "id"],
-                condition=Q(
-                    exec_status=Status.WAIT,
-                    pending=0,
-                    admitted=True,
-                    parked=False,
-                    sent_ts__isnull=True,
-                    due_ts__isnull=True,
-                    deferred=False,
-                ),
-            ),
-            models.Index(
-                name="kr_task_stat_deferred",
-                fields=["task_flow", "queue", "program", "task_priority", "task_exec_seq"],
-                condition=Q(exec_status=Status.WAIT, deferred=True),
-            ),
-            models.Index(
-                F("pool"),
-                F("task_priority"),
-                Coalesce("parent_seq", "task_exec_seq").desc(),
-                F("id"),
-                name="kr_task_stat_pool_waiting",
-                condition=Q(exec_status=Status.WAIT, pending=0, admitted=False),
-            ),
-            models.Index(
-                name="kr_task_stat_pool_held",
-                fields=["pool"],
-                condition=Q(exec_status__in=sorted(ACTIVE), admitted=True) & ~Q(pool=""),
-            ),
-            models.Index(
-                name="kr_task_stat_parents",
-                fields=["task_flow", "task_exec_seq"],
-                condition=Q(exec_status=Status.WAIT, parked=True, children__gt=0),
-            ),
-            models.Index(
-                name="kr_task_stat_turn",
-                fields=["task_flow", "parent_seq", "child_index"],
-                condition=Q(exec_status=Status.WAIT, pending__gt=0, parent_seq__isnull=False),
-            ),
-            models.Index(name="kr_task_stat_running", fields=["started_ts"], condition=Q(exec_status=Status.RUNNING)),
-            models.Index(name="kr_task_stat_due", fields=["due_ts"], condition=Q(due_ts__isnull=False)),
-            models.Index(
-                name="kr_task_stat_refused",
-                fields=["id"],
-                condition=Q(exec_status=Status.WAIT, refused_ts__isnull=False),
-            ),
-            models.Index(name="kr_task_stat_ignored", fields=["id"], condition=Q(exec_status=Status.IGNORE)),
-            models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="")),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.task_flow_id} {self.mention}"
-
-    @property
-    def status(self) -> Status:
-        """The state as a ``Status``."""
-        return Status(self.exec_status)
-
-    @property
-    def ref(self) -> TaskRef:
-        """Which task it is."""
-        return TaskRef(self.task_flow_id, self.task_exec_seq)
-
-    @property
-    def call(self) -> TaskCall:
-        """The task as a message names it."""
-        return TaskCall(
-            seq=self.task_exec_seq,
-            program=self.program,
-            queue=self.queue,
-            priority=self.task_priority,
-            time_limit=self.time_limit,
-        )
-
-    @property
-    def failed(self) -> bool:
-        """Whether it is Suspend; its error is the reason."""
-        return self.status is Status.SUSPEND
-
-    @property
-    def passes_on(self) -> bool:
-        """Whether it is Ignore and has no output of its own, if none is stored: what reached it takes that place."""
-        return self.ignored_by in PASSES_ON
-
-    @property
-    def is_refused(self) -> bool:
-        """Whether it is ready and waits to be tried again, because no worker takes it; its error is the reason."""
-        return self.status is Status.WAIT and self.refused_ts is not None and self.sent_ts is None
