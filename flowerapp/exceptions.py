@@ -181,6 +181,12 @@ class AttemptError(FlowerError):
     code = "attempt"
 
 
+class ConditionError(FlowerError):
+    """The task's condition is neither true nor false."""
+
+    code = "condition"
+
+
 class ProcessLostError(FlowerError):
     """The process that ran the attempt was lost."""
 

@@ -38,7 +38,7 @@ class IgnoredBy(StrEnum):
     CANCEL = "cancel"
     """Its flow was cancelled."""
     CONDITION = "condition"
-    """Its condition was false; reserved, nothing sets it yet."""
+    """Its condition, or that of the subflow it is in, was false."""
     ENTRANCE = "entrance"
     """Its flow started at another step, which it does not follow."""
     SIBLING = "sibling"
@@ -98,6 +98,7 @@ def _verb(*source: Status, to: Status | None) -> Transition:
 TRANSITIONS: dict[str, Transition] = {
     "claim": _verb(Status.WAIT, to=Status.RUNNING),
     "finish": _verb(Status.RUNNING, to=Status.FINISH),
+    "ignore": _verb(Status.RUNNING, to=Status.IGNORE),
     "retry": _verb(Status.RUNNING, to=Status.WAIT),
     "park": _verb(Status.RUNNING, to=Status.WAIT),
     "wake": _verb(Status.WAIT, to=Status.WAIT),

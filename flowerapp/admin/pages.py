@@ -207,6 +207,7 @@ def _task_facts(task: Task) -> list[tuple[str, Any]]:
         ("Worker", workers.name_and_process(task)),
         ("Progress", tasks.progress_text(task.progress)),
         ("Input", "one object, merged" if task.merge else ""),
+        ("Condition", task.when),
         ("Waits", wait_reasons([task]).get(task.pk, "")),
         *_time_facts(task),
         *_limit_facts(task),

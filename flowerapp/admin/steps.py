@@ -101,9 +101,11 @@ class StepForm(FormBase):
         labels = {
             "task_priority": "Priority",
             "exit_on_failed": "Fails with a child",
+            "when": "Condition",
             **{f"param{n}_key": f"Parameter {n}" for n in PAIRS},
             **{f"param{n}_value": "=" for n in PAIRS},
         }
+        widgets = {"when": forms.Textarea(attrs={"rows": 1, "cols": 50, "spellcheck": "false", "class": "flower-json"})}
         help_texts = {"exit_on_failed": "And its siblings stop; else a failed child is tolerated."}
 
     def __init__(self, *args: Any, offered: Mapping[str, Collection[str]] | None = None, **options: Any) -> None:
@@ -313,7 +315,7 @@ class StepInline(InlineBase):
             },
         ),
         (
-            "More: JSON parameters, those given at register, queue, pool, retries, time limit, name, merge, children",
+            "More: JSON parameters, those given at register, queue, pool, retries, limits, name, condition, children",
             {
                 "classes": ["collapse"],
                 "fields": [
@@ -322,6 +324,7 @@ class StepInline(InlineBase):
                     ("queue", "pool"),
                     ("max_retries", "retry_delay", "time_limit"),
                     ("name", "merge"),
+                    "when",
                     ("child_program", "max_concurrency", "exit_on_failed"),
                 ],
             },

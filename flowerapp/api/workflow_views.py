@@ -17,6 +17,7 @@ from flowerapp.api.base import ApiView, documented
 from flowerapp.api.bounds import COUNT, NAME, OPTIONAL_NAME, PRIORITY, SEQ, Bounds, of
 from flowerapp.api.permissions import DEFINE
 from flowerapp.api.queries import Query
+from flowerapp.core.expressions.limits import MAX_TEXT
 from flowerapp.core.names import name_problems
 from flowerapp.core.permissions import VIEW_DEFINITION
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, UnknownWorkflowError
@@ -114,6 +115,11 @@ class StepSerializer(fields.StrictSerializer):
     time_limit = fields.StrictIntegerField(bounds=of("time_limit"), allow_null=True, default=None, help_text="Seconds.")
     merge = fields.StrictBooleanField(
         default=False, help_text="Its input is one object, merged from the outputs of the steps before it."
+    )
+    when = fields.StrictTextField(
+        default="",
+        max_length=MAX_TEXT,
+        help_text="Condition over its input; the step is skipped where it is false.",
     )
     child_program = fields.StrictTextField(
         bounds=OPTIONAL_NAME,

@@ -10,6 +10,7 @@ from typing import Any
 
 from flowerapp import conf, states
 from flowerapp.core import graph, problems
+from flowerapp.core.conditions import condition_problems
 from flowerapp.core.names import name_problems, part_problems, text_problems
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
 
@@ -48,6 +49,8 @@ class Node:
     """The name that other steps and programs use for this step; unique in its workflow, or empty."""
     merge: bool = False
     """Whether the step's input is one object that merges the outputs of its dependencies, all of them objects."""
+    when: str = ""
+    """Condition over the step's input; where it is false, the task is skipped. Empty means that it always runs."""
     pool: str = ""
     """Name of the pool whose slots its tasks occupy; empty for none."""
     child_program: str = ""
@@ -180,6 +183,7 @@ def node_problems(node: Node) -> Iterator[Problem]:
             yield Problem(f"{option} {number} is out of range; use {smallest} or more", node.seq, option)
     for option in ("queue", "name", "pool"):
         yield from (Problem(message, node.seq, option) for message in part_problems(getattr(node, option), option))
+    yield from (Problem(message, node.seq, "when") for message in condition_problems(node.when))
     later, follows = node.required_at_register, bool(node.depends_on)
     for place, message in problems.problems_of(node.program, node.parameters, follows=follows, later=later):
         yield Problem(message, node.seq, place)

@@ -1,4 +1,4 @@
-"""One start of a task: claim → run → record → propagate → deliver.
+"""One start of a task: claim → test its condition → run → record → propagate → deliver.
 
 A program never runs inside a transaction of ours.
 """
@@ -9,7 +9,7 @@ import time
 from functools import partial
 
 from flowerapp import conf, registry, signals
-from flowerapp.core import executor, identity, logs
+from flowerapp.core import conditions, executor, identity, logs
 from flowerapp.core.executor import Limits
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
@@ -18,7 +18,7 @@ from flowerapp.engine.completion import DB_RETRY_SECONDS, NO_CONTINUATION, Conti
 from flowerapp.engine.context import Context
 from flowerapp.engine.propagation import REFUSED, Outcome
 from flowerapp.engine.recorder import recording
-from flowerapp.engine.results import Interrupted, Refused, Result, Succeeded, WithChildren
+from flowerapp.engine.results import Ignored, Interrupted, Refused, Result, Succeeded, WithChildren
 from flowerapp.exceptions import TimeLimitError
 from flowerapp.models import Task, Worker
 from flowerapp.querysets import Claim
@@ -107,11 +107,16 @@ def perform(claim: Claim, continuation: Continuation = NO_CONTINUATION) -> Outco
 
 
 def _run_program(claim: Claim) -> Result:
-    """Call the program; in a process that was asked to stop, an exception is taken for the interruption."""
+    """Call the program if the task's condition holds.
+
+    In a process that was asked to stop, an exception is taken for the interruption.
+    """
     if registry.find(claim.program) is None and not executor.current().runs_here:  # another worker may know it
         return Refused(UNKNOWN_PROGRAM.format(claim.program))
     context = Context(claim)
     try:
+        if claim.when and not conditions.holds(claim.when, context.input):
+            return Ignored(context.passed_on)
         program = registry.get(claim.program)
         with recording(context.recorder):
             text = executor.current().call(partial(_output_of, program, claim, context), _limits_of(claim))

@@ -26,6 +26,7 @@ from flowerapp.engine.masks import secrets_of
 from flowerapp.engine.results import (
     LATE,
     Errored,
+    Ignored,
     Interrupted,
     Parked,
     Recorded,
@@ -34,11 +35,11 @@ from flowerapp.engine.results import (
     Succeeded,
     WithChildren,
 )
-from flowerapp.exceptions import FlowerError, ParkTask, ProcessLostError, TimeLimitError
+from flowerapp.exceptions import ConditionError, FlowerError, ParkTask, ProcessLostError, TimeLimitError
 from flowerapp.models import HistoryEntry, Task
 from flowerapp.querysets import Claim, Completion, Success
 from flowerapp.querysets.db import atomic, retry_on_disconnect
-from flowerapp.states import Status
+from flowerapp.states import IgnoredBy
 
 logger = logs.logger(__name__)
 
@@ -82,7 +83,7 @@ NO_CONTINUATION: Continuation = _NoContinuation()
 def record(claim: Claim, result: Result, continuation: Continuation = NO_CONTINUATION) -> Recorded:
     """Write how an attempt ended; tries for ``DB_RETRY_SECONDS`` while the database is unreachable."""
     match result:
-        case Succeeded():
+        case Succeeded() | Ignored():
             recorded = record_success(claim, result, continuation)
         case WithChildren():
             recorded = record_children(claim, result)
@@ -99,20 +100,27 @@ def record(claim: Claim, result: Result, continuation: Continuation = NO_CONTINU
     return recorded
 
 
-def record_success(claim: Claim, result: Succeeded, continuation: Continuation) -> Recorded:
+def record_success(claim: Claim, result: Succeeded | Ignored, continuation: Continuation) -> Recorded:
     """Record a success, which may claim the next task for this process."""
-    completion = _finish(claim, result.output, continuation)
+    success = _success_of(claim, result)
+    completion = _finish(claim, success, continuation)
     if completion is not None:
         return Recorded(completion, satisfied=True)
-    if Task.objects.at(claim.ref).filter(exec_status=Status.FINISH, attempt=claim.attempt).exists():
+    recorded = {"exec_status": success.status, "ignored_by": success.ignored_by, "attempt": claim.attempt}
+    if Task.objects.at(claim.ref).filter(**recorded).exists():
         return _recorded_before(claim, continuation)
     return LATE
 
 
+def _success_of(claim: Claim, result: Succeeded | Ignored) -> Success:
+    ignored_by = IgnoredBy.CONDITION if isinstance(result, Ignored) else ""
+    child = claim.parent_seq is not None
+    return Success(ref=claim.ref, attempt=claim.attempt, output=result.output, ignored_by=ignored_by, child=child)
+
+
 @_patiently
-def _finish(claim: Claim, output: str, continuation: Continuation) -> Completion | None:
+def _finish(claim: Claim, success: Success, continuation: Continuation) -> Completion | None:
     """In one statement where the events have no listeners; listeners may take long, and would delay the next task."""
-    success = Success(ref=claim.ref, attempt=claim.attempt, output=output, child=claim.parent_seq is not None)
     if not signals.has_listeners(claim.task_id, "task_over", "task_all_over", "all_over"):
         return _finish_and_claim(claim, success, continuation)
     with atomic():
@@ -369,7 +377,7 @@ def _bounded(seconds: float) -> float:
 def _retry_delay(claim: Claim, error: BaseException) -> float | None:
     """Seconds until the next start, or None if there is to be none."""
     program = registry.find(claim.program)
-    if program is None:
+    if program is None or isinstance(error, ConditionError):
         return None
     overrides: dict[str, Any] = {"max_retries": claim.max_retries, "retry_delay": claim.retry_delay}
     delay = program.next_delay(error, claim.retries, **overrides)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from itertools import islice
-from typing import Any
+from typing import Any, NamedTuple
 
 from flowerapp import conf, registry
 from flowerapp.core import masking, problems, values
@@ -25,7 +25,7 @@ from flowerapp.registry import Call
 from flowerapp.selectors import tasks
 from flowerapp.selectors.shown import shown_value
 from flowerapp.selectors.status_style import task_style
-from flowerapp.states import SATISFIED
+from flowerapp.states import SATISFIED, IgnoredBy
 
 MOST_ITEMS = 1_000_000
 """Items for children that are looked at in one call; an endless generator must end somewhere."""
@@ -33,9 +33,22 @@ READ_SECONDS = 30.0
 """Seconds to try to read a task's input while the database is unreachable."""
 
 
+class Gathered(NamedTuple):
+    """The input of a task."""
+
+    value: Any
+    joined: bool
+    """Whether it is made of the outputs of several tasks, so that it stands nowhere as it is."""
+
+
 def input_of(ref: TaskRef) -> Any:
     """Input of a task: a child's item, the flow's if it depends on none, else what those before it returned."""
-    return _input_of(ref, _merged, typed=False)
+    return read_input(ref).value
+
+
+def read_input(ref: TaskRef) -> Gathered:
+    """The same, and whether it had to be put together."""
+    return _read_input(ref, _merged, typed=False)
 
 
 def celery_input_of(ref: TaskRef) -> Any:
@@ -43,7 +56,7 @@ def celery_input_of(ref: TaskRef) -> Any:
 
     Dates, decimals and so on of Celery tasks are as they are stored.
     """
-    return _input_of(ref, lambda outputs: outputs[0] if len(outputs) == 1 else outputs, typed=True)
+    return _read_input(ref, lambda outputs: outputs[0] if len(outputs) == 1 else outputs, typed=True).value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,7 +74,7 @@ def shown_input(task: Task) -> ShownInput:
     """Input of a task that ``selectors.tasks.whole_task`` gave; that of a child is its item."""
     if task.parent_seq is not None:
         return ShownInput(value=task.item)
-    if task.pending and not task.children:
+    if task.pending and not task.children and task.ignored_by != IgnoredBy.CONDITION:
         return ShownInput(is_known=False)
     if task.passes_on:
         return ShownInput(value=task.output)
@@ -75,17 +88,19 @@ def _merged(outputs: list[Any]) -> Any:
 
 
 @retry_on_disconnect(READ_SECONDS)
-def _input_of(ref: TaskRef, combine: Callable[[list[Any]], Any], *, typed: bool) -> Any:
+def _read_input(ref: TaskRef, combine: Callable[[list[Any]], Any], *, typed: bool) -> Gathered:
     columns = ("depends_on", "merge", "parent_seq", "item")
     depends_on, merge, parent_seq, item = Task.objects.at(ref).values_list(*columns).get()
     if parent_seq is not None:
-        return item
+        return Gathered(item, joined=False)
     if not depends_on:
-        return Flow.objects.values_list("input", flat=True).get(pk=ref.flow_id)
+        return Gathered(Flow.objects.values_list("input", flat=True).get(pk=ref.flow_id), joined=False)
     outputs = Task.objects.outputs(ref.flow_id, depends_on, typed=typed)
     if merge:
-        return values.merge_objects({seq: {} if output is None else output for seq, output in outputs.items()})
-    return combine(list(outputs.values()))
+        value = values.merge_objects({seq: {} if output is None else output for seq, output in outputs.items()})
+    else:
+        value = combine(list(outputs.values()))
+    return Gathered(value, joined=len(depends_on) > 1)
 
 
 @retry_on_disconnect(READ_SECONDS)
@@ -288,7 +303,20 @@ class Context:
     @cached_property
     def input(self) -> Any:
         """The flow's input, or what the tasks before it returned."""
-        return self.give("input", input_of(self.claim.ref))
+        return self.give("input", self._gathered.value)
+
+    @cached_property
+    def _gathered(self) -> Gathered:
+        return read_input(self.claim.ref)
+
+    @property
+    def passed_on(self) -> str | None:
+        """The input, as JSON text, that a task which is skipped keeps as its output.
+
+        None where it is the output of one task, or the flow's input: that is read there.
+        """
+        value, joined = self._gathered
+        return values.dumps(value, "the input that is passed on") if joined else None
 
     @property
     def idempotency_key(self) -> str:

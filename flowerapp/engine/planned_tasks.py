@@ -126,6 +126,7 @@ def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
         "time_limit": node.time_limit,
         "name": node.name,
         "merge": node.merge,
+        "when": node.when,
         "pool": node.pool,
         "admitted": not node.pool,
         "child_program": node.child_program,

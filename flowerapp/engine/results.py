@@ -21,6 +21,14 @@ class Succeeded:
 
 
 @dataclass(frozen=True, slots=True)
+class Ignored:
+    """The condition of the task is false, so its program was not called."""
+
+    output: str | None
+    """JSON text of its input; None where that is read from the task before it."""
+
+
+@dataclass(frozen=True, slots=True)
 class WithChildren:
     """The program returned, and has added children: they come first."""
 
@@ -62,7 +70,7 @@ class Refused:
     reason: str
 
 
-Result = Succeeded | WithChildren | Parked | Errored | Interrupted | Refused
+Result = Succeeded | Ignored | WithChildren | Parked | Errored | Interrupted | Refused
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +80,7 @@ class Recorded:
     completion: Completion | None
     """What it led to; None where the attempt is no longer the one that runs, or was recorded before."""
     satisfied: bool = False
-    """The task is Finish."""
+    """The task is Finish, or skipped."""
     messages: tuple[Message, ...] = ()
     """Further messages to send."""
     ending: Ending | None = None

@@ -120,7 +120,9 @@ class TaskDefinition(PrimaryModel):
     merge = models.BooleanField(
         default=False, db_default=False, help_text="Make one object of the objects that the steps before it return."
     )
-
+    when = models.TextField(
+        blank=True, default="", db_default="", help_text="Condition over its input; the step is skipped if false."
+    )
     pool = models.CharField(
         max_length=256, blank=True, default="", db_default="", help_text="Pool whose slots it shares; empty for none."
     )
@@ -208,6 +210,7 @@ class TaskDefinition(PrimaryModel):
             time_limit=self.time_limit,
             name=self.name,
             merge=self.merge,
+            when=self.when,
             pool=self.pool,
             child_program=self.child_program,
             max_concurrency=self.max_concurrency,

@@ -63,6 +63,7 @@ class Task(Titled, PrimaryModel):
     time_limit = models.IntegerField(null=True, blank=True)
     name = models.CharField(max_length=256, blank=True, default="", db_default="")
     merge = models.BooleanField(default=False, db_default=False)
+    when = models.TextField(blank=True, default="", db_default="", help_text="Condition over its input.")
     pool = models.CharField(max_length=256, blank=True, default="", db_default="")
     child_program = models.CharField(max_length=256, blank=True, default="", db_default="")
     max_concurrency = models.IntegerField(null=True, blank=True)

@@ -22,7 +22,7 @@ from flowerapp.querysets import prepared
 from flowerapp.querysets.clock import Now
 from flowerapp.querysets.db import atomic, in_sql
 from flowerapp.querysets.ready import ReadyQuerySet
-from flowerapp.states import OPEN, Status
+from flowerapp.states import OPEN, SATISFIED, Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,6 +45,7 @@ class Claim:
     pool: str
     parent_seq: int | None
     child_program: str
+    when: str
     begins: bool
     """Whether the flow began with this claim."""
     waited: float = 0.0
@@ -77,6 +78,7 @@ CLAIMED = (
     "pool",
     "parent_seq",
     "child_program",
+    "when",
 )
 """Columns of a task that its claim has."""
 _PARAMETERS = CLAIMED.index("parameters")
@@ -190,7 +192,7 @@ class ClaimQuerySet(ReadyQuerySet):
 
     def claimed_by(self, ref: TaskRef, process: Process) -> Claim | None:
         """What the finish of a task claimed for this process to continue with."""
-        finished_ts = self.at(ref).filter(exec_status=Status.FINISH).values("finished_ts")
+        finished_ts = self.at(ref).filter(exec_status__in=SATISFIED).values("finished_ts")
         running = self.filter(task_flow_id=ref.flow_id, exec_status=Status.RUNNING, **process._asdict())
         return running.filter(started_ts=Subquery(finished_ts)).as_claim()
 

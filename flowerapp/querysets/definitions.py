@@ -128,7 +128,7 @@ _TABLES = "FROM ms_task_definition d LEFT JOIN ms_workflow w ON w.task_id = d.ta
 def _columns(label: str) -> str:
     """The columns of a workflow's header and of a step, whose model has this label."""
     header = [f'w."{name}"' for name in HEADER]
-    return ", ".join([*header, *(f"d.{field.column}" for field in apps.get_model(label)._meta.concrete_fields)])
+    return ", ".join([*header, *(f'd."{field.column}"' for field in apps.get_model(label)._meta.concrete_fields)])
 
 
 def _fingerprint(rows: _Rows) -> str:

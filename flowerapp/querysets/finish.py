@@ -4,7 +4,8 @@ On PostgreSQL the statement is ``FINISH`` for a step and ``FINISH_CHILD`` for a 
 ``FinishQuerySet._finish_portably``. All run under the same tests. The parts of ``FINISH`` in order; each may read
 those above it::
 
-    finished             the task is recorded as Finish; no row if this attempt no longer runs: then nothing happens
+    finished             the task is recorded as Finish, or, if its condition is false, as Ignore; no row if this
+    │                    attempt no longer runs: then nothing happens
     ├── process          may this process continue with a task, and with which programs?
     ├── next_deferred    the next deferred task of the same program and queue: claimed for the process, or to be sent
     ├── dependent        the tasks that wait for this one, locked, and how each is to change
@@ -91,16 +92,16 @@ def _claim_of_row(flow_id: str, row: dict[str, Any]) -> Claim:
 
 
 # The statements. Parameters of both: flow, seq, attempt, output (JSON text) and first_sent (FIRST_SENT). FINISH also
-# takes the process that could continue, worker and pid, with the programs that it would take, keeps, how many tasks of
-# each program are deferred for it, and lease, in seconds.
+# takes the status that the task ends in, with ignored_by; the process that could continue, worker and pid, with the
+# programs that it would take, keeps, how many tasks of each program are deferred for it, and lease, in seconds.
 #
 # "exec_status + 0" and "pending + 0" are the column and no index: where the condition of a partial index stands as it
 # is, the planner may scan that index for a row whose key it knows, if its statistics are older than the rows.
 
 _FINISHED = f"""
 UPDATE kr_task_stat
-   SET exec_status = {Status.FINISH}, output = %(output)s::jsonb, finished_ts = STATEMENT_TIMESTAMP(),
-       error = '', traceback = ''
+   SET exec_status = %(status)s, ignored_by = %(ignored_by)s, output = %(output)s::jsonb,
+       finished_ts = STATEMENT_TIMESTAMP(), error = '', traceback = ''
  WHERE task_flow_id = %(flow)s AND task_exec_seq = %(seq)s
    AND exec_status + 0 = {Status.RUNNING} AND attempt = %(attempt)s
 RETURNING dependents, parent_seq, task_priority, program, queue, coalesced
@@ -150,7 +151,7 @@ UPDATE kr_task_stat t
 RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool, t.parked,
           NOT chosen.claimed AS ready, FALSE AS deferred, chosen.claimed AND chosen.same_dependents AS coalesces,
           chosen.claimed, t.task_id, t.task_seq, CASE WHEN chosen.claimed THEN t.parameters END AS parameters,
-          t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program
+          t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program, t.when
 """
 """The first of the deferred tasks is either claimed, or ready to be sent. If its dependents are the same, its own
 finish counts them down for both."""
@@ -202,7 +203,7 @@ RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.
           t.pending = 0 AND t.exec_status = {Status.WAIT} AS ready,
           t.admitted AND (dependent.surplus OR dependent.kept) AS deferred, dependent.surplus,
           dependent.claimed, t.task_id, t.task_seq, CASE WHEN dependent.claimed THEN t.parameters END AS parameters,
-          t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program
+          t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program, t.when
 """
 """A dependent whose count reaches 0 is claimed, or taken on to be sent, or deferred, or waits for a slot of its pool,
 or, if it is parked, is a parent whose children have all ended."""
@@ -273,6 +274,7 @@ class FinishQuerySet(ClaimQuerySet):
         else:
             values |= {**success.process._asdict(), "programs": list(success.candidates)}
             values["keeps"] = list(success.keeps)
+            values |= {"status": int(success.status), "ignored_by": success.ignored_by}
             values["lease"] = conf.get().LEASE_SECONDS
             rows = prepared.rows(connection, FINISH, values)
         return _completion_of_rows(flow_id, rows) if rows else None
@@ -280,8 +282,9 @@ class FinishQuerySet(ClaimQuerySet):
     def _finish_portably(self, success: Success) -> Completion | None:
         with atomic(self.db):
             moved = self._attempt("finish", success.ref, success.attempt).update(
-                exec_status=Status.FINISH,
-                output=Value(json.loads(success.output), models.JSONField()),
+                exec_status=success.status,
+                ignored_by=success.ignored_by,
+                output=None if success.output is None else Value(json.loads(success.output), models.JSONField()),
                 finished_ts=Now(),
                 error="",
                 traceback="",

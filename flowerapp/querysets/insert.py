@@ -68,6 +68,7 @@ TASK = {
     "time_limit": Column("integer"),
     "name": Column("text", ""),
     "merge": Column("boolean", False),
+    "when": Column("text", ""),
     "pool": Column("text", ""),
     "child_program": Column("text", ""),
     "max_concurrency": Column("integer"),
@@ -120,7 +121,7 @@ SENT = "sent"
 
 
 def _names(columns: Mapping[str, Column]) -> str:
-    return ", ".join(columns)
+    return ", ".join(f'"{name}"' for name in columns)
 
 
 def _values(columns: Mapping[str, Column]) -> str:
@@ -130,13 +131,13 @@ def _values(columns: Mapping[str, Column]) -> str:
 
 def _value(name: str, default: Any) -> str:
     if default is None:
-        return f"row.{name}"
+        return f'row."{name}"'
     literal = f"'{json.dumps(default)}'::jsonb" if isinstance(default, (dict, list)) else f"'{default}'"
-    return f"COALESCE(row.{name}, {literal})"
+    return f'COALESCE(row."{name}", {literal})'
 
 
 def _types(columns: Mapping[str, Column]) -> str:
-    return ", ".join(f"{name} {column.kind}" for name, column in columns.items())
+    return ", ".join(f'"{name}" {column.kind}' for name, column in columns.items())
 
 
 # The statement. Its parameters are JSON texts: flows, an array of objects, each with "planned", the number of its tasks

@@ -184,7 +184,7 @@ class ReadyQuerySet(OutputQuerySet):
 
     def taken_up_by(self, ref: TaskRef) -> Self:
         """Startable tasks that the finish of one took on to send: its dependents, and the next deferred one."""
-        finished_ts = self.at(ref).filter(exec_status=Status.FINISH).values("finished_ts")
+        finished_ts = self.at(ref).filter(exec_status__in=SATISFIED).values("finished_ts")
         return self.startable().filter(task_flow_id=ref.flow_id, sent_ts=Subquery(finished_ts))
 
     def being_refused(self) -> Self:

@@ -8,16 +8,19 @@ from dataclasses import dataclass, replace
 from flowerapp.core.identity import NO_PROCESS, Process
 from flowerapp.core.messages import Message, TaskRef
 from flowerapp.querysets.claim import Claim
+from flowerapp.states import Status
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Success:
-    """An attempt that has succeeded."""
+    """An attempt that has succeeded, or found the condition of its task false."""
 
     ref: TaskRef
     attempt: int
-    output: str
-    """JSON text."""
+    output: str | None
+    """JSON text; None for a task that passes on what reached it."""
+    ignored_by: str = ""
+    """Why the task is Ignore; empty for one that is Finish."""
     child: bool = False
     """Whether the task is a child of another."""
     process: Process = NO_PROCESS
@@ -26,6 +29,11 @@ class Success:
     """Programs that it would continue with."""
     keeps: Sequence[int] = ()
     """How many tasks of each, beside the first, are deferred for it rather than sent."""
+
+    @property
+    def status(self) -> Status:
+        """The status that the task ends in."""
+        return Status.IGNORE if self.ignored_by else Status.FINISH
 
     def by(self, process: Process, candidates: Sequence[str], keeps: Sequence[int] = ()) -> Success:
         """The same, for a process that would continue with one of the candidates."""

@@ -18,10 +18,12 @@ from flowerapp.selectors.flows import get_flow
 from flowerapp.selectors.short import complete, short_rows
 from flowerapp.selectors.shown import rows, shown
 from flowerapp.selectors.status_style import ignored_reason
-from flowerapp.states import RefusedBy, Status
+from flowerapp.states import IgnoredBy, RefusedBy, Status
 
 MOST_WHOLE = 6 * 1024 * 1024
 """Bytes of JSON above which an output that is put together from several is not read."""
+MOST_CONDITION = 60
+"""Characters of a condition that a note quotes."""
 COLUMNS = (
     "task_flow_id",
     "task_exec_seq",
@@ -40,6 +42,7 @@ COLUMNS = (
     "retry_delay",
     "time_limit",
     "merge",
+    "when",
     "pool",
     "child_program",
     "max_concurrency",
@@ -74,6 +77,7 @@ ROW_COLUMNS = (
     "program",
     "exec_status",
     "ignored_by",
+    "when",
     "depends_on",
     "pending",
     "attempt",
@@ -184,7 +188,15 @@ def note(task: Task, children: Counts | None = None) -> str:
         return "by another system"
     if task.status is Status.RUNNING and isinstance(task.progress, dict):
         return progress_text(task.progress)
-    return ignored_reason(task.ignored_by)
+    return _condition_note(task) if task.ignored_by == IgnoredBy.CONDITION else ignored_reason(task.ignored_by)
+
+
+def _condition_note(task: Task) -> str:
+    """What was false. A task that is skipped with its subflow still waited for the tasks before it."""
+    if task.pending:
+        return "the condition of its subflow is false"
+    line = " ".join(task.when.split())
+    return f"its condition {line if len(line) <= MOST_CONDITION else line[: MOST_CONDITION - 1] + '…'} is false"
 
 
 def _waiting_note(task: Task) -> str:

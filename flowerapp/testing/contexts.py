@@ -135,5 +135,6 @@ def _claim(
         pool="",
         parent_seq=step.parent_seq,
         child_program=step.child_program,
+        when="",
         begins=attempt == 1,
     )

@@ -68,6 +68,8 @@ class Options(BaseModel):
     """Whether a failed child fails the task and stops its siblings; if not, the task continues without it."""
     merge: StrictBool = False
     """Whether the task's input is one object that merges the outputs of its dependencies, all of them objects."""
+    when: StrictStr = ""
+    """Condition over the task's input, such as ``input.count > 0``; where it is false, the task is skipped."""
 
     autoretry_for: Errors = ()
     """Exceptions that lead to a retry; this option and those below hold for the task and its children."""
@@ -106,6 +108,7 @@ _OF_STEP = (
     "max_concurrency",
     "exit_on_failed",
     "merge",
+    "when",
 )
 _OF_PROGRAM = (
     "autoretry_for",

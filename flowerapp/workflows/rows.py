@@ -65,6 +65,7 @@ def _step(row: TaskDefinition) -> Document:
         "pool": row.pool or None,
         **{name: getattr(row, name) for name in _OPTIONS},
         "merge": row.merge,
+        "when": row.when,
         "child_program": row.child_program or None,
         "exit_on_failed": row.exit_on_failed,
     }
@@ -83,6 +84,7 @@ def row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
         queue=step.get("queue") or "",
         name=step.get("name") or "",
         merge=bool(step.get("merge")),
+        when=step.get("when") or "",
         pool=step.get("pool") or "",
         child_program=step.get("child_program") or "",
         exit_on_failed=bool(step.get("exit_on_failed", True)),

@@ -30,6 +30,7 @@ STEP = {
     "retry_delay": None,
     "time_limit": None,
     "merge": False,
+    "when": "",
     "child_program": None,
     "max_concurrency": None,
     "exit_on_failed": True,
@@ -45,7 +46,8 @@ DOCUMENT: dict[str, Any] = {
         STEP,
         STEP | {"task_seq": 3, "depends_on": [1], "queue": "transcoding", "parameters": {"value": {"deep": [1, None]}}},
         STEP | {"task_seq": 2, "depends_on": [], "task_priority": -7, "retry_delay": 1, "time_limit": 9},
-        STEP | {"task_seq": 9, "name": "long", "merge": True, "parameters": {"value": "x" * 2000}},
+        STEP
+        | {"task_seq": 9, "name": "long", "merge": True, "when": "input.n > 1", "parameters": {"value": "x" * 2000}},
     ],
 }
 

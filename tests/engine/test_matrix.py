@@ -13,7 +13,7 @@ from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
 from flowerapp.models import Flow, Task, Worker
 from flowerapp.querysets import Success
-from flowerapp.states import SATISFIED, TRANSITIONS, RefusedBy, Status, allows
+from flowerapp.states import SATISFIED, TRANSITIONS, IgnoredBy, RefusedBy, Status, allows
 from tests.engine.support import define
 
 pytestmark = pytest.mark.django_db
@@ -29,6 +29,9 @@ def inserted(flow: str) -> int:
 METHODS: dict[str, Verb] = {
     "claim": lambda flow: Task.objects.claim(TaskRef(flow, 1), Process("w", 1)),
     "finish": lambda flow: Task.objects.finish(Success(ref=TaskRef(flow, 1), attempt=1, output="{}")),
+    "ignore": lambda flow: Task.objects.finish(
+        Success(ref=TaskRef(flow, 1), attempt=1, output=None, ignored_by=IgnoredBy.CONDITION)
+    ),
     "retry": lambda flow: Task.objects.retry(TaskRef(flow, 1), 1, 5, "error", "traceback"),
     "fail": lambda flow: Task.objects.fail(TaskRef(flow, 1), 1, "error", "traceback"),
     "park": lambda flow: Task.objects.park(TaskRef(flow, 1), 1, 5),
@@ -102,7 +105,18 @@ def test_verb_moves_a_task_only_from_states_that_the_table_allows(verb: str, sta
 
 @pytest.mark.parametrize(
     "verb",
-    ["finish", "retry", "park", "fail", "rescue", "hand_back", "tolerate_failure", "await_children", "refuse_attempt"],
+    [
+        "finish",
+        "ignore",
+        "retry",
+        "park",
+        "fail",
+        "rescue",
+        "hand_back",
+        "tolerate_failure",
+        "await_children",
+        "refuse_attempt",
+    ],
 )
 @pytest.mark.parametrize("attempt", [0, 2])
 def test_outcome_of_another_attempt_changes_nothing(verb: str, attempt: int) -> None:

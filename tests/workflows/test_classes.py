@@ -326,6 +326,7 @@ def test_options_go_to_the_step_and_to_its_programs() -> None:
             max_concurrency=4,
             exit_on_failed=False,
             merge=True,
+            when="input.n > 1",
             autoretry_for=OSError,
             dont_autoretry_for=[FileNotFoundError],
             retry_backoff=2,
@@ -341,7 +342,7 @@ def test_options_go_to_the_step_and_to_its_programs() -> None:
     node = Many.plan().nodes[0]
     assert (node.priority, node.queue, node.pool, node.parameters) == (-3, "slow", "few", {"sizes": [1, 2]})
     assert (node.max_retries, node.retry_delay, node.time_limit, node.max_concurrency) == (2, 5, 60, 4)
-    assert (node.exit_on_failed, node.merge) == (False, True)
+    assert (node.exit_on_failed, node.merge, node.when) == (False, True, "input.n > 1")
     for name in ("many.first", "many.each"):
         program = registry.get(name)
         assert (program.autoretry_for, program.dont_autoretry_for) == ((OSError,), (FileNotFoundError,))

@@ -59,6 +59,7 @@ def _facts(task: Task) -> dict[str, Any]:
         "worker": workers.name_and_process(task),
         "queue": tasks.queue_of(task) if task.program else "",
         "pool": task.pool,
+        "condition": task.when,
         "priority": str(task.task_priority) if task.task_priority else "",
         "registered": moment(task.registered_ts),
         "not before": moment(task.due_ts),
