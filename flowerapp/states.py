@@ -103,6 +103,8 @@ TRANSITIONS: dict[str, Transition] = {
     "park": _verb(Status.RUNNING, to=Status.WAIT),
     "wake": _verb(Status.WAIT, to=Status.WAIT),
     "complete_parked": _verb(Status.WAIT, to=Status.FINISH),
+    "ignore_parked": _verb(Status.WAIT, to=Status.IGNORE),
+    "ignore_subflow": _verb(Status.WAIT, to=Status.IGNORE),
     "fail": _verb(Status.RUNNING, to=Status.SUSPEND),
     "tolerate_failure": _verb(Status.RUNNING, to=Status.IGNORE),
     "await_children": _verb(Status.RUNNING, to=Status.WAIT),
@@ -125,9 +127,9 @@ TRANSITIONS: dict[str, Transition] = {
 }
 """Guarded method → the statuses from which it moves a task, and to which.
 
-``wake`` and ``complete_parked`` need a parked task, ``give_up`` one that is parked for its children, ``reopen`` one
-with children, ``adopt``, ``adopt_ended``, ``refuse_adoption`` and ``observe`` a row without a program, ``reject`` and
-``tolerate_rejection`` one that is refused.
+``wake``, ``complete_parked`` and ``ignore_parked`` need a parked task, ``give_up`` one that is parked for its children
+or a gate, ``reopen`` one with children, ``adopt``, ``adopt_ended``, ``refuse_adoption`` and ``observe`` a row without a
+program, ``reject`` and ``tolerate_rejection`` one that is refused.
 """
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from flowerapp import conf, states
 from flowerapp.core import graph, problems
 from flowerapp.core.conditions import condition_problems
+from flowerapp.core.gates import GATE, GATES
 from flowerapp.core.names import name_problems, part_problems, text_problems
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
 
@@ -51,6 +52,8 @@ class Node:
     """Whether the step's input is one object that merges the outputs of its dependencies, all of them objects."""
     when: str = ""
     """Condition over the step's input; where it is false, the task is skipped. Empty means that it always runs."""
+    end: int | None = None
+    """Of a gate that begins a subflow, ``task_seq`` of the gate that ends it: its condition holds for the whole."""
     pool: str = ""
     """Name of the pool whose slots its tasks occupy; empty for none."""
     child_program: str = ""
@@ -147,6 +150,12 @@ class Plan:
 
     def _edge_problems(self, seqs: set[int]) -> Iterator[Problem]:
         missing = [(node.seq, seq) for node in self.nodes for seq in node.depends_on if seq not in seqs]
+        gates = {node.seq for node in self.nodes if node.program == GATE}
+        for node in self.nodes:
+            if node.end is not None and not {node.seq, node.end} <= gates:
+                yield Problem(
+                    f"a subflow begins and ends with a step of {GATE}, and not at {node.end}", node.seq, "end"
+                )
         for step, seq in missing:
             yield Problem(f"depends on {seq}, which is not a step of {self.name!r}", step, "depends_on")
         if not missing and len(seqs) == len(self.nodes):
@@ -183,6 +192,9 @@ def node_problems(node: Node) -> Iterator[Problem]:
             yield Problem(f"{option} {number} is out of range; use {smallest} or more", node.seq, option)
     for option in ("queue", "name", "pool"):
         yield from (Problem(message, node.seq, option) for message in part_problems(getattr(node, option), option))
+    for option in ("pool", "child_program") if node.program in GATES else ():
+        if getattr(node, option):
+            yield Problem(f"a step of {node.program} needs no {option}; leave it out", node.seq, option)
     yield from (Problem(message, node.seq, "when") for message in condition_problems(node.when))
     later, follows = node.required_at_register, bool(node.depends_on)
     for place, message in problems.problems_of(node.program, node.parameters, follows=follows, later=later):

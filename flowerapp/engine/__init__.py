@@ -7,7 +7,7 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 from flowerapp.core.overriding import MayOverride
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.hooks import HookEvent
-from flowerapp.engine.register import plan_of, register, register_many
+from flowerapp.engine.register import plan_of, register, register_many, register_plan
 from flowerapp.engine.registration import Registration
 from flowerapp.engine.state import change_state, get_state
 from flowerapp.engine.verbs import cancel, change, delete, rerun, resume, skip, suspend, wake
@@ -31,6 +31,7 @@ __all__ = [
     "plan_of",
     "register",
     "register_many",
+    "register_plan",
     "rerun",
     "resume",
     "set_pool",

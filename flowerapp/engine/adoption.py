@@ -12,7 +12,7 @@ from django.db.models import Max, Min
 from flowerapp.core import graph
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.plan import Node, missing_problems, node_problems
-from flowerapp.engine import hooks, readiness
+from flowerapp.engine import hooks, propagation
 from flowerapp.engine.planned_tasks import task_columns
 from flowerapp.exceptions import InvalidPlanError
 from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition, Workflow
@@ -74,7 +74,7 @@ def _save(flow: Flow, tasks: Iterable[Task]) -> None:
     if running and Flow.objects.begin_elsewhere(flow.pk) and hooks.record(flow.task_id, _whole(flow), ["start_flow"]):
         hooks.deliver_on_commit(flow.pk)
     if not flow.ended or Task.objects.filter(task_flow_id=flow.pk, exec_status__in=OPEN).exists():
-        readiness.save(flow)
+        propagation.save(flow)
 
 
 def _whole(flow: Flow) -> TaskRef:

@@ -137,24 +137,21 @@ def start_next(parent_ref: TaskRef) -> Completion:
     return Completion(released=tuple(chosen.filter(admitted=True).messages(alone=True)), pools=pools)
 
 
-def complete(parent_ref: TaskRef) -> Completion | None:
-    """Finish a task whose children have all ended, with their outputs in order; None if it does not wait for that.
+def complete(parent: Task) -> Completion | None:
+    """Finish a task whose children have all ended, with their outputs in order. The caller has locked its row.
 
     Outputs that are too large together fail the task. In a transaction.
     """
-    parent = Task.objects.completable().at(parent_ref).select_for_update(of=("self",)).first()
-    if parent is None:
-        return None
     try:
-        outputs = _outputs(parent_ref)
+        outputs = _outputs(parent.ref)
     except InvalidValueError as error:
         fail_parent(parent, str(error))
-        Flow.objects.point_to_failure(*parent_ref)
+        Flow.objects.point_to_failure(*parent.ref)
         return Completion(may_be_stuck=True)
-    completion = Task.objects.complete_parked(parent_ref, outputs)
+    completion = Task.objects.complete_parked(parent.ref, outputs)
     if completion is not None:
         events = ["task_all_over", *(["all_over"] if completion.ended else [])]
-        hooks.record(parent.task_id, parent_ref, events, attempt=parent.attempt)
+        hooks.record(parent.task_id, parent.ref, events, attempt=parent.attempt)
     return completion
 
 

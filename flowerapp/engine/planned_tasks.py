@@ -10,6 +10,7 @@ from typing import Any
 from flowerapp import conf, registry
 from flowerapp.conf import Settings
 from flowerapp.core import graph, programs
+from flowerapp.core.gates import GATES
 from flowerapp.core.messages import Message, first_sent
 from flowerapp.core.plan import Node, Plan
 from flowerapp.core.programs import Program
@@ -32,6 +33,8 @@ class PlannedTasks:
     """Messages to send as soon as a flow is written, without its id."""
     has_deferred: bool
     """Whether there are tasks that are ready with those and sent later."""
+    has_gates: bool
+    """Whether there are gates that are ready."""
     pools: frozenset[str]
     """Pools whose slots the ready tasks wait for."""
 
@@ -82,7 +85,7 @@ def planned_tasks(plan: Plan, priority: int, entrance: int | None) -> PlannedTas
     tasks = _tasks_of(plan, priority, entrance)
     open_sinks = recompute(by_seq(tasks))
     wanted = [task for task in tasks if task.status is Status.WAIT and task.pending == 0]
-    ready = [task for task in wanted if task.admitted and plan.most_flows is None]
+    ready = [task for task in wanted if task.admitted and not task.parked and plan.most_flows is None]
     first = first_sent(task.call for task in ready)
     deferred = {task.task_exec_seq for task in ready} - first
     return PlannedTasks(
@@ -90,6 +93,7 @@ def planned_tasks(plan: Plan, priority: int, entrance: int | None) -> PlannedTas
         open_sinks=open_sinks,
         first=tuple(Message.of("", task.call, task.canvas) for task in ready if task.task_exec_seq in first),
         has_deferred=bool(deferred),
+        has_gates=any(task.is_gate for task in wanted),
         pools=frozenset(task.pool for task in wanted if task.pool),
     )
 
@@ -99,6 +103,8 @@ def _tasks_of(plan: Plan, priority: int, entrance: int | None) -> list[Task]:
     nodes = {exec_seqs[node.seq]: node for node in plan.nodes}
     edges = {seq: sorted(exec_seqs[before] for before in nodes[seq].depends_on) for seq in sorted(nodes)}
     tasks = [_task_of(seq, node, edges[seq], priority) for seq, node in sorted(nodes.items())]
+    for task in tasks:
+        task.end_seq = exec_seqs.get(nodes[task.task_exec_seq].end)
     if entrance is not None:
         _skip_unreached(tasks, edges, exec_seqs[entrance])
     return tasks
@@ -129,6 +135,7 @@ def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
         "when": node.when,
         "pool": node.pool,
         "admitted": not node.pool,
+        "parked": node.program in GATES,
         "child_program": node.child_program,
         "max_concurrency": node.max_concurrency,
         "exit_on_failed": node.exit_on_failed,

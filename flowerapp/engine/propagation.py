@@ -1,7 +1,9 @@
-"""Does what a recorded result led to: parents whose children have ended, flows that end, places that became free."""
+"""Does what a recorded result or a verb led to: parents and gates to complete, flows that end, places that are free."""
 
 from __future__ import annotations
 
+from collections import deque
+from collections.abc import Set
 from dataclasses import dataclass
 from functools import partial
 
@@ -9,9 +11,9 @@ from flowerapp import signals
 from flowerapp.core import executor, logs
 from flowerapp.core.endings import Ending
 from flowerapp.core.messages import Message, TaskRef
-from flowerapp.engine import children, hooks
+from flowerapp.engine import children, gates, hooks, readiness
 from flowerapp.engine.admission import admit, admit_flows
-from flowerapp.engine.dispatching import send, send_unsent, take_deferred
+from flowerapp.engine.dispatching import send, send_released, send_unsent, take_deferred
 from flowerapp.engine.results import Recorded
 from flowerapp.models import Flow, Task
 from flowerapp.querysets import Claim, Completion
@@ -19,6 +21,9 @@ from flowerapp.querysets.db import atomic, on_commit, retry_on_disconnect
 from flowerapp.states import Status
 
 logger = logs.logger(__name__)
+
+PAGE = 100
+"""Parked tasks that one look of the watcher completes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,12 +74,24 @@ def propagate(flow_id: str, task_id: str, completion: Completion, *, freed: str 
 
 
 def _propagate(messages: list[Message], flow_id: str, task_id: str, completion: Completion, *, freed: str = "") -> None:
-    """Add to the messages as they arise: if a step fails, those before it are still to be sent."""
+    """Add to the messages as they arise: if a step fails, those before it are still to be sent.
+
+    One completion leads to another; there may be hundreds in a row, so this is a loop.
+    """
     messages += completion.released
-    for seq in completion.parents:
-        completed = complete_parent(TaskRef(flow_id, seq))
-        if completed is not None:
-            _propagate(messages, flow_id, task_id, completed)
+    waiting = deque([completion])
+    while waiting:
+        completion = waiting.popleft()
+        for seq in completion.parked:
+            if (completed := complete_parked(TaskRef(flow_id, seq))) is not None:
+                messages += completed.released
+                waiting.append(completed)
+        _follow(messages, flow_id, task_id, completion, freed)
+        freed = ""
+
+
+def _follow(messages: list[Message], flow_id: str, task_id: str, completion: Completion, freed: str) -> None:
+    """Settle the flow, give places away, and send what a single completion led to."""
     if completion.may_be_stuck:
         settle(flow_id)
     if completion.ended and completion.limited:
@@ -87,10 +104,19 @@ def _propagate(messages: list[Message], flow_id: str, task_id: str, completion: 
 
 
 @retry_on_disconnect()
+def complete_parked(ref: TaskRef) -> Completion | None:
+    """End a task whose children have all ended, or a gate that is ready; None if it does not wait for that."""
+    completion = _complete_parked(ref)
+    return gates.skip_subflow(ref) if completion is gates.SUBFLOW else completion
+
+
 @atomic()
-def complete_parent(ref: TaskRef) -> Completion | None:
-    """Finish a task whose children have all ended, with their outputs; None if it does not wait for that."""
-    return children.complete(ref)
+def _complete_parked(ref: TaskRef) -> Completion | None:
+    locked = Task.objects.completable().at(ref).select_for_update(of=("self",)).defer("output", "traceback")
+    task = locked.first()
+    if task is None:
+        return None
+    return gates.complete(task) if task.is_gate else children.complete(task)
 
 
 @retry_on_disconnect()
@@ -106,19 +132,37 @@ def settle(flow_id: str) -> int:
     return int(status is not None)
 
 
-def complete_parents(flow_id: str | None = None, *, limit: int = 100) -> int:
-    """Finish the tasks of a flow, or of all, whose children have ended and that no process has completed.
+def complete_all_parked(flow_id: str | None = None) -> int:
+    """Complete the parents whose children have ended, and the gates that are ready: those of a flow, or a page of all.
 
     Returns their number.
     """
-    waiting = Task.objects.completable()
-    waiting = waiting if flow_id is None else waiting.filter(task_flow_id=flow_id)
-    rows = list(waiting.values_list("task_flow_id", "task_exec_seq", "task_id")[:limit])
-    for parent_flow_id, seq, task_id in rows:
-        send(propagate(parent_flow_id, task_id, Completion(parents=(seq,))))
+    waiting = Task.objects.completable().order_by("task_flow_id", "task_exec_seq")
+    chosen = waiting[:PAGE] if flow_id is None else waiting.filter(task_flow_id=flow_id)
+    rows = list(chosen.values_list("task_flow_id", "task_exec_seq", "task_id"))
+    for parked_flow_id, seq, task_id in rows:
+        send(propagate(parked_flow_id, task_id, Completion(parked=(seq,))))
         if signals.has_listeners(task_id, "task_all_over", "all_over"):
-            hooks.deliver_on_commit(parent_flow_id)
+            hooks.deliver_on_commit(parked_flow_id)
     return len(rows)
+
+
+def save(flow: Flow) -> None:
+    """After a verb has changed tasks: store what follows from their statuses, and send what became ready.
+
+    The caller holds the locks of ``readiness.lock``.
+    """
+    tasks = readiness.store(flow)
+    settle(flow.pk)
+    send_released(flow.pk)
+    pools = {task.pool for task in tasks.values() if task.pool}
+    on_commit(partial(_after_commit, flow.pk, flow.task_id, pools))
+
+
+def _after_commit(flow_id: str, task_id: str, pools: Set[str]) -> None:
+    complete_all_parked(flow_id)
+    admit_flows(task_id)
+    admit(pools)
 
 
 def start_next_children(parent: TaskRef, task_id: str) -> int:

@@ -2,20 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 
 from flowerapp import conf
 from flowerapp.core import graph, values
 from flowerapp.core.messages import carried_json
 from flowerapp.engine import children
-from flowerapp.engine.admission import admit, admit_flows
-from flowerapp.engine.dispatching import send_released
-from flowerapp.engine.propagation import complete_parents, settle
 from flowerapp.exceptions import UnknownFlowError, UnknownTaskError
 from flowerapp.models import Flow, Task
-from flowerapp.querysets.db import connection, on_commit
+from flowerapp.querysets.db import connection
 from flowerapp.states import OPEN, Status
 
 
@@ -106,38 +102,35 @@ def _set_canvas(steps: Mapping[int, Task], edges: graph.Edges) -> None:
     """Set which tasks share a message.
 
     A step travels alone if it has children, as it ends later than its message, if it has a pool, as it has no slot yet,
-    or if another system runs it.
+    or if no worker runs it.
     """
     inner = {seq: [before for before in edges[seq] if before in steps] for seq in steps}
-    alone = {seq for seq, task in steps.items() if task.pool or task.child_program or not task.program}
+    alone = {seq for seq, task in steps.items() if _travels_alone(task)}
     for seq, run in graph.runs(inner, conf.get().CHAIN_LENGTH, alone).items():
         join = steps[run.join].call if run.join is not None else None
         steps[seq].canvas = carried_json([steps[then].call for then in run.then], join)
 
 
-def save(flow: Flow) -> None:
-    """After a verb has changed tasks: store what follows from their statuses, and send what became ready.
+_COLUMNS = ("pending", "dependents", "canvas")
+
+
+def _travels_alone(task: Task) -> bool:
+    return bool(task.pool or task.child_program or task.is_gate or not task.program)
+
+
+def store(flow: Flow) -> dict[int, Task]:
+    """After statuses have changed: store what follows from them, and return the tasks as they are then.
 
     The caller holds the locks of ``lock``; the rows are read anew under them.
     """
     tasks = by_seq(Task.objects.for_update(flow.pk))
-    _store(flow.pk, tasks)
-    settle(flow.pk)
-    send_released(flow.pk)
-    pools = {task.pool for task in tasks.values() if task.pool}
-    on_commit(partial(_after_commit, flow.pk, flow.task_id, pools))
-
-
-_COLUMNS = ("pending", "dependents", "canvas")
-
-
-def _store(flow_id: str, tasks: Mapping[int, Task]) -> None:
     before = {seq: _columns(task) for seq, task in tasks.items()}
     open_sinks = recompute(tasks)
     changed = [task for seq, task in tasks.items() if before[seq] != _columns(task)]
     Task.objects.bulk_update(changed, _COLUMNS, batch_size=500)
-    Task.objects.filter(task_flow_id=flow_id).forget_sent()
-    Flow.objects.save_readiness(flow_id, open_sinks, _first_failure(tasks.values()))
+    Task.objects.filter(task_flow_id=flow.pk).forget_sent()
+    Flow.objects.save_readiness(flow.pk, open_sinks, _first_failure(tasks.values()))
+    return tasks
 
 
 def _columns(task: Task) -> Sequence[object]:
@@ -148,9 +141,3 @@ def _first_failure(tasks: Iterable[Task]) -> int | None:
     """Seq of the step, or else the child, that failed first."""
     failures = [(task.parent_seq is None, str(task.suspended_ts), task.task_exec_seq) for task in tasks if task.failed]
     return min(failures)[2] if failures else None
-
-
-def _after_commit(flow_id: str, task_id: str, pools: Set[str]) -> None:
-    complete_parents(flow_id)
-    admit_flows(task_id)
-    admit(pools)

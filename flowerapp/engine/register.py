@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
+from dataclasses import replace
 from functools import partial
 from itertools import islice
 from typing import Any
@@ -19,6 +20,7 @@ from flowerapp.core.plan import Plan
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.dispatching import send_deferred, send_on_commit
 from flowerapp.engine.earlier import Answers
+from flowerapp.engine.propagation import complete_all_parked
 from flowerapp.engine.registration import Caller, Draft, Drafts, Registration, check_number
 from flowerapp.exceptions import (
     MOST_PROBLEMS,
@@ -88,6 +90,29 @@ def register(
         return flow
     try:
         return _write([drafts.draft(registration, plan_of(task_id))])[0]
+    except RegistrationsRefusedError as error:
+        raise error.refusals[0].error from None
+
+
+def register_plan(
+    plan: Plan,
+    *,
+    input: Any = None,
+    priority: int = 0,
+    idempotency_key: str | None = None,
+    source: str = "",
+    actor: str = "",
+) -> Flow:
+    """Write a flow of a plan that is not stored as a workflow, send what is ready on commit, and return the flow.
+
+    ``source`` is the text from which the plan was compiled; it is kept with the flow. The plan is checked as any other.
+    ``max_active_flows`` and ``unique``, of the plan or of a stored workflow of its name, do not hold for the flow, but
+    it counts as one of that workflow. The other arguments, and what is raised, are those of ``register``.
+    """
+    registration = Registration(plan.name, input=input, priority=priority, idempotency_key=idempotency_key)
+    plan = replace(plan, max_active_flows=None, unique=False)
+    try:
+        return _write([Drafts(Caller(actor)).draft(registration, plan, source)])[0]
     except RegistrationsRefusedError as error:
         raise error.refusals[0].error from None
 
@@ -241,9 +266,12 @@ def _insert(drafts: Sequence[Draft], expected: Expected | None = None) -> bool:
 
 
 def _start_others(drafts: Sequence[Draft]) -> None:
-    """On commit, send more of a wide flow, and admit what waits for a limit."""
+    """On commit, send more of a wide flow, complete the gates that are ready, and admit what waits for a limit."""
     if wide := next((draft.flow.pk for draft in drafts if draft.tasks.has_deferred), None):
         on_commit(lambda: send_deferred(wide))  # of one; the others have sent some, and the watcher keeps workers busy
+    for draft in drafts:
+        if draft.tasks.has_gates:
+            on_commit(partial(complete_all_parked, draft.flow.pk))
     for task_id in {draft.flow.task_id for draft in drafts if not draft.flow.admitted}:
         on_commit(partial(admit_flows, task_id))
     if pools := {pool for draft in drafts if draft.flow.admitted for pool in draft.tasks.pools}:

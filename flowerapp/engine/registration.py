@@ -98,8 +98,8 @@ class Drafts:
         self._caller = caller
         self._with_pools: dict[int, Plan] = {}
 
-    def draft(self, registration: Registration, stored: Plan) -> Draft:
-        """The flow of the stored plan that a registration asks for.
+    def draft(self, registration: Registration, stored: Plan, source: str | None = None) -> Draft:
+        """The flow of the stored plan that a registration asks for; of one that is not stored, with its ``source``.
 
         Raises InvalidPlanError, InvalidValueError.
         """
@@ -113,7 +113,7 @@ class Drafts:
         _must_not_enter(stored, start, self._caller.may_override)
         _must_be_registrable(plan, start, registration)
         tasks = tasks_of(int(registration.priority), start)
-        flow = _new_flow(plan, registration, self._caller.actor)
+        flow = _new_flow(plan, registration, self._caller.actor, source)
         flow.open_sinks = tasks.open_sinks
         return Draft(flow, plan, tasks)
 
@@ -126,7 +126,7 @@ class Drafts:
             self._with_pools[id(plan)] = plan
 
 
-def _new_flow(plan: Plan, registration: Registration, actor: str) -> Flow:
+def _new_flow(plan: Plan, registration: Registration, actor: str, source: str | None) -> Flow:
     value = {} if registration.input is None else registration.input
     flow = Flow(
         task_flow_id=str(uuid7()),
@@ -136,11 +136,20 @@ def _new_flow(plan: Plan, registration: Registration, actor: str) -> Flow:
         registered_by=actor,
         limited=plan.most_flows is not None,
         admitted=plan.most_flows is None,
+        source=_checked_source(source or "", plan.name),
     )
     if registration.idempotency_key is not None:
         flow.idempotency_key = registration.idempotency_key
-        flow.request_hash = _hash_of(flow, registration)
+        flow.request_hash = _hash_of(flow, registration, None if source is None else source or repr(plan.nodes))
     return flow
+
+
+def _checked_source(source: str, name: str) -> str:
+    most = conf.get().MAX_JSON_BYTES
+    if len(source.encode("utf-8", "replace")) > most or not values.storable(source):
+        problem = f"the text is over {most:,} bytes (FLOWER['MAX_JSON_BYTES']), or holds what is no text"
+        raise InvalidPlanError([Problem(problem, field="source")], name)
+    return source
 
 
 def _must_be_registrable(plan: Plan, entrance: int | None, registration: Registration) -> None:
@@ -163,11 +172,12 @@ def _missing(plan: Plan, entrance: int | None) -> list[Problem]:
     return [problem for node in nodes for problem in missing_problems(node)]
 
 
-def _hash_of(flow: Flow, registration: Registration) -> str:
-    """A digest that is equal for equal requests with the same key."""
+def _hash_of(flow: Flow, registration: Registration, plan: str | None) -> str:
+    """A digest that is equal for equal requests with the same key; ``plan`` is the text of one that is not stored."""
     parameters = {str(seq): dict(changed) for seq, changed in (registration.parameters or {}).items()}
     overrides = values.check(parameters, "parameters")
     request = [flow.task_id, flow.input, flow.task_priority, overrides, registration.entrance]
+    request += [] if plan is None else [plan]
     return hashlib.sha256(json.dumps(request, sort_keys=True).encode()).hexdigest()
 
 

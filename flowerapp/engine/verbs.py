@@ -1,8 +1,8 @@
 """The operators' verbs: each is one call, used alike by admin, API and command line.
 
 Skip, change, resume and rerun lock all rows of the flow, change them by guarded methods, and leave to
-``readiness.save`` what follows from the statuses that the rows then have. Cancel locks and does not save; the others do
-neither.
+``propagation.save`` what follows from the statuses that the rows then have. Cancel locks and does not save; the others
+do neither.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from flowerapp.core import unmasking
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.names import checked_why
 from flowerapp.core.overriding import MayOverride
-from flowerapp.engine import changes, children, hooks, readiness
+from flowerapp.engine import changes, children, hooks, propagation, readiness
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.changes import TaskChange
 from flowerapp.engine.dispatching import send, send_released
@@ -58,7 +58,7 @@ def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
         if not Flow.objects.release(flow_id):
             raise StateConflictError(_not_held(flow))
         HistoryEntry.objects.record("resume", flow_id, actor=actor, reason=checked_why(why))
-        readiness.save(flow)
+        propagation.save(flow)
     flow.refresh_from_db()
     return flow
 
@@ -93,7 +93,7 @@ def _wake(task: Task) -> Completion | None:
 
 
 def _complete_parked(task: Task, output: Any) -> Completion | None:
-    completion = Task.objects.complete_parked(task.ref, output)
+    completion = None if task.is_gate else Task.objects.complete_parked(task.ref, output)
     if completion is not None:
         events = ["task_over", "task_all_over", *(["all_over"] if completion.ended else [])]
         if hooks.record(task.task_id, task.ref, events):
@@ -135,7 +135,7 @@ def skip(
             Task.objects.stop_children(ref, f"stopped, because {task.mention} was skipped", failed=True)
         children.revive_parents(flow_id)
         HistoryEntry.objects.record("skip", flow_id, seq, attempt=task.attempt, actor=actor, reason=checked_why(why))
-        readiness.save(flow)
+        propagation.save(flow)
     flow.refresh_from_db()
     return flow
 
@@ -169,7 +169,7 @@ def change(
         _must_be_open(locked.flow)
         task = locked.task(seq)
         changes.change(task, wish, actor, why)
-        readiness.save(locked.flow)
+        propagation.save(locked.flow)
     task.refresh_from_db()
     return task
 
@@ -209,7 +209,7 @@ def rerun(
         how = {"all": True} if all_tasks else {"from": from_seq} if from_seq is not None else {"failed": True}
         details = {**how, "refresh": refresh, "tasks": moved, "seqs": sorted(reset.seqs)[:100]}
         HistoryEntry.objects.record("rerun", flow_id, from_seq, actor=actor, reason=checked_why(why), details=details)
-        readiness.save(locked.flow)
+        propagation.save(locked.flow)
     locked.flow.refresh_from_db()
     return locked.flow
 

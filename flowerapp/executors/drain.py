@@ -48,7 +48,7 @@ class Drain:
         self.skip_delay = skip_delay
         self.flow_ids = flow_ids
         self._on_commit = OnCommit()
-        self._duties = (admit, propagation.complete_parents, StartChildren(), _deliver_hooks, adopt, Settle())
+        self._duties = (admit, propagation.complete_all_parked, StartChildren(), _deliver_hooks, adopt, Settle())
         self._found: set[tuple[TaskRef, int]] = set()
         """Tasks that were found ready, with their attempts then; one that is found again cannot be claimed."""
         self._delays: dict[TaskRef, int] = {}

@@ -56,6 +56,12 @@ class Flow(PrimaryModel):
     suspended_ts = TimeField(null=True, blank=True)
     registered_by = models.CharField(max_length=150, blank=True, default="", db_default="")
     idempotency_key = models.CharField(max_length=256, null=True, blank=True)  # noqa: DJ001 - NULLs are not unique
+    source = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Text that it was compiled from; empty for a stored workflow's.",
+    )
     request_hash = models.CharField(max_length=64, blank=True, default="", db_default="")
 
     objects = PrimaryManager.from_queryset(FlowQuerySet)()

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce
 
+from flowerapp.core.gates import GATES
 from flowerapp.core.messages import TaskCall, TaskRef
 from flowerapp.models import fields
 from flowerapp.models.base import PrimaryModel
@@ -64,6 +65,9 @@ class Task(Titled, PrimaryModel):
     name = models.CharField(max_length=256, blank=True, default="", db_default="")
     merge = models.BooleanField(default=False, db_default=False)
     when = models.TextField(blank=True, default="", db_default="", help_text="Condition over its input.")
+    end_seq = models.IntegerField(
+        null=True, blank=True, help_text="Of a gate that begins a subflow: the seq of the gate that ends it."
+    )
     pool = models.CharField(max_length=256, blank=True, default="", db_default="")
     child_program = models.CharField(max_length=256, blank=True, default="", db_default="")
     max_concurrency = models.IntegerField(null=True, blank=True)
@@ -199,6 +203,11 @@ class Task(Titled, PrimaryModel):
                 condition=Q(exec_status=Status.WAIT, parked=True, children__gt=0),
             ),
             models.Index(
+                name="kr_task_stat_gates",
+                fields=["task_flow", "task_exec_seq"],
+                condition=Q(exec_status=Status.WAIT, parked=True, pending=0, program__in=sorted(GATES)),
+            ),
+            models.Index(
                 name="kr_task_stat_turn",
                 fields=["task_flow", "parent_seq", "child_index"],
                 condition=Q(exec_status=Status.WAIT, pending__gt=0, parent_seq__isnull=False),
@@ -242,6 +251,11 @@ class Task(Titled, PrimaryModel):
     def failed(self) -> bool:
         """Whether it is Suspend; its error is the reason."""
         return self.status is Status.SUSPEND
+
+    @property
+    def is_gate(self) -> bool:
+        """Whether propagation completes it: no message is sent for it, and no worker runs it."""
+        return self.parent_seq is None and self.program in GATES
 
     @property
     def passes_on(self) -> bool:

@@ -57,10 +57,10 @@ _READY = (*MESSAGE, "admitted", "pool", "parked")
 
 def _completion_of(flow_id: str, outcome: _Outcome, ready: Sequence[Sequence[Any]]) -> Completion:
     """What these answers lead to; each of ``ready`` has the columns ``_READY``."""
-    released, pools, parents = [], set(), []
+    released, pools, waiting = [], set(), []
     for *call, canvas, admitted, pool, parked in ready:
         if parked:
-            parents.append(call[0])
+            waiting.append(call[0])
         elif admitted:
             carried = json.loads(canvas) if isinstance(canvas, str) else canvas
             released.append(message_of(flow_id, *call, carried).of_pool(pool))
@@ -72,7 +72,7 @@ def _completion_of(flow_id: str, outcome: _Outcome, ready: Sequence[Sequence[Any
         released=tuple(released),
         deferred=outcome.deferred,
         pools=frozenset(pools),
-        parents=tuple(parents),
+        parked=tuple(waiting),
         ended=outcome.ended,
         limited=outcome.limited,
         claimed=claimed,
@@ -206,7 +206,7 @@ RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.
           t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program, t.when
 """
 """A dependent whose count reaches 0 is claimed, or taken on to be sent, or deferred, or waits for a slot of its pool,
-or, if it is parked, is a parent whose children have all ended."""
+or, if it is parked, is a parent whose children have all ended, or a gate."""
 
 _ENDED_FLOW = f"""
 UPDATE kr_task_flow f

@@ -53,6 +53,7 @@ FLOW = {
     "registered_by": Column("text"),
     "idempotency_key": Column("text"),
     "request_hash": Column("text"),
+    "source": Column("text", ""),
 }
 TASK = {
     "task_exec_seq": Column("integer"),
@@ -69,6 +70,7 @@ TASK = {
     "name": Column("text", ""),
     "merge": Column("boolean", False),
     "when": Column("text", ""),
+    "end_seq": Column("integer"),
     "pool": Column("text", ""),
     "child_program": Column("text", ""),
     "max_concurrency": Column("integer"),
@@ -78,6 +80,7 @@ TASK = {
     "dependents": Column("jsonb", []),
     "pending": Column("integer", 0),
     "admitted": Column("boolean", True),
+    "parked": Column("boolean", False),
     "canvas": Column("jsonb"),
     "ignored_by": Column("text", ""),
     "output": Column("jsonb"),

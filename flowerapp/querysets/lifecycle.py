@@ -7,13 +7,13 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 from django.db import models
-from django.db.models import F, Q, Value
+from django.db.models import Case, F, Q, Value, When
 from django.db.models.functions import Coalesce
 
 from flowerapp.core.messages import TaskRef
 from flowerapp.querysets.adopt import AdoptQuerySet
 from flowerapp.querysets.clock import Now
-from flowerapp.querysets.ready import IN_ORDER, NOT_REFUSED, OWN_SLOT
+from flowerapp.querysets.ready import IN_ORDER, IS_GATE, NOT_REFUSED, OWN_SLOT
 from flowerapp.querysets.successes import Completion
 from flowerapp.states import OPEN, IgnoredBy, RefusedBy, Status
 
@@ -78,7 +78,8 @@ class TaskQuerySet(AdoptQuerySet):
     def wake(self) -> int:
         """Make parked tasks and retries that are due ready to start. The caller or the watcher sends them."""
         waits = Q(parked=True) | Q(due_ts__lte=Now())
-        return self._allowed("wake").filter(waits, children=0)._update_in_order(parked=False, due_ts=None, sent_ts=None)
+        own = self._allowed("wake").filter(waits, children=0).exclude(IS_GATE)
+        return own._update_in_order(parked=False, due_ts=None, sent_ts=None)
 
     def hasten(self) -> int:
         """Make parked tasks and retries that wait for a time due now."""
@@ -86,19 +87,24 @@ class TaskQuerySet(AdoptQuerySet):
 
     def complete_parked(self, ref: TaskRef, output: Any) -> Completion | None:
         """Finish a parked task with ``output``, without another start; None if it is not parked. In a transaction."""
-        moved = (
-            self.at(ref)
-            ._allowed("complete_parked")
-            .filter(parked=True, pending=0)
-            .update(
-                exec_status=Status.FINISH,
-                parked=False,
-                due_ts=None,
-                output=Value(output, models.JSONField()),
-                finished_ts=Now(),
-            )
-        )
-        return self.satisfied(ref) if moved else None
+        own = self.at(ref)._allowed("complete_parked").filter(parked=True, pending=0)
+        return self.satisfied(ref) if own.update(exec_status=Status.FINISH, output=_json(output), **_ENDED) else None
+
+    # Gates.
+
+    def ignore_parked(self, ref: TaskRef) -> Completion | None:
+        """Ignore a gate whose condition is false; None if it is not parked. In a transaction."""
+        own = self.at(ref)._allowed("ignore_parked").filter(parked=True, pending=0)
+        return self.satisfied(ref) if own.update(**_IGNORED) else None
+
+    def ignore_subflow(self, flow_id: str, seqs: Collection[int]) -> int:
+        """Ignore the steps of a subflow whose condition is false; the caller recomputes readiness."""
+        return self.filter(task_flow_id=flow_id, task_exec_seq__in=seqs)._allowed("ignore_subflow").update(**_IGNORED)
+
+    def keep_input(self, value: Any) -> int:
+        """Store what tasks pass on that a false condition has skipped, as it stands nowhere else."""
+        skipped = self.filter(exec_status=Status.IGNORE, ignored_by=IgnoredBy.CONDITION)
+        return skipped.update(output=_json(value))
 
     def tolerate_failure(self, ref: TaskRef, attempt: int, error: str, traceback: str) -> Completion | None:
         """Record that a child failed and that its parent continues without it; None if this attempt no longer runs.
@@ -182,9 +188,9 @@ class TaskQuerySet(AdoptQuerySet):
         )
 
     def give_up(self, ref: TaskRef, error: str) -> int:
-        """Suspend a task that waits for its children, with the reason. Its failed children stay open."""
+        """Suspend a task that waits for its children, or a gate, with the reason. Its failed children stay open."""
         failed = self.children_of(ref).filter(exec_status__in=OPEN).count()
-        mine = self.at(ref)._allowed("give_up").filter(children__gt=0, parked=True)
+        mine = self.at(ref)._allowed("give_up").filter(Q(children__gt=0) | IS_GATE, parked=True)
         return mine.update(exec_status=Status.SUSPEND, suspended_ts=Now(), parked=False, pending=failed, error=error)
 
     def reopen(self, flow_id: str, seqs: Collection[int]) -> int:
@@ -256,7 +262,7 @@ class TaskQuerySet(AdoptQuerySet):
                 sent_ts=None,
                 deferred=False,
                 resent=False,
-                parked=False,
+                parked=Case(When(IS_GATE, then=True), default=False),
                 admitted=OWN_SLOT,
                 children=0,
                 retries=0,
@@ -265,6 +271,17 @@ class TaskQuerySet(AdoptQuerySet):
                 **NOT_REFUSED,
             )
         )
+
+
+_ENDED: dict[str, Any] = {"parked": False, "due_ts": None, "finished_ts": Now()}
+"""Columns of a parked task that has ended."""
+_IGNORED: dict[str, Any] = {"exec_status": Status.IGNORE, "ignored_by": IgnoredBy.CONDITION, "output": None, **_ENDED}
+"""Columns of a step that a condition skips; it gets no output, and so passes its input on."""
+
+
+def _json(value: Any) -> Value:
+    """A JSON value as it is stored: None is ``null``."""
+    return Value(value, models.JSONField())
 
 
 def _refused(by: RefusedBy, reason: str, pause: float) -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import Any, Self
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
+from flowerapp.core.gates import GATES
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import Message, TaskCall, TaskRef
 from flowerapp.querysets.clock import Now, ago
@@ -39,6 +40,9 @@ IN_ORDER = ("task_flow_id", F("parent_seq").asc(nulls_last=True), "task_exec_seq
 OWN_SLOT = Case(When(pool="", then=Value(value=True)), default=Value(value=False))
 """``admitted`` of a task that must ask its pool for a slot again; a task without a pool needs none."""
 
+
+IS_GATE = Q(program__in=sorted(GATES), parent_seq=None)
+"""Steps that propagation completes; they are parked from the beginning, so that they are neither sent nor claimed."""
 
 NOT_REFUSED: dict[str, Any] = {"refused_ts": None, "refused_by": ""}
 """Columns of a task that is not refused."""
@@ -116,8 +120,13 @@ class ReadyQuerySet(OutputQuerySet):
         return self.filter(exec_status=Status.WAIT, parked=True, children__gt=0)
 
     def completable(self) -> Self:
-        """Parents whose children have all ended, and that no process has completed yet."""
-        return self.parents().filter(pending=0, task_flow__exec_status__in=OPEN)
+        """Parents whose children have all ended, and gates that are ready, that no process has completed yet.
+
+        A gate waits until its flow is admitted, as what it releases could not start before.
+        """
+        gates = IS_GATE & Q(task_flow__admitted=True)
+        parked = self.filter(Q(children__gt=0) | gates, exec_status=Status.WAIT, parked=True)
+        return parked.filter(pending=0, task_flow__exec_status__in=OPEN)
 
     def waiting_for(self, pool: str | None = None) -> Self:
         """Tasks that lack nothing but a slot of ``pool``, or of any pool; the next in line comes first."""

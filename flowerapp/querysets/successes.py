@@ -52,8 +52,8 @@ class Completion:
     """Tasks became ready that no process has taken on to send."""
     pools: frozenset[str] = frozenset()
     """Pools that tasks now wait for."""
-    parents: tuple[int, ...] = ()
-    """Seqs of tasks whose children have all ended."""
+    parked: tuple[int, ...] = ()
+    """Seqs of tasks whose children have all ended, and of gates that became ready."""
     ended: bool = False
     """It was the flow's last."""
     limited: bool = False

@@ -205,7 +205,7 @@ def _waiting_note(task: Task) -> str:
     if task.due_ts is not None:
         left = spelled(max(0.0, (task.due_ts - clock.about_now()).total_seconds()))
         return f"retry {task.retries} in {left}" if task.retries else f"in {left}"
-    return "parked" if task.parked and not task.children else ""
+    return "parked" if task.parked and not task.children and not task.is_gate else ""
 
 
 def duration_of(task: Task) -> str:

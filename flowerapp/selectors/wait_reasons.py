@@ -60,6 +60,8 @@ class _Facts:
             return self._for_tasks(task)
         if task.children:
             return "for its children's outputs to be collected"
+        if task.is_gate:
+            return "for its input to be passed on"
         if flow.held:
             return "its flow is held; resume it"
         if not flow.admitted:

@@ -8,6 +8,7 @@ from typing import Any
 
 from flowerapp import engine
 from flowerapp.core import graph
+from flowerapp.core.plan import Node, Plan
 from flowerapp.engine import children
 from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition
 from flowerapp.states import OPEN, SATISFIED, Status
@@ -29,6 +30,11 @@ def define(steps: Dependencies, program: str = "Echo", name: str = "", **columns
         for seq, depends in steps.items()
     )
     return name
+
+
+def planned(*nodes: Node, **options: Any) -> Flow:
+    """Register a flow of a plan that is not stored; ``options`` are those of ``engine.register_plan``."""
+    return engine.register_plan(Plan(f"plan-{next(_numbers)}", nodes), **options)
 
 
 def task(flow: Flow, seq: int) -> Task:

@@ -289,7 +289,7 @@ def test_a_gathering_that_was_lost_is_made_up_for(runner: InlineRunner, monkeypa
     assert claim
     assert Task.objects.finish(Success(ref=TaskRef(flow.pk, 3), attempt=claim.attempt, output="5", child=True))
     assert status(flow, 1) is WAIT
-    assert propagation.complete_parents() == 1
+    assert propagation.complete_all_parked() == 1
     assert run_checked(flow, runner).output == [5]
 
 

@@ -37,6 +37,8 @@ METHODS: dict[str, Verb] = {
     "park": lambda flow: Task.objects.park(TaskRef(flow, 1), 1, 5),
     "wake": lambda flow: Task.objects.at(TaskRef(flow, 1)).wake(),
     "complete_parked": lambda flow: Task.objects.complete_parked(TaskRef(flow, 1), {"event": 1}),
+    "ignore_parked": lambda flow: Task.objects.ignore_parked(TaskRef(flow, 1)),
+    "ignore_subflow": lambda flow: Task.objects.ignore_subflow(flow, [1]),
     "tolerate_failure": lambda flow: Task.objects.tolerate_failure(TaskRef(flow, 1), 1, "error", "traceback"),
     "await_children": lambda flow: Task.objects.await_children(TaskRef(flow, 1), 1, 3),
     "give_up": lambda flow: Task.objects.give_up(TaskRef(flow, 1), "error"),
@@ -56,7 +58,7 @@ METHODS: dict[str, Verb] = {
     "change": lambda flow: Task.objects.change(TaskRef(flow, 1), task_priority=7),
     "rerun": lambda flow: Task.objects.rerun(flow, [1]),
 }
-PARKED = {"wake", "complete_parked", "give_up"}
+PARKED = {"wake", "complete_parked", "ignore_parked", "give_up"}
 """Verbs that need a parked task."""
 OF_INSERTED = {"adopt", "adopt_ended", "refuse_adoption", "observe"}
 """Verbs that need a row without a program."""

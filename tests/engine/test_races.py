@@ -314,7 +314,7 @@ def test_children_end_against_another_verb(runner: InlineRunner, verb: str) -> N
             "rerun child": lambda flow=flow: engine.rerun(flow.pk, from_seq=3),  # type: ignore[misc]
             "rerun all": lambda flow=flow: engine.rerun(flow.pk, all_tasks=True),  # type: ignore[misc]
             "fail": lambda claims=claims: fail(claims[3], ValueError("no")),  # type: ignore[misc]
-            "gather": lambda flow=flow: propagation.complete_parents(flow.pk),  # type: ignore[misc]
+            "gather": lambda flow=flow: propagation.complete_all_parked(flow.pk),  # type: ignore[misc]
         }
         together(*map(success_of, claims[:3]), others[verb])
         propagation.settle(flow.pk)

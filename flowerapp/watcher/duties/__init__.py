@@ -13,7 +13,7 @@ from flowerapp.watcher.duties.adopt import adopt
 from flowerapp.watcher.duties.children import StartChildren
 from flowerapp.watcher.duties.deferred import send_deferred
 from flowerapp.watcher.duties.hooks import redeliver
-from flowerapp.watcher.duties.parents import complete_parents
+from flowerapp.watcher.duties.parked import complete_parked
 from flowerapp.watcher.duties.prune import prune
 from flowerapp.watcher.duties.reject import Reject
 from flowerapp.watcher.duties.rescue import Rescue
@@ -31,7 +31,7 @@ def rota() -> list[tuple[str, float, Callable[[], int]]]:
         ("send", 0.5, send_unsent),
         ("admit", 0.5, admit),
         ("send deferred", 2, send_deferred),
-        ("complete parents", 2, complete_parents),
+        ("complete parked", 2, complete_parked),
         ("start children", 5, StartChildren()),
         ("deliver hooks", 2, redeliver),
         ("adopt", 2, adopt),
