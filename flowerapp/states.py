@@ -105,6 +105,9 @@ TRANSITIONS: dict[str, Transition] = {
     "complete_parked": _verb(Status.WAIT, to=Status.FINISH),
     "ignore_parked": _verb(Status.WAIT, to=Status.IGNORE),
     "ignore_subflow": _verb(Status.WAIT, to=Status.IGNORE),
+    "offer": _verb(Status.WAIT, to=Status.WAIT),
+    "end_remote": _verb(Status.WAIT, to=Status.FINISH),
+    "fail_remote": _verb(Status.WAIT, to=Status.SUSPEND),
     "fail": _verb(Status.RUNNING, to=Status.SUSPEND),
     "tolerate_failure": _verb(Status.RUNNING, to=Status.IGNORE),
     "await_children": _verb(Status.RUNNING, to=Status.WAIT),
@@ -129,7 +132,8 @@ TRANSITIONS: dict[str, Transition] = {
 
 ``wake``, ``complete_parked`` and ``ignore_parked`` need a parked task, ``give_up`` one that is parked for its children
 or a gate, ``reopen`` one with children, ``adopt``, ``adopt_ended``, ``refuse_adoption`` and ``observe`` a row without a
-program, ``reject`` and ``tolerate_rejection`` one that is refused.
+program, ``offer``, ``end_remote`` and ``fail_remote`` a remote task, ``reject`` and ``tolerate_rejection`` one that is
+refused.
 """
 
 

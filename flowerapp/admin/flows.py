@@ -80,7 +80,7 @@ class FlowList(LongList):
 
     def get_queryset(self, *arguments: Any, **options: Any) -> QuerySet[Any]:
         """The flows, without what may be large."""
-        return super().get_queryset(*arguments, **options).defer("input", "state")
+        return super().get_queryset(*arguments, **options).defer("input", "state", "source")
 
     def get_results(self, request: HttpRequest) -> None:
         """The page, then two statements for what the rows show beside their own columns."""

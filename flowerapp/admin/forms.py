@@ -17,6 +17,7 @@ from flowerapp.core.plan import Plan
 from flowerapp.core.unmasking import equal
 from flowerapp.exceptions import InvalidPlanError, InvalidValueError
 from flowerapp.models import Task
+from flowerapp.models.fields import LONGEST_TEXT
 from flowerapp.selectors.shown import shown
 
 
@@ -146,6 +147,24 @@ class ChangeForm(WhyForm):
             "queue": data["queue"] if data["queue"] != task.queue else None,
         }
         return {name: value for name, value in changes.items() if value is not None}
+
+
+class EndForm(WhyForm):
+    """What another system made for a remote task."""
+
+    output = StrictJSONField(label="Output", help_text="JSON; empty is {}.")
+
+    field_order = ["output", "why"]
+
+
+class FailForm(WhyForm):
+    """Why another system could not do a remote task."""
+
+    reason = forms.CharField(
+        max_length=LONGEST_TEXT, help_text="Shown as the task's error.", widget=forms.Textarea(attrs={"rows": 3})
+    )
+
+    field_order = ["reason", "why"]
 
 
 class RegisterForm(WhyForm):

@@ -41,6 +41,7 @@ def flow_page(flow: Flow) -> dict[str, Any]:
     return {
         **_state(flow),
         "facts": _flow_facts(flow),
+        "source": html.cut(flow.source),
         "input": html.pretty(flow.input),
         "output": flows.output_text(flow, html.pretty) if flow.ended else None,
         "state": html.pretty(flow.state) if flow.state else "",

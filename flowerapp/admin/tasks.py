@@ -22,7 +22,7 @@ from flowerapp.selectors import search
 from flowerapp.selectors.flows import shown_flows
 from flowerapp.selectors.naming import child_label, mentions, with_parents
 from flowerapp.selectors.next_steps import task_verbs
-from flowerapp.selectors.tasks import duration_of
+from flowerapp.selectors.tasks import duration_of, program_text
 from flowerapp.states import OPEN
 
 
@@ -89,7 +89,8 @@ class TaskList(LongList):
     def get_queryset(self, *arguments: Any, **options: Any) -> QuerySet[Any]:
         """The rows, whose columns are read as far as they are shown."""
         large = ("parameters", "item", "output", "traceback", "canvas", "depends_on", "dependents")
-        return super().get_queryset(*arguments, **options).defer(*large, "task_flow__input", "task_flow__state")
+        of_flow = ("task_flow__input", "task_flow__state", "task_flow__source")
+        return super().get_queryset(*arguments, **options).defer(*large, *of_flow)
 
     def get_results(self, request: HttpRequest) -> None:
         """The page, then a statement for the parents of its children."""
@@ -152,7 +153,9 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
         """Program, and of a child what it is to its parent."""
         child = child_label(obj)
         return (
-            format_html('{}<br><small class="flower-nowrap">{}</small>', obj.program, child) if child else obj.program
+            format_html('{}<br><small class="flower-nowrap">{}</small>', obj.program, child)
+            if child
+            else program_text(obj)
         )
 
     @admin.display(description="status", ordering="exec_status")

@@ -15,7 +15,7 @@ from django.urls import URLPattern, path, reverse
 
 from flowerapp import engine
 from flowerapp.admin import html
-from flowerapp.admin.forms import ChangeForm, WhyForm
+from flowerapp.admin.forms import ChangeForm, EndForm, FailForm, WhyForm
 from flowerapp.admin.patient import PatientAdmin
 from flowerapp.core.permissions import OPERATE, VIEW_FLOW, may
 from flowerapp.exceptions import FlowerError, InvalidPlanError
@@ -73,6 +73,16 @@ def _change(task: Task, form: ChangeForm, user: Any) -> None:
         engine.rerun(task.task_flow_id, actor=actor, why=why)
 
 
+def _end(task: Task, form: EndForm, user: Any) -> None:
+    output, why = form.cleaned_data["output"], form.cleaned_data["why"]
+    engine.end_task(task.task_flow_id, task.task_exec_seq, output=output, actor=user.get_username(), why=why)
+
+
+def _fail(task: Task, form: FailForm, user: Any) -> None:
+    reason, why = form.cleaned_data["reason"], form.cleaned_data["why"]
+    engine.fail_task(task.task_flow_id, task.task_exec_seq, reason, actor=user.get_username(), why=why)
+
+
 def _named(*verbs: Verb) -> dict[str, Verb]:
     return {verb.name: verb for verb in verbs}
 
@@ -116,6 +126,23 @@ FLOW_VERBS = _named(
 """In the order of their buttons."""
 
 TASK_VERBS = _named(
+    Verb(
+        name="end",
+        label="End",
+        does="The task is Finished with this output, and its followers are released: another system has done its work.",
+        run=_end,
+        form=EndForm,
+        has_page=True,
+    ),
+    Verb(
+        name="fail",
+        label="Fail",
+        does="The task is Failed with this reason: another system could not do its work. A rerun lets it wait again.",
+        run=_fail,
+        form=FailForm,
+        has_page=True,
+        destroys=True,
+    ),
     Verb(
         name="rerun-failed",
         label="Rerun failed",

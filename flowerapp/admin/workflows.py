@@ -205,7 +205,12 @@ class WorkflowAdmin(NamedAdmin):
         form_url: str = "",
         extra_context: dict[str, Any] | None = None,
     ) -> HttpResponse:
-        """The form with the help on programs; a saved limit admits the flows that fit it now."""
+        """The form with the help on programs; a saved limit admits the flows that fit it now.
+
+        Of a workflow that is not stored, such as one that a text was, the list of its flows.
+        """
+        if request.method == "GET" and object_id is not None and (others := self._flows_alone(request, object_id)):
+            return others
         help_on_programs = {
             "programs": programs.described(),
             "pools": Pool.objects.order_by("name"),
@@ -219,6 +224,16 @@ class WorkflowAdmin(NamedAdmin):
         if object_id is not None and isinstance(answer, HttpResponseRedirect):
             admission.admit_flows(unquote(object_id))
         return answer
+
+    def _flows_alone(self, request: HttpRequest, object_id: str) -> HttpResponse | None:
+        """Leads to the flows of a name that no stored workflow has; None where there is one, or no flow."""
+        name = unquote(object_id)
+        if not self.has_view_permission(request) or self.get_object(request, name) is not None:
+            return None
+        if not flows.shown_flows().filter(task_id=name).exists():
+            return None
+        messages.info(request, f"no workflow {name} is stored; these are the flows of that name")
+        return HttpResponseRedirect(html.flows_url(name))
 
     def save_model(self, request: HttpRequest, obj: Workflow, form: Any, change: bool) -> None:
         """Write the header, unless a class defines the workflow by now."""

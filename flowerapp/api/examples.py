@@ -24,6 +24,8 @@ REQUESTS: Mapping[str, Any] = {
     "api_flows_cancel_create": WHY,
     "api_flows_rerun_create": {"from": 1, "parameters": {"1": {"URL": "http://stock.example/"}}, **WHY},
     "api_flows_tasks_skip_create": WHY,
+    "api_flows_tasks_end_create": {"output": {"rows": 7}, **WHY},
+    "api_flows_tasks_fail_create": {"reason": "the file is damaged"},
     "api_flows_tasks_partial_update": {"parameters": {"URL": "http://stock.example/"}, "priority": -5, **WHY},
 }
 """Operation → a body that it takes."""

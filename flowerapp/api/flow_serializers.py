@@ -20,6 +20,7 @@ from flowerapp.core.passing import TooLarge
 from flowerapp.core.task_log import LEVELS, level_name
 from flowerapp.exceptions import InvalidError
 from flowerapp.models import Flow, HistoryEntry, Log, Task
+from flowerapp.models.fields import LONGEST_TEXT
 from flowerapp.selectors import counts, flows, history, in_words, status_words, task_logs, tasks
 from flowerapp.selectors.short import left_out
 from flowerapp.selectors.wait_reasons import wait_reasons
@@ -72,7 +73,7 @@ class FlowSerializer(StatusSerializer):
 class FlowDetailSerializer(FlowSerializer):
     """A flow by itself; its values as far as one answer can hold them."""
 
-    values = ("input", "state", "output", "unserved_queues")
+    values = ("input", "state", "output", "unserved_queues", "source")
 
     input = fields.AnyField(read_only=True)
     state = fields.AnyField(read_only=True, help_text="The object that its programs share.")
@@ -85,7 +86,16 @@ class FlowDetailSerializer(FlowSerializer):
     unserved_queues = serializers.SerializerMethodField(help_text="Queues that its tasks wait in and no worker serves.")
 
     class Meta(FlowSerializer.Meta):
-        fields = [*FlowSerializer.Meta.fields, "admitted", "input", "state", "output", "tasks", "unserved_queues"]
+        fields = [
+            *FlowSerializer.Meta.fields,
+            "admitted",
+            "input",
+            "state",
+            "output",
+            "tasks",
+            "unserved_queues",
+            "source",
+        ]
         fields = [*fields, "left_out"]
         read_only_fields = fields
 
@@ -279,6 +289,18 @@ class RerunSerializer(WhySerializer):
         if sum((attrs["failed"], attrs["all"], attrs["from"] is not None)) > 1:
             raise serializers.ValidationError("give one of failed, from and all")
         return attrs
+
+
+class EndSerializer(WhySerializer):
+    """Body of the end of a remote task."""
+
+    output = fields.AnyField(default=None, help_text="What the other system made: JSON; null is {}.")
+
+
+class FailSerializer(WhySerializer):
+    """Body of the failure of a remote task."""
+
+    reason = fields.StrictTextField(max_length=LONGEST_TEXT, help_text="Why the other system could not do it.")
 
 
 class ChangeSerializer(WhySerializer):

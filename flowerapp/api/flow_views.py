@@ -20,6 +20,8 @@ from flowerapp.api.flow_serializers import (
     DRAWINGS,
     JSON,
     ChangeSerializer,
+    EndSerializer,
+    FailSerializer,
     FlowDetailSerializer,
     FlowFilterSerializer,
     FlowQuerySerializer,
@@ -295,3 +297,27 @@ class SkipView(VerbView):
         """The task's input becomes its output, and its followers are released."""
         may_override = MayOverride.of(request.user, OPERATE)
         return self.answer(engine.skip, flow_id, seq_of(flow_id, seq), may_override=may_override)
+
+
+@documented(tags=["tasks"], parameters=[FLOW_ID, SEQ])
+class EndView(VerbView):
+    """End a remote task that is ready: another system has done its work."""
+
+    serializer_class = EndSerializer
+
+    @documented(request=EndSerializer, responses=FlowDetailSerializer)
+    def post(self, request: Request, flow_id: str, seq: str) -> Response:
+        """The task is Finish with this output, and its followers are released."""
+        return self.answer(engine.end_task, flow_id, seq_of(flow_id, seq), named={"output": "output"})
+
+
+@documented(tags=["tasks"], parameters=[FLOW_ID, SEQ])
+class FailView(VerbView):
+    """Fail a remote task that is ready: another system could not do its work."""
+
+    serializer_class = FailSerializer
+
+    @documented(request=FailSerializer, responses=FlowDetailSerializer)
+    def post(self, request: Request, flow_id: str, seq: str) -> Response:
+        """The task is Suspend with this reason; a rerun lets it wait again."""
+        return self.answer(engine.fail_task, flow_id, seq_of(flow_id, seq), named={"reason": "reason"})

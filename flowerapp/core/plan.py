@@ -26,7 +26,7 @@ class Node:
     seq: int
     """``task_seq``, 0 or more."""
     program: str
-    """Name of a registered program."""
+    """Name of a registered program; empty for a remote task."""
     depends_on: tuple[int, ...] = ()
     """``task_seq`` of the steps that this step waits for; empty for a root."""
     parameters: Mapping[str, Any] = field(default_factory=dict)
@@ -52,6 +52,10 @@ class Node:
     """Whether the step's input is one object that merges the outputs of its dependencies, all of them objects."""
     when: str = ""
     """Condition over the step's input; where it is false, the task is skipped. Empty means that it always runs."""
+    remote: str = ""
+    """Of a remote task, the name by which the system knows it that does its work; its ``program`` is empty."""
+    alias: str = ""
+    """What people call the step, where that is not its name, program or remote name; several may have the same."""
     end: int | None = None
     """Of a gate that begins a subflow, ``task_seq`` of the gate that ends it: its condition holds for the whole."""
     pool: str = ""
@@ -190,21 +194,30 @@ def node_problems(node: Node) -> Iterator[Problem]:
         number = getattr(node, option)
         if number is not None and not smallest <= number <= LARGEST:
             yield Problem(f"{option} {number} is out of range; use {smallest} or more", node.seq, option)
-    for option in ("queue", "name", "pool"):
+    for option in ("queue", "name", "pool", "remote", "alias"):
         yield from (Problem(message, node.seq, option) for message in part_problems(getattr(node, option), option))
-    for option in ("pool", "child_program") if node.program in GATES else ():
+    for option in ("pool", "child_program") if node.remote or node.program in GATES else ():
         if getattr(node, option):
-            yield Problem(f"a step of {node.program} needs no {option}; leave it out", node.seq, option)
+            yield Problem(f"no worker runs this step, so it needs no {option}; leave it out", node.seq, option)
     yield from (Problem(message, node.seq, "when") for message in condition_problems(node.when))
     later, follows = node.required_at_register, bool(node.depends_on)
-    for place, message in problems.problems_of(node.program, node.parameters, follows=follows, later=later):
-        yield Problem(message, node.seq, place)
+    yield from (Problem(message, node.seq, place) for place, message in _call_problems(node, follows, later))
     for message in problems.unknown_parameters(node.program, node.overridable):
         yield Problem(message, node.seq, "overridable")
     for name in [name for name in later if name in node.parameters]:
         yield Problem(f"{name} has a value and is required at register; drop one", node.seq, "required_at_register")
     for message in problems.problems_of_child(node.child_program) if node.child_program else ():
         yield Problem(message, node.seq, "child_program")
+
+
+def _call_problems(node: Node, follows: bool, later: tuple[str, ...]) -> Iterator[tuple[str, str]]:
+    """Fields and sentences about the program and its parameters; those of a remote task only have to be JSON."""
+    if not node.remote:
+        yield from problems.problems_of(node.program, node.parameters, follows=follows, later=later)
+        return
+    if node.program:
+        yield "remote", f"a remote task has no program; drop {node.remote!r} or {node.program!r}"
+    yield from problems.json_problems(node.parameters)
 
 
 def missing_problems(node: Node) -> Iterator[Problem]:

@@ -31,15 +31,21 @@ def problems_of(
     if program.refusal:
         yield "program", program.refusal
         return
+    if isinstance(parameters, Mapping):
+        for sentence in unknown_parameters(name, later):
+            yield "required_at_register", sentence
+        for key, message in program.parameter_problems(parameters, follows=follows, later=later):
+            yield f"parameters.{key}", f"parameter {key}: {message}" if key else message
+    yield from json_problems(parameters)
+
+
+def json_problems(parameters: Any) -> Iterator[tuple[str, str]]:
+    """The problems of parameters by themselves, whatever is called with them: pairs of field and sentence."""
     if not isinstance(parameters, Mapping):
         yield "parameters", "parameters must be a JSON object"
         return
     for key in parameters:
         yield from (("parameters", message) for message in unseen_problems(str(key), "the name of a parameter"))
-    for sentence in unknown_parameters(name, later):
-        yield "required_at_register", sentence
-    for key, message in program.parameter_problems(parameters, follows=follows, later=later):
-        yield f"parameters.{key}", f"parameter {key}: {message}" if key else message
     try:
         text = values.dumps(dict(parameters), "parameters")
     except InvalidValueError as error:

@@ -63,7 +63,7 @@ class Node:
     @property
     def tooltip(self) -> str:
         """All that there is to say: title, program, state."""
-        program = f" ({self.label})" if self.name else ""
+        program = f" ({self.label})" if self.name and self.label else ""
         return f"{self.title}{program} – {self.note}" if self.note else f"{self.title}{program}"
 
     @property

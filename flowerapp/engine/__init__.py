@@ -9,6 +9,7 @@ from flowerapp.engine.define import define, delete_pool, may_change, set_pool, u
 from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
 from flowerapp.engine.registration import Registration
+from flowerapp.engine.remote import end_task, fail_task
 from flowerapp.engine.state import change_state, get_state
 from flowerapp.engine.verbs import cancel, change, delete, rerun, resume, skip, suspend, wake
 from flowerapp.selectors.flows import get_flow
@@ -24,6 +25,8 @@ __all__ = [
     "define",
     "delete",
     "delete_pool",
+    "end_task",
+    "fail_task",
     "get_flow",
     "get_state",
     "get_task",

@@ -51,7 +51,7 @@ def _flows_of(tasks: TaskQuerySet) -> Any:
 @atomic()
 def _adopt(flow_id: str) -> int:
     tasks = Task.objects.for_update(flow_id)
-    inserted = [task for task in tasks if not task.program]
+    inserted = [task for task in tasks if not task.program and not task.remote]
     if not inserted:
         return 0
     flow = _header(flow_id, inserted[0].task_id)

@@ -117,9 +117,12 @@ def _must_fit(task: Task, columns: Mapping[str, Any]) -> None:
         parameters=columns["parameters"],
         priority=columns["task_priority"],
         queue=columns["queue"],
+        remote=task.remote,
     )
     problems = list(node_problems(node))
-    if not task.program:  # a row of another system gets its program when the watcher adopts it, and is checked then
+    if (
+        not task.program and not task.remote
+    ):  # a row of another system gets its program when the watcher adopts it, and is checked then
         problems = [problem for problem in problems if problem.field != "program"]
     if problems:
         raise InvalidPlanError(problems, task.task_id)

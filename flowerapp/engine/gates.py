@@ -1,7 +1,7 @@
 """Gates: steps that propagation completes, without a message or a worker, once what they wait for is satisfied.
 
 A gate passes its input on, or gives a value. Where its condition is false, it is skipped; where it begins a subflow,
-all of that is skipped with it.
+all of that is skipped with it. The conditions of remote tasks, which no worker could test, are tested here too.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ class _Passage(NamedTuple):
 
 
 def complete(gate: Task) -> Completion | None:
-    """End a gate that is ready, whose row the caller has locked. In a transaction.
+    """End a gate that is ready, or test the condition of a remote task. In a transaction, with the row locked.
 
     ``SUBFLOW`` where ``skip_subflow`` has to do it.
     """
@@ -44,6 +44,8 @@ def complete(gate: Task) -> Completion | None:
         return _fail(gate, str(error))
     if passage.is_skipped and gate.end_seq is not None:
         return SUBFLOW
+    if gate.remote and not passage.is_skipped:
+        return Completion() if Task.objects.offer(gate.ref) else None
     return _record(gate, passage)
 
 
@@ -54,7 +56,8 @@ def _passage(gate: Task) -> _Passage:
         value, joined = read_input(gate.ref)
         is_skipped = bool(gate.when) and not conditions.holds(gate.when, value)
         output = value if is_skipped or gate.program != VALUE else output
-    values.dumps(output, f"output of {gate.mention}")
+    if is_skipped or not gate.remote:
+        values.dumps(output, f"output of {gate.mention}")
     return _Passage(output, is_skipped, joined)
 
 

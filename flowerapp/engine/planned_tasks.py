@@ -34,7 +34,7 @@ class PlannedTasks:
     has_deferred: bool
     """Whether there are tasks that are ready with those and sent later."""
     has_gates: bool
-    """Whether there are gates that are ready."""
+    """Whether there are gates that are ready, or remote tasks whose conditions are to be tested."""
     pools: frozenset[str]
     """Pools whose slots the ready tasks wait for."""
 
@@ -93,7 +93,7 @@ def planned_tasks(plan: Plan, priority: int, entrance: int | None) -> PlannedTas
         open_sinks=open_sinks,
         first=tuple(Message.of("", task.call, task.canvas) for task in ready if task.task_exec_seq in first),
         has_deferred=bool(deferred),
-        has_gates=any(task.is_gate for task in wanted),
+        has_gates=any(task.parked for task in wanted),
         pools=frozenset(task.pool for task in wanted if task.pool),
     )
 
@@ -126,7 +126,7 @@ def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
         "program": node.program,
         "parameters": dict(node.parameters),
         "task_priority": clamp_priority(node.priority + flow_priority),
-        "queue": node.queue or registry.get(node.program).queue,
+        "queue": node.queue or (registry.get(node.program).queue if node.program else ""),
         "max_retries": node.max_retries,
         "retry_delay": node.retry_delay,
         "time_limit": node.time_limit,
@@ -134,8 +134,10 @@ def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
         "merge": node.merge,
         "when": node.when,
         "pool": node.pool,
-        "admitted": not node.pool,
-        "parked": node.program in GATES,
+        "admitted": bool(node.program) and not node.pool,
+        "parked": node.program in GATES or bool(node.remote and node.when),
+        "remote": node.remote,
+        "alias": node.alias,
         "child_program": node.child_program,
         "max_concurrency": node.max_concurrency,
         "exit_on_failed": node.exit_on_failed,

@@ -116,7 +116,7 @@ def _complete_parked(ref: TaskRef) -> Completion | None:
     task = locked.first()
     if task is None:
         return None
-    return gates.complete(task) if task.is_gate else children.complete(task)
+    return children.complete(task) if task.children else gates.complete(task)
 
 
 @retry_on_disconnect()

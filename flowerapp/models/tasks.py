@@ -65,6 +65,12 @@ class Task(Titled, PrimaryModel):
     name = models.CharField(max_length=256, blank=True, default="", db_default="")
     merge = models.BooleanField(default=False, db_default=False)
     when = models.TextField(blank=True, default="", db_default="", help_text="Condition over its input.")
+    remote = models.CharField(
+        max_length=256, blank=True, default="", db_default="", help_text="Of a remote task: what does its work."
+    )
+    alias = models.CharField(
+        max_length=256, blank=True, default="", db_default="", help_text="What people call it, if not by its name."
+    )
     end_seq = models.IntegerField(
         null=True, blank=True, help_text="Of a gate that begins a subflow: the seq of the gate that ends it."
     )
@@ -144,10 +150,10 @@ class Task(Titled, PrimaryModel):
         ordering = ["task_flow_id", "task_exec_seq"]
         constraints = [
             models.UniqueConstraint(name="kr_task_stat_key", fields=["task_flow", "task_exec_seq"]),
-            *fields.status_checks("kr_task_stat", unless=Q(program="")),
+            *fields.status_checks("kr_task_stat", unless=Q(program="", remote="")),
             models.CheckConstraint(
                 name="kr_task_stat_ignored_by",
-                condition=Q(program="")
+                condition=Q(program="", remote="")
                 | Q(ignored_by="")
                 | Q(ignored_by__in=sorted(IgnoredBy), exec_status=Status.IGNORE),
             ),
@@ -205,7 +211,7 @@ class Task(Titled, PrimaryModel):
             models.Index(
                 name="kr_task_stat_gates",
                 fields=["task_flow", "task_exec_seq"],
-                condition=Q(exec_status=Status.WAIT, parked=True, pending=0, program__in=sorted(GATES)),
+                condition=Q(exec_status=Status.WAIT, parked=True, pending=0, program__in=["", *sorted(GATES)]),
             ),
             models.Index(
                 name="kr_task_stat_turn",
@@ -220,7 +226,7 @@ class Task(Titled, PrimaryModel):
                 condition=Q(exec_status=Status.WAIT, refused_ts__isnull=False),
             ),
             models.Index(name="kr_task_stat_ignored", fields=["id"], condition=Q(exec_status=Status.IGNORE)),
-            models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="")),
+            models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="", remote="")),
         ]
 
     def __str__(self) -> str:
@@ -256,6 +262,12 @@ class Task(Titled, PrimaryModel):
     def is_gate(self) -> bool:
         """Whether propagation completes it: no message is sent for it, and no worker runs it."""
         return self.parent_seq is None and self.program in GATES
+
+    @property
+    def awaits_answer(self) -> bool:
+        """Whether it is a remote task that is ready: another system may end it."""
+        is_ready = self.status is Status.WAIT and not self.pending and not self.parked
+        return bool(self.remote) and is_ready
 
     @property
     def passes_on(self) -> bool:

@@ -28,7 +28,7 @@ class AdoptQuerySet(FinishQuerySet):
 
     def inserted(self) -> Self:
         """Rows that were inserted straight into the table and are not adopted."""
-        return self.filter(program="")
+        return self.filter(program="", remote="")
 
     def unobserved(self) -> Self:
         """Inserted rows that are new, or that changed their status since they were last looked at."""

@@ -85,8 +85,9 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         return self.filter(pk=flow_id).update(state=value, state_version=F("state_version") + 1)
 
     def begin_elsewhere(self, flow_id: str) -> int:
-        """Record the start of a flow whose first running task is another system's; the caller settles the status."""
-        return self.open().filter(pk=flow_id, started_ts=None).update(started_ts=Now())
+        """Record the start of a flow whose first task is another system's; the caller settles the status."""
+        begun = self.filter(pk=flow_id, started_ts=None).exclude(exec_status=Status.IGNORE)
+        return begun.update(started_ts=Now())
 
     def hold(self, flow_id: str) -> int:
         """Hold an open flow: none of its tasks is started until ``release``."""

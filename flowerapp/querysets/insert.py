@@ -70,6 +70,8 @@ TASK = {
     "name": Column("text", ""),
     "merge": Column("boolean", False),
     "when": Column("text", ""),
+    "remote": Column("text", ""),
+    "alias": Column("text", ""),
     "end_seq": Column("integer"),
     "pool": Column("text", ""),
     "child_program": Column("text", ""),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from django.db import models
 from django.db.models import Case, F, Q, Value, When
@@ -105,6 +105,25 @@ class TaskQuerySet(AdoptQuerySet):
         """Store what tasks pass on that a false condition has skipped, as it stands nowhere else."""
         skipped = self.filter(exec_status=Status.IGNORE, ignored_by=IgnoredBy.CONDITION)
         return skipped.update(output=_json(value))
+
+    # Remote tasks, whose rows the caller has locked.
+
+    def offer(self, ref: TaskRef) -> int:
+        """Let another system answer for a remote task whose condition is true."""
+        return self.at(ref)._allowed("offer").filter(IS_GATE, parked=True, pending=0).update(parked=False)
+
+    def end_remote(self, ref: TaskRef, output: Any) -> Completion | None:
+        """Finish a remote task with what the other system made; None if it is not ready. In a transaction."""
+        own = self._remote("end_remote", ref)
+        return self.satisfied(ref) if own.update(exec_status=Status.FINISH, output=_json(output), **_ENDED) else None
+
+    def fail_remote(self, ref: TaskRef, error: str) -> int:
+        """Suspend a remote task with the reason that the other system gives."""
+        own = self._remote("fail_remote", ref)
+        return own.update(exec_status=Status.SUSPEND, suspended_ts=Now(), error=error, traceback="")
+
+    def _remote(self, verb: str, ref: TaskRef) -> Self:
+        return self.at(ref)._allowed(verb).filter(program="", parked=False, pending=0).exclude(remote="")
 
     def tolerate_failure(self, ref: TaskRef, attempt: int, error: str, traceback: str) -> Completion | None:
         """Record that a child failed and that its parent continues without it; None if this attempt no longer runs.

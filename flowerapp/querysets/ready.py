@@ -37,12 +37,15 @@ _RESENT = Case(When(sent_ts__isnull=True, then="resent"), default=Value(value=Tr
 IN_ORDER = ("task_flow_id", F("parent_seq").asc(nulls_last=True), "task_exec_seq")
 """The one order in which tasks are locked: a task before those that it releases, so children before their parents."""
 
-OWN_SLOT = Case(When(pool="", then=Value(value=True)), default=Value(value=False))
-"""``admitted`` of a task that must ask its pool for a slot again; a task without a pool needs none."""
+OWN_SLOT = Case(When(~Q(program=""), pool="", then=Value(value=True)), default=Value(value=False))
+"""``admitted`` of a task that must ask its pool for a slot again; a task without a pool needs none.
+
+One without a program never has a slot, as it is not sent."""
 
 
-IS_GATE = Q(program__in=sorted(GATES), parent_seq=None)
-"""Steps that propagation completes; they are parked from the beginning, so that they are neither sent nor claimed."""
+IS_GATE = Q(Q(program__in=sorted(GATES)) | Q(~Q(remote=""), ~Q(when=""), program=""), parent_seq=None)
+"""Steps that propagation completes, and remote tasks whose condition it tests: they are parked from the beginning, so
+that they are neither sent nor claimed."""
 
 NOT_REFUSED: dict[str, Any] = {"refused_ts": None, "refused_by": ""}
 """Columns of a task that is not refused."""
@@ -128,10 +131,15 @@ class ReadyQuerySet(OutputQuerySet):
         parked = self.filter(Q(children__gt=0) | gates, exec_status=Status.WAIT, parked=True)
         return parked.filter(pending=0, task_flow__exec_status__in=OPEN)
 
+    def answerable(self) -> Self:
+        """Remote tasks that are ready: another system may end them."""
+        remote = self.filter(program="", exec_status=Status.WAIT, pending=0, parked=False).exclude(remote="")
+        return remote.filter(task_flow__exec_status__in=OPEN)
+
     def waiting_for(self, pool: str | None = None) -> Self:
         """Tasks that lack nothing but a slot of ``pool``, or of any pool; the next in line comes first."""
         waiting = self.filter(_IS_DUE, _STARTS, exec_status=Status.WAIT, pending=0, admitted=False, parked=False)
-        of_pool = waiting if pool is None else waiting.filter(pool=pool)
+        of_pool = waiting.exclude(pool="") if pool is None else waiting.filter(pool=pool)
         return of_pool.order_by("task_priority", Coalesce("parent_seq", "task_exec_seq").desc(), "pk")
 
     def holding(self, pool: str | OuterRef) -> Self:

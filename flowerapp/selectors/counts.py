@@ -9,10 +9,11 @@ from functools import reduce
 from operator import or_
 from typing import Any
 
-from django.db.models import Count, Max, Q
+from django.db.models import Count, F, Max, Q
 
 from flowerapp.models import Flow, Task
 from flowerapp.querysets.db import batched
+from flowerapp.selectors.naming import LABEL
 from flowerapp.selectors.status_style import CANCELLED, SKIPPED, STYLES, TOLERATED, Style, task_style
 from flowerapp.states import IgnoredBy, Status
 
@@ -121,7 +122,8 @@ def _first_failed(flows: Iterable[Flow]) -> dict[str, Any]:
     failed = [Q(task_flow_id=flow.pk, task_exec_seq=flow.failed_seq) for flow in flows if flow.failed_seq is not None]
     if not failed:
         return {}
-    return {f"failed_{column}": Max(column, filter=reduce(or_, failed)) for column in ("name", "program")}
+    columns = {"failed_name": LABEL, "failed_program": F("program")}
+    return {name: Max(column, filter=reduce(or_, failed)) for name, column in columns.items()}
 
 
 def of_flow(flow: Flow) -> Counts:

@@ -39,7 +39,7 @@ MOST_OUTPUT = 6 * 1024 * 1024
 """Bytes of JSON above which a flow's output is not read; SQLite keeps some characters in three times the bytes."""
 VERSION_SECONDS = 10
 """How long an open page may show reasons to wait, which depend on other flows, while its own flow does not change."""
-FAILED_COLUMNS = ("task_exec_seq", "task_seq", "name", "program", "error")
+FAILED_COLUMNS = ("task_exec_seq", "task_seq", "name", "alias", "remote", "program", "error")
 """Columns of the task that failed first."""
 
 
@@ -58,7 +58,7 @@ def get_flow(flow_id: str) -> Flow:
 
 def short_flows(*names: str) -> Any:
     """All flows for a list, as people may see them: without their values, except the small ones of ``names``."""
-    return short_rows(Flow.objects.defer("input", "state"), *names)
+    return short_rows(Flow.objects.defer("input", "state", "source"), *names)
 
 
 def output_of(flow: Flow) -> Any:

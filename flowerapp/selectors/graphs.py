@@ -12,6 +12,7 @@ from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Task
 from flowerapp.selectors import counts
 from flowerapp.selectors.counts import Counts
+from flowerapp.selectors.naming import LABEL
 from flowerapp.states import Status
 
 MOST_READ = 500
@@ -61,7 +62,7 @@ class Graph(NamedTuple):
     view: View
 
 
-_COLUMNS = ("task_exec_seq", "name", "program", "exec_status", "ignored_by", "depends_on", "children")
+_COLUMNS = ("task_exec_seq", "label", "program", "exec_status", "ignored_by", "depends_on", "children")
 
 
 def graph_of(flow_id: str, around: int | None = None) -> Graph:
@@ -70,7 +71,7 @@ def graph_of(flow_id: str, around: int | None = None) -> Graph:
     Of a graph that is too large to be read, the steps around one: ``around``, or the first that failed, or runs, or the
     first of all. Raises UnknownTaskError for a step that the flow does not have.
     """
-    steps = Task.objects.filter(task_flow_id=flow_id, parent_seq=None).order_by("task_exec_seq")
+    steps = Task.objects.filter(task_flow_id=flow_id, parent_seq=None).order_by("task_exec_seq").annotate(label=LABEL)
     if around is not None and not steps.filter(task_exec_seq=around).exists():
         raise UnknownTaskError(f"flow {flow_id} has no step {around}")
     rows = list(

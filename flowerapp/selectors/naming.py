@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Set
 
-from django.db.models import Q
+from django.db.models import Case, Q, When
 
 from flowerapp.core.names import mentioned, titled
 from flowerapp.models import Task
 
+LABEL = Case(When(~Q(name=""), then="name"), When(~Q(alias=""), then="alias"), default="remote")
+"""``Titled.label``, for the database."""
 LONGEST_CHILD_ID = 40
 """Characters of a child's id that its label quotes."""
 _PARENT = "parent_mention"
@@ -40,7 +42,7 @@ def _named(seqs: Mapping[str, Set[int]]) -> dict[str, dict[int, Columns]]:
         wanted |= Q(task_flow_id=flow_id, task_exec_seq__in=of_flow) if of_flow else Q()
     if wanted:
         tasks = Task.objects.filter(wanted).order_by()
-        for flow_id, *columns in tasks.values_list("task_flow_id", "task_exec_seq", "name", "program"):
+        for flow_id, *columns in tasks.values_list("task_flow_id", "task_exec_seq", LABEL, "program"):
             named[flow_id][columns[0]] = (columns[0], columns[1], columns[2])
     return named
 

@@ -42,7 +42,7 @@ def search_tasks(tasks: Any, term: str) -> Any:
 
     All tasks of a flow are found by its id, its start, or as lists shorten it, those of at most ``MOST_FLOWS`` flows.
     """
-    columns = ("pk", "exec_status", "task_flow_id", "name", "program")
+    columns = ("pk", "exec_status", "task_flow_id", "name", "alias", "remote", "program")
     newest = list(tasks.order_by("-id").values_list(*columns)[:MOST_SEARCHED])
     matches = {pk for pk, _, *texts in newest if _holds(term, *texts)}
     failed = [pk for pk, status, *_ in newest if status == Status.SUSPEND][:MOST_ERRORS]

@@ -32,6 +32,8 @@ COLUMNS = (
     "task_id",
     "task_seq",
     "name",
+    "alias",
+    "remote",
     "program",
     "exec_status",
     "error",
@@ -74,6 +76,8 @@ ROW_COLUMNS = (
     "task_seq",
     "task_priority",
     "name",
+    "alias",
+    "remote",
     "program",
     "exec_status",
     "ignored_by",
@@ -151,7 +155,9 @@ def queue_of(task: Task) -> str:
 
 
 def program_text(task: Task) -> str:
-    """The program of a task; of an inserted row without one, whether it is another system's or waits to be adopted."""
+    """The program of a task; of one without, what does its work: another system, or what adopts the row."""
+    if task.remote:
+        return f"remote: {task.remote}"
     return task.program or ("not adopted yet" if task.status is Status.WAIT else "none: another system's task")
 
 
@@ -202,6 +208,8 @@ def _condition_note(task: Task) -> str:
 def _waiting_note(task: Task) -> str:
     if task.is_refused:
         return "cannot be published" if task.refused_by == RefusedBy.EXECUTOR else "program unknown"
+    if task.awaits_answer:
+        return "remote"
     if task.due_ts is not None:
         left = spelled(max(0.0, (task.due_ts - clock.about_now()).total_seconds()))
         return f"retry {task.retries} in {left}" if task.retries else f"in {left}"

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
+
+from django.db.models import Q
 
 from flowerapp import conf
 from flowerapp.core import values
+from flowerapp.core.messages import TaskRef
 from flowerapp.core.plan import most_flows
 from flowerapp.models import Flow, Pool, Task, Workflow
 from flowerapp.querysets import clock
 from flowerapp.selectors import times
+from flowerapp.selectors.durations import spelled
 from flowerapp.selectors.pools import PoolUse
 from flowerapp.selectors.shown import rows
 from flowerapp.states import Status
@@ -44,7 +48,7 @@ class _Facts:
     def _flows(self) -> dict[str, Flow]:
         if self._flow is not None:
             return {self._flow.pk: self._flow}
-        flows = Flow.objects.only("task_id", "exec_status", "held", "admitted")
+        flows = Flow.objects.only("task_id", "exec_status", "held", "admitted", "registered_ts")
         return flows.in_bulk({task.task_flow_id for task in self._tasks})
 
     @cached_property
@@ -60,14 +64,16 @@ class _Facts:
             return self._for_tasks(task)
         if task.children:
             return "for its children's outputs to be collected"
-        if task.is_gate:
-            return "for its input to be passed on"
+        if task.is_gate or (task.remote and task.parked):
+            return "for its input to be passed on" if task.is_gate else "for its condition to be tested"
         if flow.held:
             return "its flow is held; resume it"
         if not flow.admitted:
             return self._for_admission(flow)
         if task.is_refused:
             return self._for_refusal(task)
+        if task.awaits_answer:
+            return self._for_answer(task)
         if task.parked:
             return "until it is woken" if task.due_ts is None else f"until {times.with_zone(task.due_ts)}"
         if task.due_ts is not None and task.due_ts > clock.about_now():
@@ -86,6 +92,26 @@ class _Facts:
         until = since + timedelta(seconds=conf.get().REJECT_AFTER)
         reason = values.cut(self._errors.get(task.pk, task.refused_by), MOST_QUOTED)
         return f"{reason}; since {times.with_zone(since)}; tried again until {times.with_zone(until)}, then it fails"
+
+    @cached_property
+    def _ended(self) -> dict[TaskRef, datetime]:
+        """When the tasks ended that the remote ones waited for."""
+        wanted = Q()
+        for task in self._tasks:
+            if task.awaits_answer and task.depends_on:
+                wanted |= Q(task_flow_id=task.task_flow_id, task_exec_seq__in=task.depends_on)
+        if not wanted:
+            return {}
+        ended = Task.objects.filter(wanted, finished_ts__isnull=False)
+        columns = ended.order_by().values_list("task_flow_id", "task_exec_seq", "finished_ts")
+        return {TaskRef(flow_id, seq): ts for flow_id, seq, ts in columns}
+
+    def _for_answer(self, task: Task) -> str:
+        """A remote task is ready since the last of the tasks before it has ended, or since its flow was registered."""
+        before = [self._ended.get(TaskRef(task.task_flow_id, seq)) for seq in task.depends_on]
+        since = max(filter(None, before), default=self._flows[task.task_flow_id].registered_ts)
+        waited = spelled(max(0.0, (clock.about_now() - since).total_seconds()))
+        return f"for another system: no worker has answered for {task.remote} for {waited}"
 
     def _for_tasks(self, task: Task) -> str:
         if task.children:

@@ -40,9 +40,9 @@ def gate(seq: int, *before: int, **options: Any) -> Node:
     return Node(seq=seq, program=GATE, depends_on=before, **options)
 
 
-def value(seq: int, given: Any, *before: int, **options: Any) -> Node:
+def value(seq: int, data: Any, *before: int, **options: Any) -> Node:
     """A value after these steps."""
-    return Node(seq=seq, program=VALUE, depends_on=before, parameters={"value": given}, **options)
+    return Node(seq=seq, program=VALUE, depends_on=before, parameters={"value": data}, **options)
 
 
 def echo(seq: int, *before: int, **options: Any) -> Node:
@@ -352,7 +352,7 @@ def test_hooks_know_no_gates_but_the_end_of_the_flow(runner: InlineRunner, liste
 
 @pytest.mark.parametrize("option", ["pool", "child_program"])
 def test_a_gate_takes_no_slot_and_no_children(option: str) -> None:
-    with pytest.raises(InvalidPlanError, match=f"a step of flow:gate needs no {option}"):
+    with pytest.raises(InvalidPlanError, match=f"so it needs no {option}"):
         Plan("w", (gate(1, **{option: "Echo"}),)).check()
 
 
@@ -402,11 +402,11 @@ SUBFLOW = (
 
 @pytest.mark.parametrize("go", [True, False])
 def test_a_condition_of_a_subflow_holds_for_the_whole(runner: InlineRunner, go: bool) -> None:
-    given = {"go": go}
-    flow = run(planned(gives(1, given), *SUBFLOW, echo(8, 7)), runner)
+    data = {"go": go}
+    flow = run(planned(gives(1, data), *SUBFLOW, echo(8, 7)), runner)
     assert flow.status is FINISH
     assert skipped(flow) == (set() if go else {2, 3, 4, 5, 6, 7})
-    assert flow.output == ([[4], [given, "five"]] if go else given)
+    assert flow.output == ([[4], [data, "five"]] if go else data)
     if not go:
         notes = {row.task_seq: tasks.note(row) for row in tasks.shown_tasks(flow.pk)}
         assert notes[2] == "its condition input.go is false"
@@ -459,10 +459,10 @@ NESTED = (
     ],
 )
 def test_nested_subflows(runner: InlineRunner, outer: bool, inner: bool, expected: set[int]) -> None:
-    given = {"outer": outer, "inner": inner}
-    flow = run(planned(gives(1, given), *NESTED, echo(10, 9)), runner)
+    data = {"outer": outer, "inner": inner}
+    flow = run(planned(gives(1, data), *NESTED, echo(10, 9)), runner)
     assert (flow.status, skipped(flow)) == (FINISH, expected)
-    assert flow.output == ([given, "eight"] if outer else given)
+    assert flow.output == ([data, "eight"] if outer else data)
 
 
 def test_a_skipped_subflow_is_rerun(runner: InlineRunner) -> None:

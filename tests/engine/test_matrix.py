@@ -39,6 +39,9 @@ METHODS: dict[str, Verb] = {
     "complete_parked": lambda flow: Task.objects.complete_parked(TaskRef(flow, 1), {"event": 1}),
     "ignore_parked": lambda flow: Task.objects.ignore_parked(TaskRef(flow, 1)),
     "ignore_subflow": lambda flow: Task.objects.ignore_subflow(flow, [1]),
+    "offer": lambda flow: Task.objects.offer(TaskRef(flow, 1)),
+    "end_remote": lambda flow: Task.objects.end_remote(TaskRef(flow, 1), {"answer": 1}),
+    "fail_remote": lambda flow: Task.objects.fail_remote(TaskRef(flow, 1), "error"),
     "tolerate_failure": lambda flow: Task.objects.tolerate_failure(TaskRef(flow, 1), 1, "error", "traceback"),
     "await_children": lambda flow: Task.objects.await_children(TaskRef(flow, 1), 1, 3),
     "give_up": lambda flow: Task.objects.give_up(TaskRef(flow, 1), "error"),
@@ -58,10 +61,12 @@ METHODS: dict[str, Verb] = {
     "change": lambda flow: Task.objects.change(TaskRef(flow, 1), task_priority=7),
     "rerun": lambda flow: Task.objects.rerun(flow, [1]),
 }
-PARKED = {"wake", "complete_parked", "ignore_parked", "give_up"}
+PARKED = {"wake", "complete_parked", "ignore_parked", "offer", "give_up"}
 """Verbs that need a parked task."""
 OF_INSERTED = {"adopt", "adopt_ended", "refuse_adoption", "observe"}
 """Verbs that need a row without a program."""
+OF_REMOTE = {"offer", "end_remote", "fail_remote"}
+"""Verbs that need a remote task."""
 OF_REFUSED = {"reject", "tolerate_rejection"}
 """Verbs that need a refused task."""
 PARENTS = {"give_up": 3, "reopen": 3}
@@ -91,6 +96,8 @@ def test_verb_moves_a_task_only_from_states_that_the_table_allows(verb: str, sta
     flow = task_in(status, parked=verb in PARKED, children=PARENTS.get(verb, 0))
     if verb in OF_INSERTED:
         Task.objects.filter(task_flow=flow).update(program="")
+    if verb in OF_REMOTE:
+        Task.objects.filter(task_flow=flow).update(program="", remote="other", when="true")
     if verb in OF_REFUSED:
         Task.objects.filter(task_flow=flow).update(refused_ts=Now(), refused_by=RefusedBy.WORKER, sent_ts=None)
     before = row(flow)
@@ -124,6 +131,14 @@ def test_verb_moves_a_task_only_from_states_that_the_table_allows(verb: str, sta
 def test_outcome_of_another_attempt_changes_nothing(verb: str, attempt: int) -> None:
     flow = task_in(Status.RUNNING)
     Task.objects.filter(task_flow=flow).update(attempt=attempt)
+    before = row(flow)
+    assert not METHODS[verb](flow.pk)
+    assert row(flow) == before
+
+
+@pytest.mark.parametrize("verb", sorted(OF_REMOTE))
+def test_verb_for_remote_tasks_leaves_other_tasks_alone(verb: str) -> None:
+    flow = task_in(Status.WAIT, parked=verb in PARKED)
     before = row(flow)
     assert not METHODS[verb](flow.pk)
     assert row(flow) == before

@@ -35,17 +35,20 @@ def actor() -> str:
     return f"cli:{user}"[:150]
 
 
-def read_input(text: str | None) -> Any:
-    """Value of ``--input``: JSON, ``@FILE`` with JSON in it, or ``@-`` for standard input. Raises InvalidError."""
+def read_input(text: str | None, option: str = "--input") -> Any:
+    """Value of ``--input`` or such an option: JSON, ``@FILE`` with JSON in it, or ``@-`` for standard input.
+
+    Raises InvalidError.
+    """
     if text is None:
         return None
     if not text.startswith("@"):
-        return values.loads(text, "--input")
+        return values.loads(text, option)
     try:
         raw = sys.stdin.buffer.read() if text == "@-" else Path(text[1:]).read_bytes()
     except OSError as error:
-        raise InvalidError(f"--input {text}: {error.strerror or error}; name a file that can be read") from None
-    return values.loads(raw, f"--input {text}")
+        raise InvalidError(f"{option} {text}: {error.strerror or error}; name a file that can be read") from None
+    return values.loads(raw, f"{option} {text}")
 
 
 def pair(text: str) -> tuple[str, Any]:

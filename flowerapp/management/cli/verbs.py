@@ -200,6 +200,25 @@ def skip(out: Output, options: Options) -> int:
     return _on_each(verb, out, options)
 
 
+def end(out: Output, options: Options) -> int:
+    """End a remote task, of each flow that is named."""
+    output = arguments.read_input(options["output"], "--output")
+
+    def verb(flow_id: str) -> Flow:
+        return engine.end_task(flow_id, options["seq"], output=output, actor=arguments.actor(), why=options["why"])
+
+    return _on_each(verb, out, options)
+
+
+def fail(out: Output, options: Options) -> int:
+    """Fail a remote task, of each flow that is named."""
+
+    def verb(flow_id: str) -> Flow:
+        return engine.fail_task(flow_id, options["seq"], options["reason"], actor=arguments.actor())
+
+    return _on_each(verb, out, options)
+
+
 def change(out: Output, options: Options) -> int:
     """Change a task that is not running, of each flow that is named."""
     texts, seq, parameters = arguments.task_of_flows(options["words"])

@@ -25,6 +25,8 @@ VERBS = {
     "resume": "verbs.resume",
     "cancel": "verbs.cancel",
     "skip": "verbs.skip",
+    "end": "verbs.end",
+    "fail": "verbs.fail",
     "set": "verbs.change",
     "rerun": "verbs.rerun",
     "graph": "graphs.draw",

@@ -1,0 +1,86 @@
+"""Remote tasks: another system does their work, and reports how it ended."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from flowerapp.core import masking, unmasking, values
+from flowerapp.core.names import checked_why
+from flowerapp.engine import hooks
+from flowerapp.engine.dispatching import send
+from flowerapp.engine.masks import secrets_of
+from flowerapp.engine.propagation import propagate, settle
+from flowerapp.exceptions import InvalidValueError, StateConflictError
+from flowerapp.models import Flow, HistoryEntry, Task
+from flowerapp.querysets import Completion
+from flowerapp.querysets.db import atomic
+from flowerapp.selectors.flows import get_flow
+from flowerapp.selectors.status_style import task_style
+from flowerapp.selectors.tasks import get_task
+from flowerapp.selectors.wait_reasons import wait_reasons
+from flowerapp.states import Status
+
+
+def end_task(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: str = "") -> Flow:
+    """Finish a remote task that is ready, with what the other system made; the tasks after it are released.
+
+    ``output`` is JSON (None is ``{}``). Raises UnknownTaskError, InvalidValueError, or StateConflictError for a task
+    that is not remote, not ready, or has ended.
+    """
+    checked = unmasking.checked({} if output is None else output, "output")
+    with atomic():
+        task = _locked(flow_id, seq)
+        completion = Task.objects.end_remote(task.ref, checked) or Completion()
+        HistoryEntry.objects.record("end", *task.ref, actor=actor, reason=checked_why(why))
+        _record_events(task, ["task_over", "task_all_over", *(["all_over"] if completion.ended else [])])
+    return _propagated(task, completion)
+
+
+def fail_task(flow_id: str, seq: int, reason: str, *, actor: str = "", why: str = "") -> Flow:
+    """Suspend a remote task that is ready, with the reason that the other system gives; a rerun lets it wait again.
+
+    ``why`` is the operator's, for the history. Raises what ``end_task`` raises.
+    """
+    if not reason.strip():
+        raise InvalidValueError("the reason is empty; say why the task failed")
+    with atomic():
+        task = _locked(flow_id, seq)
+        error = masking.masked(values.text(reason), secrets_of(*task.ref))
+        Task.objects.fail_remote(task.ref, error)
+        Flow.objects.point_to_failure(*task.ref)
+        HistoryEntry.objects.record("fail", *task.ref, actor=actor, reason=checked_why(why) or error)
+        _record_events(task, ["task_failed"], error)
+    return _propagated(task, Completion(may_be_stuck=True))
+
+
+def _locked(flow_id: str, seq: int) -> Task:
+    """The task, locked; raises StateConflictError unless it waits for another system's answer."""
+    task = get_task(flow_id, seq)
+    ready = Task.objects.answerable().at(task.ref).select_for_update(of=("self",)).defer("output", "traceback")
+    locked = ready.first()
+    if locked is None:
+        raise StateConflictError(_refusal(get_task(flow_id, seq)))
+    return locked
+
+
+def _refusal(task: Task) -> str:
+    place = f"{task.mention} of flow {task.task_flow_id}"
+    if not task.remote:
+        return f"{place} is no remote task: its program ends it"
+    if task.status is not Status.WAIT:
+        return f"{place} is {task_style(task.exec_status, task.ignored_by).word} already; rerun it to end it once more"
+    return f"{place} is not ready: it waits {wait_reasons([task]).get(task.pk, 'for its flow')}"
+
+
+def _record_events(task: Task, names: Sequence[str], error: str = "") -> None:
+    """The flow has begun with the first answer."""
+    began = Flow.objects.begin_elsewhere(task.task_flow_id)
+    if hooks.record(task.task_id, task.ref, [*(["start_flow"] if began else []), *names], error=error):
+        hooks.deliver_on_commit(task.task_flow_id)
+
+
+def _propagated(task: Task, completion: Completion) -> Flow:
+    settle(task.task_flow_id)
+    send(propagate(task.task_flow_id, task.task_id, completion))
+    return get_flow(task.task_flow_id)
