@@ -103,7 +103,8 @@ TRANSITIONS: dict[str, Transition] = {
     "park": _verb(Status.RUNNING, to=Status.WAIT),
     "wake": _verb(Status.WAIT, to=Status.WAIT),
     "complete_parked": _verb(Status.WAIT, to=Status.FINISH),
-    "ignore_parked": _verb(Status.WAIT, to=Status.IGNORE),
+    "finish_gate": _verb(Status.WAIT, to=Status.FINISH),
+    "ignore_gate": _verb(Status.WAIT, to=Status.IGNORE),
     "ignore_subflow": _verb(Status.WAIT, to=Status.IGNORE),
     "offer": _verb(Status.WAIT, to=Status.WAIT),
     "end_remote": _verb(Status.WAIT, to=Status.FINISH),
@@ -130,10 +131,10 @@ TRANSITIONS: dict[str, Transition] = {
 }
 """Guarded method → the statuses from which it moves a task, and to which.
 
-``wake``, ``complete_parked`` and ``ignore_parked`` need a parked task, ``give_up`` one that is parked for its children
-or a gate, ``reopen`` one with children, ``adopt``, ``adopt_ended``, ``refuse_adoption`` and ``observe`` a row without a
+``wake``, ``complete_parked`` and those of gates need a parked task, ``give_up`` one that is parked for its children or
+a gate, ``reopen`` one with children, ``adopt``, ``adopt_ended``, ``refuse_adoption`` and ``observe`` a row without a
 program, ``offer``, ``end_remote`` and ``fail_remote`` a remote task, ``reject`` and ``tolerate_rejection`` one that is
-refused.
+refused. ``ignore``, ``finish_gate`` and ``ignore_gate`` are what ``finish`` does with such a ``Success``.
 """
 
 

@@ -89,18 +89,26 @@ def _merged(outputs: list[Any]) -> Any:
 
 @retry_on_disconnect(READ_SECONDS)
 def _read_input(ref: TaskRef, combine: Callable[[list[Any]], Any], *, typed: bool) -> Gathered:
-    columns = ("depends_on", "merge", "parent_seq", "item")
-    depends_on, merge, parent_seq, item = Task.objects.at(ref).values_list(*columns).get()
-    if parent_seq is not None:
-        return Gathered(item, joined=False)
-    if not depends_on:
+    row = Task.objects.at(ref).values_list("depends_on", "merge", "parent_seq", "item", named=True).get()
+    return _gathered(ref, row, combine, typed=typed)
+
+
+def input_of_step(step: Task) -> Gathered:
+    """The same of a step whose row was read."""
+    return _gathered(step.ref, step, _merged, typed=False)
+
+
+def _gathered(ref: TaskRef, row: Any, combine: Callable[[list[Any]], Any], *, typed: bool) -> Gathered:
+    if row.parent_seq is not None:
+        return Gathered(row.item, joined=False)
+    if not row.depends_on:
         return Gathered(Flow.objects.values_list("input", flat=True).get(pk=ref.flow_id), joined=False)
-    outputs = Task.objects.outputs(ref.flow_id, depends_on, typed=typed)
-    if merge:
+    outputs = Task.objects.outputs(ref.flow_id, row.depends_on, typed=typed)
+    if row.merge:
         value = values.merge_objects({seq: {} if output is None else output for seq, output in outputs.items()})
     else:
         value = combine(list(outputs.values()))
-    return Gathered(value, joined=len(depends_on) > 1)
+    return Gathered(value, joined=len(row.depends_on) > 1)
 
 
 @retry_on_disconnect(READ_SECONDS)

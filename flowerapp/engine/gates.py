@@ -12,13 +12,14 @@ from flowerapp.core import conditions, graph, values
 from flowerapp.core.gates import VALUE
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import hooks, readiness
-from flowerapp.engine.context import read_input
+from flowerapp.engine.context import input_of_step
 from flowerapp.engine.dispatching import send_released
 from flowerapp.engine.readiness import LockedFlow
 from flowerapp.exceptions import FlowerError
 from flowerapp.models import Flow, HistoryEntry, Task
-from flowerapp.querysets import Completion
+from flowerapp.querysets import Completion, Success
 from flowerapp.querysets.db import atomic
+from flowerapp.states import IgnoredBy
 
 SUBFLOW = Completion()
 """Nothing was changed: the subflow that the gate begins is to be skipped, under the locks of its flow."""
@@ -28,6 +29,8 @@ class _Passage(NamedTuple):
     """What leaves a gate."""
 
     output: Any
+    text: str
+    """The output as JSON."""
     is_skipped: bool
     joined: bool
     """Whether the output stands nowhere else as it is."""
@@ -51,31 +54,23 @@ def complete(gate: Task) -> Completion | None:
 
 def _passage(gate: Task) -> _Passage:
     """Raises InvalidValueError for what cannot be merged or is too large, and ConditionError."""
-    is_skipped, joined, output = False, False, gate.parameters.get("value")
+    output, is_skipped, joined = gate.parameters.get("value"), False, False
     if gate.when or gate.program != VALUE:
-        value, joined = read_input(gate.ref)
+        value, joined = input_of_step(gate)
         is_skipped = bool(gate.when) and not conditions.holds(gate.when, value)
         output = value if is_skipped or gate.program != VALUE else output
-    if is_skipped or not gate.remote:
-        values.dumps(output, f"output of {gate.mention}")
-    return _Passage(output, is_skipped, joined)
+    text = values.dumps(output, f"output of {gate.mention}") if is_skipped or not gate.remote else ""
+    return _Passage(output, text, is_skipped, joined)
 
 
 def _record(gate: Task, passage: _Passage) -> Completion | None:
-    if passage.is_skipped:
-        completion = Task.objects.ignore_parked(gate.ref)
-        _keep_joined(gate, passage)
-    else:
-        completion = Task.objects.complete_parked(gate.ref, passage.output)
+    skipped = IgnoredBy.CONDITION if passage.is_skipped else ""
+    output = passage.text if passage.joined or not passage.is_skipped else None
+    success = Success(ref=gate.ref, attempt=gate.attempt, output=output, ignored_by=skipped, parked=True)
+    completion = Task.objects.finish(success)
     if completion is not None and completion.ended:
         hooks.record(gate.task_id, gate.ref, ["all_over"])
     return completion
-
-
-def _keep_joined(gate: Task, passage: _Passage) -> None:
-    """Store what a skipped gate passes on, if it is read nowhere else."""
-    if passage.joined:
-        Task.objects.at(gate.ref).keep_input(passage.output)
 
 
 def _fail(gate: Task, error: str) -> Completion | None:
@@ -100,8 +95,8 @@ def skip_subflow(ref: TaskRef) -> Completion | None:
         return completion
     passage = _passage(gate)
     Task.objects.ignore_subflow(ref.flow_id, _between(locked, gate))
-    _keep_joined(gate, passage)
-    Task.objects.at(TaskRef(ref.flow_id, gate.end_seq or 0)).keep_input(passage.output)
+    kept = [gate.end_seq or 0, *([ref.seq] if passage.joined else [])]
+    Task.objects.filter(task_flow_id=ref.flow_id, task_exec_seq__in=kept).keep_input(passage.output)
     return _store(locked.flow)
 
 

@@ -104,7 +104,8 @@ def _tasks_of(plan: Plan, priority: int, entrance: int | None) -> list[Task]:
     edges = {seq: sorted(exec_seqs[before] for before in nodes[seq].depends_on) for seq in sorted(nodes)}
     tasks = [_task_of(seq, node, edges[seq], priority) for seq, node in sorted(nodes.items())]
     for task in tasks:
-        task.end_seq = exec_seqs.get(nodes[task.task_exec_seq].end)
+        if (end := nodes[task.task_exec_seq].end) is not None:
+            task.end_seq = exec_seqs[end]
     if entrance is not None:
         _skip_unreached(tasks, edges, exec_seqs[entrance])
     return tasks

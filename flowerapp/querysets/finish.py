@@ -92,18 +92,19 @@ def _claim_of_row(flow_id: str, row: dict[str, Any]) -> Claim:
 
 
 # The statements. Parameters of both: flow, seq, attempt, output (JSON text) and first_sent (FIRST_SENT). FINISH also
-# takes the status that the task ends in, with ignored_by; the process that could continue, worker and pid, with the
-# programs that it would take, keeps, how many tasks of each program are deferred for it, and lease, in seconds.
+# takes the status that the task ends in, with ignored_by; before, the status that it must have, and whether it is then
+# parked; the process that could continue, worker and pid, with the programs that it would take, keeps, how many tasks
+# of each program are deferred for it, and lease, in seconds.
 #
 # "exec_status + 0" and "pending + 0" are the column and no index: where the condition of a partial index stands as it
 # is, the planner may scan that index for a row whose key it knows, if its statistics are older than the rows.
 
-_FINISHED = f"""
+_FINISHED = """
 UPDATE kr_task_stat
-   SET exec_status = %(status)s, ignored_by = %(ignored_by)s, output = %(output)s::jsonb,
+   SET exec_status = %(status)s, ignored_by = %(ignored_by)s, output = %(output)s::jsonb, parked = FALSE,
        finished_ts = STATEMENT_TIMESTAMP(), error = '', traceback = ''
- WHERE task_flow_id = %(flow)s AND task_exec_seq = %(seq)s
-   AND exec_status + 0 = {Status.RUNNING} AND attempt = %(attempt)s
+ WHERE task_flow_id = %(flow)s AND task_exec_seq = %(seq)s AND attempt = %(attempt)s
+   AND exec_status + 0 = %(before)s AND parked = %(parked)s AND (pending + 0 = 0 OR NOT %(parked)s)
 RETURNING dependents, parent_seq, task_priority, program, queue, coalesced
 """
 
@@ -257,7 +258,7 @@ class FinishQuerySet(ClaimQuerySet):
     """Tasks that succeed, and those that they release."""
 
     def finish(self, success: Success) -> Completion | None:
-        """Record a success, release the dependents, and end the flow with its last sink.
+        """Record a success, or that a condition is false, release the dependents, and end the flow with its last sink.
 
         The finish of a child also starts its next sibling. The finish of a step takes on one deferred task more and, on
         PostgreSQL, claims one for the process to continue with, if it is one of the candidates, deferred or just
@@ -275,21 +276,28 @@ class FinishQuerySet(ClaimQuerySet):
             values |= {**success.process._asdict(), "programs": list(success.candidates)}
             values["keeps"] = list(success.keeps)
             values |= {"status": int(success.status), "ignored_by": success.ignored_by}
+            values |= {"before": int(success.before), "parked": success.parked}
             values["lease"] = conf.get().LEASE_SECONDS
             rows = prepared.rows(connection, FINISH, values)
         return _completion_of_rows(flow_id, rows) if rows else None
 
     def _finish_portably(self, success: Success) -> Completion | None:
         with atomic(self.db):
-            moved = self._attempt("finish", success.ref, success.attempt).update(
+            moved = self._finishable(success).update(
                 exec_status=success.status,
                 ignored_by=success.ignored_by,
+                parked=False,
                 output=None if success.output is None else Value(json.loads(success.output), models.JSONField()),
                 finished_ts=Now(),
                 error="",
                 traceback="",
             )
             return self.satisfied(success.ref) if moved else None
+
+    def _finishable(self, success: Success) -> FinishQuerySet:
+        """The task, while this attempt of it runs, or the gate, while it is ready."""
+        own = self.at(success.ref).filter(attempt=success.attempt, exec_status=success.before, parked=success.parked)
+        return own.filter(pending=0) if success.parked else own
 
     def satisfied(self, ref: TaskRef) -> Completion:
         """Release the dependents of a task that has just become Finish or Ignore, and end the flow with its last sink.

@@ -92,11 +92,6 @@ class TaskQuerySet(AdoptQuerySet):
 
     # Gates.
 
-    def ignore_parked(self, ref: TaskRef) -> Completion | None:
-        """Ignore a gate whose condition is false; None if it is not parked. In a transaction."""
-        own = self.at(ref)._allowed("ignore_parked").filter(parked=True, pending=0)
-        return self.satisfied(ref) if own.update(**_IGNORED) else None
-
     def ignore_subflow(self, flow_id: str, seqs: Collection[int]) -> int:
         """Ignore the steps of a subflow whose condition is false; the caller recomputes readiness."""
         return self.filter(task_flow_id=flow_id, task_exec_seq__in=seqs)._allowed("ignore_subflow").update(**_IGNORED)

@@ -13,7 +13,7 @@ from flowerapp.states import Status
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Success:
-    """An attempt that has succeeded, or found the condition of its task false."""
+    """An attempt that has succeeded, or a gate that is completed; or whose condition is false."""
 
     ref: TaskRef
     attempt: int
@@ -21,6 +21,8 @@ class Success:
     """JSON text; None for a task that passes on what reached it."""
     ignored_by: str = ""
     """Why the task is Ignore; empty for one that is Finish."""
+    parked: bool = False
+    """Whether it ends a gate, which is parked, rather than an attempt that runs."""
     child: bool = False
     """Whether the task is a child of another."""
     process: Process = NO_PROCESS
@@ -29,6 +31,11 @@ class Success:
     """Programs that it would continue with."""
     keeps: Sequence[int] = ()
     """How many tasks of each, beside the first, are deferred for it rather than sent."""
+
+    @property
+    def before(self) -> Status:
+        """The status that the task must have."""
+        return Status.WAIT if self.parked else Status.RUNNING
 
     @property
     def status(self) -> Status:

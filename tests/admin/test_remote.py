@@ -12,7 +12,8 @@ from flowerapp.models import Flow
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from tests.admin.conftest import Staff
-from tests.admin.test_verbs import OPERATORS, READERS, task_verb
+from tests.admin.test_pages import READERS
+from tests.admin.test_verbs import OPERATORS, task_verb
 
 pytestmark = pytest.mark.django_db
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 from rest_framework.test import APIClient
@@ -59,7 +60,8 @@ def test_what_is_not_ready_is_refused(api: APIClient, remote: Flow) -> None:
         answer = api.post(f"{url}tasks/2/{verb}/", body, format="json")
         assert (answer.status_code, "is not ready" in answer.json()["detail"]) == (409, True)
         assert api.post(f"{url}tasks/9/{verb}/", body, format="json").status_code == 404
-    for body in ({}, {"reason": ""}, {"reason": 1}, {"reason": "x", "more": 1}):
+    bodies: list[Any] = [{}, {"reason": ""}, {"reason": 1}, {"reason": "x", "more": 1}]
+    for body in bodies:
         assert api.post(f"{url}tasks/1/fail/", body, format="json").status_code == 400
     assert api.post(f"{url}tasks/1/end/", {"output": "••••"}, format="json").status_code in (200, 400)
 

@@ -37,7 +37,10 @@ METHODS: dict[str, Verb] = {
     "park": lambda flow: Task.objects.park(TaskRef(flow, 1), 1, 5),
     "wake": lambda flow: Task.objects.at(TaskRef(flow, 1)).wake(),
     "complete_parked": lambda flow: Task.objects.complete_parked(TaskRef(flow, 1), {"event": 1}),
-    "ignore_parked": lambda flow: Task.objects.ignore_parked(TaskRef(flow, 1)),
+    "finish_gate": lambda flow: Task.objects.finish(Success(ref=TaskRef(flow, 1), attempt=1, output="{}", parked=True)),
+    "ignore_gate": lambda flow: Task.objects.finish(
+        Success(ref=TaskRef(flow, 1), attempt=1, output=None, ignored_by=IgnoredBy.CONDITION, parked=True)
+    ),
     "ignore_subflow": lambda flow: Task.objects.ignore_subflow(flow, [1]),
     "offer": lambda flow: Task.objects.offer(TaskRef(flow, 1)),
     "end_remote": lambda flow: Task.objects.end_remote(TaskRef(flow, 1), {"answer": 1}),
@@ -61,7 +64,7 @@ METHODS: dict[str, Verb] = {
     "change": lambda flow: Task.objects.change(TaskRef(flow, 1), task_priority=7),
     "rerun": lambda flow: Task.objects.rerun(flow, [1]),
 }
-PARKED = {"wake", "complete_parked", "ignore_parked", "offer", "give_up"}
+PARKED = {"wake", "complete_parked", "finish_gate", "ignore_gate", "offer", "give_up"}
 """Verbs that need a parked task."""
 OF_INSERTED = {"adopt", "adopt_ended", "refuse_adoption", "observe"}
 """Verbs that need a row without a program."""
