@@ -74,8 +74,9 @@ def _change(task: Task, form: ChangeForm, user: Any) -> None:
 
 
 def _end(task: Task, form: EndForm, user: Any) -> None:
-    output, why = form.cleaned_data["output"], form.cleaned_data["why"]
-    engine.end_task(task.task_flow_id, task.task_exec_seq, output=output, actor=user.get_username(), why=why)
+    facts: dict[str, Any] = {"actor": user.get_username(), "why": form.cleaned_data["why"]}
+    may, output = engine.MayOverride.of(user, OPERATE), form.cleaned_data["output"]
+    engine.end_task(task.task_flow_id, task.task_exec_seq, output=output, may_override=may, **facts)
 
 
 def _fail(task: Task, form: FailForm, user: Any) -> None:

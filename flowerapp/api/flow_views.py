@@ -308,7 +308,8 @@ class EndView(VerbView):
     @documented(request=EndSerializer, responses=FlowDetailSerializer)
     def post(self, request: Request, flow_id: str, seq: str) -> Response:
         """The task is Finish with this output, and its followers are released."""
-        return self.answer(engine.end_task, flow_id, seq_of(flow_id, seq), named={"output": "output"})
+        may, named = MayOverride.of(request.user, OPERATE), {"output": "output"}
+        return self.answer(engine.end_task, flow_id, seq_of(flow_id, seq), named=named, may_override=may)
 
 
 @documented(tags=["tasks"], parameters=[FLOW_ID, SEQ])

@@ -5,11 +5,11 @@ The one place that knows how the text of a condition is read.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 from flowerapp.core import expressions
-from flowerapp.core.expressions import Expression, ExpressionError
+from flowerapp.core.expressions import ExpressionError
 from flowerapp.exceptions import ConditionError
 
 NAMES = frozenset({"input"})
@@ -19,7 +19,7 @@ NAMES = frozenset({"input"})
 def holds(text: str, value: Any) -> bool:
     """Whether the condition is true of an input, a JSON value; raises ConditionError, which shows no value."""
     try:
-        return _read(text).test({"input": value})
+        return _read(text)(value)
     except ExpressionError as error:
         raise ConditionError(f"its condition cannot be decided: {error}") from None
 
@@ -33,7 +33,8 @@ def condition_problems(text: str) -> Iterator[str]:
         yield str(error).partition("\n")[0]
 
 
-def _read(text: str) -> Expression:
+def _read(text: str) -> Callable[[Any], bool]:
+    """Says whether the condition holds for an input; raises ExpressionError."""
     expression = expressions.parse(text)
     expression.check_names(NAMES)
-    return expression
+    return lambda value: expression.test({"input": value})

@@ -6,7 +6,7 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowerapp.core import masking, overriding
+from flowerapp.core import graph, masking, overriding
 from flowerapp.core.names import checked_why
 from flowerapp.core.overriding import MayOverride
 from flowerapp.core.plan import Node, node_problems
@@ -89,8 +89,14 @@ def _listed(task: Task) -> list[str]:
 
 
 def must_not_give_input(locked: LockedFlow, seq: int, may: MayOverride) -> None:
-    """Raise InvalidPlanError if an output of the task would become a parameter that the caller may not override."""
-    followers = [task for task in locked.tasks.values() if seq in task.depends_on and task.parent_seq is None]
+    """Raise InvalidPlanError if an output of the task would become a parameter that the caller may not override.
+
+    Gates pass it on.
+    """
+    steps = {at: task for at, task in locked.tasks.items() if task.parent_seq is None}
+    after = graph.followers({at: task.depends_on for at, task in steps.items()})
+    passing = {at: following for at, following in after.items() if at == seq or steps[at].is_gate}
+    followers = [steps[at] for at in sorted(graph.reach([seq], passing) - {seq})]
     refused = [
         problem
         for task in followers

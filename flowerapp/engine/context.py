@@ -94,8 +94,8 @@ def _read_input(ref: TaskRef, combine: Callable[[list[Any]], Any], *, typed: boo
 
 
 def input_of_step(step: Task) -> Gathered:
-    """The same of a step whose row was read."""
-    return _gathered(step.ref, step, _merged, typed=False)
+    """The same of a step whose row was read; dates and so on of Celery tasks stay as they are stored, unless merged."""
+    return _gathered(step.ref, step, _merged, typed=not step.merge)
 
 
 def _gathered(ref: TaskRef, row: Any, combine: Callable[[list[Any]], Any], *, typed: bool) -> Gathered:

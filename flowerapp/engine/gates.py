@@ -57,7 +57,7 @@ def _passage(gate: Task) -> _Passage:
     output, is_skipped, joined = gate.parameters.get("value"), False, False
     if gate.when or gate.program != VALUE:
         value, joined = input_of_step(gate)
-        is_skipped = bool(gate.when) and not conditions.holds(gate.when, value)
+        is_skipped = bool(gate.when) and not conditions.holds(gate.when, values.plain(value))
         output = value if is_skipped or gate.program != VALUE else output
     text = values.dumps(output, f"output of {gate.mention}") if is_skipped or not gate.remote else ""
     return _Passage(output, text, is_skipped, joined)

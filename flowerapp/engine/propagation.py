@@ -6,6 +6,7 @@ from collections import deque
 from collections.abc import Set
 from dataclasses import dataclass
 from functools import partial
+from typing import Any
 
 from flowerapp import signals
 from flowerapp.core import executor, logs
@@ -137,14 +138,22 @@ def complete_all_parked(flow_id: str | None = None) -> int:
 
     Returns their number.
     """
-    waiting = Task.objects.completable().order_by("task_flow_id", "task_exec_seq")
-    chosen = waiting[:PAGE] if flow_id is None else waiting.filter(task_flow_id=flow_id)
-    rows = list(chosen.values_list("task_flow_id", "task_exec_seq", "task_id"))
+    of_flow = Task.objects.completable().filter(task_flow_id=flow_id)
+    rows = _page_of_all() if flow_id is None else list(_keys(of_flow))
     for parked_flow_id, seq, task_id in rows:
         send(propagate(parked_flow_id, task_id, Completion(parked=(seq,))))
         if signals.has_listeners(task_id, "task_all_over", "all_over"):
             hooks.deliver_on_commit(parked_flow_id)
     return len(rows)
+
+
+def _page_of_all() -> list[Any]:
+    kinds = Task.objects.completable_parents(), Task.objects.completable_gates()
+    return [row for tasks in kinds for row in _keys(tasks)[:PAGE]]
+
+
+def _keys(tasks: Any) -> Any:
+    return tasks.order_by("task_flow_id", "task_exec_seq").values_list("task_flow_id", "task_exec_seq", "task_id")
 
 
 def save(flow: Flow) -> None:

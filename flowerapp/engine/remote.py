@@ -7,10 +7,12 @@ from typing import Any
 
 from flowerapp.core import masking, unmasking, values
 from flowerapp.core.names import checked_why
-from flowerapp.engine import hooks
+from flowerapp.core.overriding import MayOverride
+from flowerapp.engine import changes, hooks
 from flowerapp.engine.dispatching import send
 from flowerapp.engine.masks import secrets_of
 from flowerapp.engine.propagation import propagate, settle
+from flowerapp.engine.readiness import LockedFlow, by_seq
 from flowerapp.exceptions import InvalidValueError, StateConflictError
 from flowerapp.models import Flow, HistoryEntry, Task
 from flowerapp.querysets import Completion
@@ -22,15 +24,27 @@ from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 
 
-def end_task(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: str = "") -> Flow:
+def end_task(
+    flow_id: str,
+    seq: int,
+    *,
+    output: Any = None,
+    actor: str = "",
+    why: str = "",
+    may_override: MayOverride = MayOverride.ANY,
+) -> Flow:
     """Finish a remote task that is ready, with what the other system made; the tasks after it are released.
 
-    ``output`` is JSON (None is ``{}``). Raises UnknownTaskError, InvalidValueError, or StateConflictError for a task
-    that is not remote, not ready, or has ended.
+    ``output`` is JSON (None is ``{}``). Raises UnknownTaskError, InvalidValueError, StateConflictError for a task that
+    is not remote, not ready, or has ended, and InvalidPlanError if the output would become a parameter, which the
+    caller may not override, of a follower that holds masked values.
     """
     checked = unmasking.checked({} if output is None else output, "output")
     with atomic():
         task = _locked(flow_id, seq)
+        if may_override is not MayOverride.ANY:
+            steps = Task.objects.filter(task_flow_id=flow_id).defer("output", "traceback", "item")
+            changes.must_not_give_input(LockedFlow(task.task_flow, by_seq(steps)), seq, may_override)
         completion = Task.objects.end_remote(task.ref, checked) or Completion()
         HistoryEntry.objects.record("end", *task.ref, actor=actor, reason=checked_why(why))
         _record_events(task, ["task_over", "task_all_over", *(["all_over"] if completion.ended else [])])

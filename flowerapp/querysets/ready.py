@@ -47,6 +47,10 @@ IS_GATE = Q(Q(program__in=sorted(GATES)) | Q(~Q(remote=""), ~Q(when=""), program
 """Steps that propagation completes, and remote tasks whose condition it tests: they are parked from the beginning, so
 that they are neither sent nor claimed."""
 
+_READY_GATE = IS_GATE & Q(task_flow__admitted=True)
+"""A gate waits until its flow is admitted, as what it releases could not start before."""
+_PARKED: dict[str, Any] = {"exec_status": Status.WAIT, "parked": True, "pending": 0}
+
 NOT_REFUSED: dict[str, Any] = {"refused_ts": None, "refused_by": ""}
 """Columns of a task that is not refused."""
 
@@ -123,13 +127,16 @@ class ReadyQuerySet(OutputQuerySet):
         return self.filter(exec_status=Status.WAIT, parked=True, children__gt=0)
 
     def completable(self) -> Self:
-        """Parents whose children have all ended, and gates that are ready, that no process has completed yet.
+        """Parents whose children have all ended, and gates that are ready, that no process has completed yet."""
+        return self.filter(Q(children__gt=0) | _READY_GATE, **_PARKED, task_flow__exec_status__in=OPEN)
 
-        A gate waits until its flow is admitted, as what it releases could not start before.
-        """
-        gates = IS_GATE & Q(task_flow__admitted=True)
-        parked = self.filter(Q(children__gt=0) | gates, exec_status=Status.WAIT, parked=True)
-        return parked.filter(pending=0, task_flow__exec_status__in=OPEN)
+    def completable_parents(self) -> Self:
+        """The parents among them."""
+        return self.filter(**_PARKED, children__gt=0, task_flow__exec_status__in=OPEN)
+
+    def completable_gates(self) -> Self:
+        """The gates among them. Two queries, as PostgreSQL may find no index for both kinds together."""
+        return self.filter(_READY_GATE, **_PARKED, task_flow__exec_status__in=OPEN)
 
     def answerable(self) -> Self:
         """Remote tasks that are ready: another system may end them."""

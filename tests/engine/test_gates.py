@@ -362,6 +362,13 @@ def test_the_end_of_a_subflow_is_a_gate(nodes: Sequence[Node]) -> None:
         Plan("w", tuple(nodes)).check()
 
 
+def test_typed_values_of_celery_tasks_pass_a_gate_as_they_are(runner: InlineRunner) -> None:
+    date = {"__type__": "date", "__value__": "2026-01-31"}
+    flow = run(planned(gives(1, date), gate(2, 1, when='input == "2026-01-31"'), echo(3, 2)), runner)
+    assert Task.objects.outputs(flow.pk, [2], typed=True) == {2: date}
+    assert (task(flow, 2).output, flow.output) == ("2026-01-31", "2026-01-31")
+
+
 # Conditions of gates, and of subflows.
 
 
@@ -547,4 +554,5 @@ def test_the_watcher_finds_what_is_ready_by_indexes(runner: InlineRunner) -> Non
     Task.objects.filter(task_flow=flow, task_exec_seq__lte=1000).update(parked=True)
     Task.objects.at(TaskRef(flow.pk, 2500)).update(pending=0)
     analyze("kr_task_stat", "kr_task_flow")
-    assert rows_read(lambda: list(Task.objects.completable().values_list("pk")), "kr_task_stat") <= 10
+    for waiting in (Task.objects.completable_parents(), Task.objects.completable_gates()):
+        assert rows_read(lambda waiting=waiting: list(waiting.values_list("pk")), "kr_task_stat") <= 10

@@ -55,6 +55,7 @@ def test_claim_and_finish_read_tasks_by_their_key(backlog: Flow, statement: str,
         "output": "{}",
     }
     values |= {"first_sent": FIRST_SENT, "sent": True, "programs": ["Noop"], "keeps": [3]}
+    values |= {"before": 1, "parked": False, "status": 3, "ignored_by": ""}
     with connection.cursor() as cursor:
         cursor.execute(f"EXPLAIN (FORMAT JSON) {statement}", values)
         answer = cursor.fetchone()[0]

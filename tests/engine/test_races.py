@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -12,9 +13,11 @@ from django.db import connection, transaction
 from django.db.models.functions import Now
 
 from flowerapp import engine
+from flowerapp.core.gates import GATE, VALUE
 from flowerapp.core.identity import Process
 from flowerapp.core.masking import MASKED
 from flowerapp.core.messages import TaskRef
+from flowerapp.core.plan import Node
 from flowerapp.engine import attempts, propagation, recovery
 from flowerapp.exceptions import StateConflictError
 from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition, Workflow
@@ -22,7 +25,7 @@ from flowerapp.querysets import Claim, Success
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from tests.attempts import fail, succeed
-from tests.engine.support import check, define, status, statuses
+from tests.engine.support import check, define, planned, status, statuses
 from tests.services import until
 
 ROUNDS = 12
@@ -395,3 +398,61 @@ def test_a_mask_keeps_the_secret_that_another_stores_meanwhile() -> None:
         TaskDefinition.objects.update(parameters={"value": {"api_token": "new"}})
     second.result()
     assert TaskDefinition.objects.get().parameters == {"value": {"api_token": "new"}}
+
+
+def after_two(*gates: Node) -> Iterator[Flow]:
+    """Flows whose first two tasks were claimed, and are followed by these gates from step 3 on, and by a task."""
+    for _ in range(ROUNDS):
+        last = Node(seq=9, program="Noop", depends_on=(gates[-1].seq,))
+        yield planned(Node(seq=1, program="Noop"), Node(seq=2, program="Noop"), *gates, last)
+
+
+JOIN = Node(seq=3, program=GATE, depends_on=(1, 2))
+SUBFLOW = (
+    replace(JOIN, end=6, when="false"),
+    Node(seq=4, program="Noop", depends_on=(3,)),
+    Node(seq=5, program=VALUE, parameters={"value": 1}, depends_on=(3,)),
+    Node(seq=6, program=GATE, depends_on=(4, 5)),
+)
+
+
+@pytest.mark.parametrize("gates", [(JOIN,), SUBFLOW], ids=["gate", "subflow"])
+def test_two_tasks_complete_the_gate_after_them_once(runner: InlineRunner, gates: tuple[Node, ...]) -> None:
+    for flow in after_two(*gates):
+        claims = [claim(flow, 1), claim(flow, 2)]
+        outcomes = together(*map(success_of, claims), lambda: propagation.complete_all_parked())
+        sent = [message.head.seq for outcome in outcomes[:2] for message in outcome.released]
+        sent += [message.head.seq for message in runner.waiting if message.flow_id == flow.pk]
+        assert [seq for seq in sent if seq > 2] == [len(gates) + 3]
+        check(flow)
+
+
+@pytest.mark.parametrize("gates", [(JOIN,), SUBFLOW], ids=["gate", "subflow"])
+@pytest.mark.parametrize("verb", ["cancel", "skip gate", "rerun", "suspend", "skip last"])
+def test_a_gate_against_another_verb(runner: InlineRunner, gates: tuple[Node, ...], verb: str) -> None:
+    for flow in after_two(*gates):
+        succeed(claim(flow, 1), "{}")
+        taken = claim(flow, 2)
+        last = len(gates) + 3
+        others: dict[str, Callable[[], Any]] = {
+            "cancel": lambda flow=flow: engine.cancel(flow.pk),  # type: ignore[misc]
+            "skip gate": lambda flow=flow: engine.skip(flow.pk, 3),  # type: ignore[misc]
+            "rerun": lambda flow=flow: engine.rerun(flow.pk, from_seq=1),  # type: ignore[misc]
+            "suspend": lambda flow=flow: engine.suspend(flow.pk),  # type: ignore[misc]
+            "skip last": lambda flow=flow, last=last: engine.skip(flow.pk, last),  # type: ignore[misc]
+        }
+        together(success_of(taken), others[verb])
+        propagation.settle(flow.pk)
+        propagation.complete_all_parked(flow.pk)
+        check(flow)
+
+
+def test_a_remote_task_is_answered_once(runner: InlineRunner) -> None:
+    for _ in range(ROUNDS):
+        flow = planned(Node(seq=1, program="", remote="other"), Node(seq=2, program="Noop", depends_on=(1,)))
+        answers = together(
+            *[lambda flow=flow: engine.end_task(flow.pk, 1)] * 3,  # type: ignore[misc]
+            *[lambda flow=flow: engine.fail_task(flow.pk, 1, "no")] * 3,  # type: ignore[misc]
+        )
+        assert sum(isinstance(answer, StateConflictError) for answer in answers) == 5
+        check(flow)

@@ -20,7 +20,7 @@ from flowerapp.states import Status
 from flowerapp.workflows import rows
 from tests.engine.support import check, define, task
 from tests.testing.conftest import COMMITTED, ROLLED_BACK
-from tests.testing.test_runner import step
+from tests.testing.test_runner import GATED, step
 from tests.testing.workflows import Sums
 
 
@@ -61,6 +61,14 @@ def test_a_chain_ends_without_recursion(length: int) -> None:
     depths = {row.output for row in flow.tasks.all()}
     assert max(depths) - min(depths) <= 5
     assert max(depths) < sys.getrecursionlimit() / 2
+    check(flow)
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_conditions_and_gates(number: int) -> None:
+    flow = register(*GATED, input={"n": number})
+    assert (flow.status, flow.output) == (Status.FINISH, [{"n": number}, "two"])
+    assert task(flow, 2).status is (Status.FINISH if number == 2 else Status.IGNORE)
     check(flow)
 
 

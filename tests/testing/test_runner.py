@@ -37,6 +37,25 @@ def test_the_lines_that_programs_log(flower: FlowRunner) -> None:
     assert flower.logs(flow, "split") == []
 
 
+GATED = [
+    step("flow:gate"),
+    {**step("Echo"), "when": "input.n > 1"},
+    {**step("flow:value", value="two"), "depends_on": [1]},
+    {**step("flow:gate"), "depends_on": [2, 3]},
+    step("Echo"),
+]
+"""A gate, a task with a condition beside a value, and a gate that joins them."""
+
+
+@pytest.mark.parametrize("number", [1, 2])
+def test_conditions_and_gates(flower: FlowRunner, number: int) -> None:
+    flow = flower.run(GATED, input={"n": number})
+    flower.assert_finished(flow)
+    assert flow.output == [{"n": number}, "two"]
+    assert task(flow, 2).status is (Status.FINISH if number == 2 else Status.IGNORE)
+    check(flow)
+
+
 @pytest.mark.parametrize("length", [1, 11, 300])
 def test_a_chain_of_any_length(flower: FlowRunner, length: int) -> None:
     flow = flower.run(define(dict.fromkeys(range(1, length + 1)), "Noop"))

@@ -88,6 +88,7 @@ def whole_document(flow: Flow) -> dict[str, Any]:
     return flow_document(flow) | {
         "admitted": flow.admitted,
         "state": shown(flow).state,
+        "source": shown(flow).source,
         "output": None if isinstance(output, TooLarge) else output,
         **{name: documents for name, (documents, _) in rows.items()},
         "unserved_queues": flows.unserved_queues(flow),
