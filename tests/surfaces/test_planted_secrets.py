@@ -43,7 +43,6 @@ PAGES_WITHOUT_VALUES = {
 COMMANDS_WITHOUT_VALUES = {
     "token": "prints the token of a user, which is what it is for",
     **dict.fromkeys(["lint", "format"], "prints the caller's own file"),
-    **dict.fromkeys(["end", "fail"], "answers with the flow, as the verbs do that are called"),
 }
 NAMES = "a name or an id, which people choose to be seen"
 FOR_PEOPLE = "written by people for people, in a form that gives it back"
@@ -56,9 +55,9 @@ EXEMPT = {
             *("TaskDefinition.required_at_register", "TaskDefinition.overridable", "Task.overridable", "Pool.name"),
             *("Flow.task_flow_id", "Flow.task_id", "Flow.registered_by", "Task.task_id", "Task.program", "Task.queue"),
             *(
-                "Task.name",
-                "Task.remote",
                 "Task.alias",
+                "Task.remote",
+                "Task.name",
                 "Task.pool",
                 "Task.child_program",
                 "Task.worker",
@@ -71,7 +70,6 @@ EXEMPT = {
         NAMES,
     ),
     **dict.fromkeys(["Workflow.description", "Pool.description", "TaskDefinition.when", "Task.when"], FOR_PEOPLE),
-    "Flow.source": "the text that the flow was made from; its parameters are shown as those of the tasks",
     **dict.fromkeys(["TaskDefinition.depends_on", "Task.depends_on", "Task.dependents", "Task.canvas"], "numbers"),
     **dict.fromkeys(["Task.ignored_by", "Task.refused_by"], "one of a few words"),
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
@@ -151,7 +149,7 @@ def _harvest(app: Celery, planted: type[Workflow]) -> Harvest:
 
 
 def _plant(client: Client, app: Celery, planted: type[Workflow]) -> tuple[list[Flow], dict[str, str]]:
-    flows = [*doors.by_sql(), *doors.by_class(planted), *doors.by_host_task(), *doors.by_http()]
+    flows = [*doors.by_sql(), *doors.by_class(planted), *doors.by_host_task(), *doors.by_http(), *doors.by_plan()]
     doors.by_celery(app)
     answers: dict[str, str] = {}
     for name, (made, texts) in {
@@ -167,7 +165,8 @@ def _plant(client: Client, app: Celery, planted: type[Workflow]) -> tuple[list[F
 def _settled(flow: Flow) -> bool:
     flow.refresh_from_db()
     parked = flow.tasks.filter(parked=True, children=0).exists()
-    return flow.ended or flow.status is Status.SUSPEND or parked
+    is_remote = flow.tasks.exclude(remote="").exists()
+    return flow.ended or flow.status is Status.SUSPEND or parked or is_remote
 
 
 def _wait(flows: list[Flow]) -> None:
@@ -176,11 +175,14 @@ def _wait(flows: list[Flow]) -> None:
 
 def _operate(client: Client, flows: list[Flow], answers: dict[str, str]) -> None:
     by_workflow = {flow.task_id: flow for flow in flows}
+    of_plan = next(flow for flow in flows if flow.source)
     of_command = [flow for flow in flows if flow.registered_by.startswith("cli:")]
     for name, texts in {
         "admin": doors.verbs_by_admin(client, by_workflow["planted-admin"]),
         "API": doors.verbs_by_api(client, by_workflow["planted-sql-error"]),
-        "command": doors.verbs_by_command(by_workflow["planted-sql-retry"], *of_command),
+        "API of remote tasks": doors.answers_by_api(client, of_plan),
+        "command": doors.verbs_by_command(by_workflow["planted-sql-retry"], *of_command)
+        | doors.answers_by_command(of_plan),
     }.items():
         answers |= {f"{name} {what}": text for what, text in texts.items()}
 
