@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from django.db import connection, transaction
+from django.db import connections, transaction
 from django.test import TransactionTestCase
 
 from flowerapp.testing import InlineRunner, inline
@@ -34,9 +34,12 @@ def _quick_teardown() -> Iterator[None]:
     which takes ten times as long as most tests."""
 
     def delete_rows(test: TransactionTestCase) -> None:
-        with transaction.atomic(), connection.cursor() as cursor:
-            for table in sorted(set(connection.introspection.django_table_names(include_views=False)) - KEPT):
-                cursor.execute(f"DELETE FROM {connection.ops.quote_name(table)}")  # noqa: S608 - names of tables
+        for alias in test._databases_names(include_mirrors=False):  # type: ignore[attr-defined]
+            made = connections[alias]
+            tables = set(made.introspection.django_table_names(only_existing=True, include_views=False)) - KEPT
+            with transaction.atomic(using=alias), made.cursor() as cursor:
+                for table in sorted(tables):
+                    cursor.execute(f"DELETE FROM {made.ops.quote_name(table)}")  # noqa: S608 - names of tables
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(TransactionTestCase, "_fixture_teardown", delete_rows)

@@ -113,18 +113,18 @@ ACTS = [
         admin_text="*Register…*",
     ),
     Act(
-        "suspend, resume, cancel or rerun a flow; skip or change a task",
+        "suspend, resume, cancel or rerun a flow; skip, change, end or fail a task",
         permissions.OPERATE,
         api=(
             *("POST flow-suspend", "POST flow-resume", "POST flow-cancel", "POST flow-rerun"),
-            *("POST task-skip", "PATCH task"),
+            *("POST task-skip", "POST task-end", "POST task-fail", "PATCH task"),
         ),
         admin=(
             *(f"ACTION flow {name}" for name in FLOW_ACTIONS),
             *(f"VERB flow {name}" for name in ("rerun-failed", "rerun-all", "resume", "suspend", "cancel")),
-            *(f"VERB task {name}" for name in ("rerun-failed", "rerun-from", "skip", "change")),
+            *(f"VERB task {name}" for name in ("rerun-failed", "rerun-from", "skip", "change", "end", "fail")),
         ),
-        commands=("suspend", "resume", "cancel", "rerun", "skip", "set"),
+        commands=("suspend", "resume", "cancel", "rerun", "skip", "end", "fail", "set"),
         api_text="`POST` of `/api/flows/ID/…`, `PATCH` of a task",
         admin_text="buttons and actions",
     ),

@@ -43,6 +43,8 @@ class FailedSerializer(serializers.Serializer[Any]):
     task_exec_seq = serializers.IntegerField()
     task_seq = serializers.IntegerField()
     name = serializers.CharField()
+    alias = serializers.CharField(help_text="What people call it, where that is not its name.")
+    remote = serializers.CharField(help_text="Of a remote task, what does its work.")
     program = serializers.CharField()
     error = serializers.CharField()
 

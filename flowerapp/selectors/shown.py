@@ -19,13 +19,14 @@ from flowerapp.models.definitions import PAIRS
 
 AS_IT_IS: dict[type[models.Model], frozenset[str]] = {
     Flow: frozenset(),
-    Task: frozenset({"depends_on", "dependents", "canvas"}),
-    TaskDefinition: frozenset({"depends_on", "required_at_register", "overridable"}),
+    Task: frozenset({"depends_on", "dependents", "canvas", "when"}),
+    TaskDefinition: frozenset({"depends_on", "required_at_register", "overridable", "when"}),
     HistoryEntry: frozenset(),
     Log: frozenset(),
     Hook: frozenset(),
 }
-"""The models with values of users, and their columns of JSON or text that hold only numbers and names."""
+"""The models with values of users, and their columns of JSON or text that hold only numbers and names; or conditions,
+which their authors get back as they wrote them."""
 _KEYS = {f"param{number}_value": f"param{number}_key" for number in PAIRS}
 """``{column: the column that names its value}``."""
 _BESIDES: dict[type[models.Model], set[str]] = {Flow: {"output"}, TaskDefinition: {"all_parameters", *_KEYS}}

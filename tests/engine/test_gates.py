@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import pytest
@@ -555,4 +556,4 @@ def test_the_watcher_finds_what_is_ready_by_indexes(runner: InlineRunner) -> Non
     Task.objects.at(TaskRef(flow.pk, 2500)).update(pending=0)
     analyze("kr_task_stat", "kr_task_flow")
     for waiting in (Task.objects.completable_parents(), Task.objects.completable_gates()):
-        assert rows_read(lambda waiting=waiting: list(waiting.values_list("pk")), "kr_task_stat") <= 10
+        assert rows_read(partial(list, waiting.values_list("pk")), "kr_task_stat") <= 10

@@ -451,8 +451,8 @@ def test_a_remote_task_is_answered_once(runner: InlineRunner) -> None:
     for _ in range(ROUNDS):
         flow = planned(Node(seq=1, program="", remote="other"), Node(seq=2, program="Noop", depends_on=(1,)))
         answers = together(
-            *[lambda flow=flow: engine.end_task(flow.pk, 1)] * 3,  # type: ignore[misc]
-            *[lambda flow=flow: engine.fail_task(flow.pk, 1, "no")] * 3,  # type: ignore[misc]
+            *[lambda flow=flow: engine.end_task(flow.pk, 1)] * 3,
+            *[lambda flow=flow: engine.fail_task(flow.pk, 1, "no")] * 3,
         )
         assert sum(isinstance(answer, StateConflictError) for answer in answers) == 5
         check(flow)

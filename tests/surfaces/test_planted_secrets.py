@@ -25,7 +25,7 @@ from tests.surfaces.planted.programs import PLANTER, install
 WRITING_ROUTES = {
     "register": "POST; its answers are read",
     "register-named": "the same",
-    "task-skip": "the same",
+    **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail")},
     **{f"flow-{verb}": "the same" for verb in ("suspend", "resume", "cancel", "rerun")},
 }
 PAGES_WITHOUT_VALUES = {
@@ -40,7 +40,10 @@ PAGES_WITHOUT_VALUES = {
     "view_on_site": "redirects to a row's own address, and no row has one",
     "auth_user_password_change": "of a user's account",
 }
-COMMANDS_WITHOUT_VALUES = {"token": "prints the token of a user, which is what it is for"}
+COMMANDS_WITHOUT_VALUES = {
+    "token": "prints the token of a user, which is what it is for",
+    **dict.fromkeys(["lint", "format"], "prints the caller's own file"),
+}
 NAMES = "a name or an id, which people choose to be seen"
 FOR_PEOPLE = "written by people for people, in a form that gives it back"
 EXEMPT = {
@@ -51,13 +54,22 @@ EXEMPT = {
             *(f"TaskDefinition.param{number}_key" for number in range(1, 6)),
             *("TaskDefinition.required_at_register", "TaskDefinition.overridable", "Task.overridable", "Pool.name"),
             *("Flow.task_flow_id", "Flow.task_id", "Flow.registered_by", "Task.task_id", "Task.program", "Task.queue"),
-            *("Task.name", "Task.pool", "Task.child_program", "Task.worker", "Task.child_id", "HistoryEntry.verb"),
+            *(
+                "Task.alias",
+                "Task.remote",
+                "Task.name",
+                "Task.pool",
+                "Task.child_program",
+                "Task.worker",
+                "Task.child_id",
+                "HistoryEntry.verb",
+            ),
             *("HistoryEntry.worker", "HistoryEntry.actor", "Hook.event", "Hook.worker", "Worker.id", "Worker.name"),
             *("Worker.pool", "Worker.queues", "Lease.name", "Lease.holder"),
         ],
         NAMES,
     ),
-    **dict.fromkeys(["Workflow.description", "Pool.description"], FOR_PEOPLE),
+    **dict.fromkeys(["Workflow.description", "Pool.description", "TaskDefinition.when", "Task.when"], FOR_PEOPLE),
     **dict.fromkeys(["TaskDefinition.depends_on", "Task.depends_on", "Task.dependents", "Task.canvas"], "numbers"),
     **dict.fromkeys(["Task.ignored_by", "Task.refused_by"], "one of a few words"),
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
@@ -66,6 +78,7 @@ EXEMPT = {
         [
             "Task.error",
             "Task.traceback",
+            "Task.progress",
             "HistoryEntry.reason",
             "HistoryEntry.details",
             "Log.message",
@@ -136,7 +149,7 @@ def _harvest(app: Celery, planted: type[Workflow]) -> Harvest:
 
 
 def _plant(client: Client, app: Celery, planted: type[Workflow]) -> tuple[list[Flow], dict[str, str]]:
-    flows = [*doors.by_sql(), *doors.by_class(planted), *doors.by_host_task(), *doors.by_http()]
+    flows = [*doors.by_sql(), *doors.by_class(planted), *doors.by_host_task(), *doors.by_http(), *doors.by_plan()]
     doors.by_celery(app)
     answers: dict[str, str] = {}
     for name, (made, texts) in {
@@ -152,7 +165,8 @@ def _plant(client: Client, app: Celery, planted: type[Workflow]) -> tuple[list[F
 def _settled(flow: Flow) -> bool:
     flow.refresh_from_db()
     parked = flow.tasks.filter(parked=True, children=0).exists()
-    return flow.ended or flow.status is Status.SUSPEND or parked
+    is_remote = flow.tasks.exclude(remote="").exists()
+    return flow.ended or flow.status is Status.SUSPEND or parked or is_remote
 
 
 def _wait(flows: list[Flow]) -> None:
@@ -161,11 +175,14 @@ def _wait(flows: list[Flow]) -> None:
 
 def _operate(client: Client, flows: list[Flow], answers: dict[str, str]) -> None:
     by_workflow = {flow.task_id: flow for flow in flows}
+    of_plan = next(flow for flow in flows if flow.source)
     of_command = [flow for flow in flows if flow.registered_by.startswith("cli:")]
     for name, texts in {
         "admin": doors.verbs_by_admin(client, by_workflow["planted-admin"]),
         "API": doors.verbs_by_api(client, by_workflow["planted-sql-error"]),
-        "command": doors.verbs_by_command(by_workflow["planted-sql-retry"], *of_command),
+        "API of remote tasks": doors.answers_by_api(client, of_plan),
+        "command": doors.verbs_by_command(by_workflow["planted-sql-retry"], *of_command)
+        | doors.answers_by_command(of_plan),
     }.items():
         answers |= {f"{name} {what}": text for what, text in texts.items()}
 
@@ -203,7 +220,14 @@ def test_without_masks_every_surface_would_show_many(harvest: Harvest, surface: 
 
 def test_every_secret_was_planted_where_it_is_looked_for(harvest: Harvest) -> None:
     kept = {place for stored in harvest.stored for text in stored.values() for place in PLANTER.leaks(text)}
-    passing = ("400: ", "wrong: ", ": why", "default of", "log line")  # refused, masked when recorded, or not stored
+    passing = (
+        "400: ",
+        "wrong: ",
+        ": why",
+        "default of",
+        "log line",
+        "progress",
+    )  # refused, masked when recorded, or not stored
     assert {
         place for place in set(PLANTER.places.values()) - kept if not any(word in place for word in passing)
     } == set()

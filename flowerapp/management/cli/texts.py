@@ -34,8 +34,8 @@ def read(name: str) -> str:
 
 def register(options: Options) -> Flow:
     """Register a flow of the text of ``-e`` or of a file."""
-    if given := [option for name, option in _OF_WORKFLOWS.items() if options[name] is not None]:
-        raise InvalidError(f"{given[0]} is for stored workflows; a text says itself what runs, and with what")
+    if not_for_texts := [option for name, option in _OF_WORKFLOWS.items() if options[name] is not None]:
+        raise InvalidError(f"{not_for_texts[0]} is for stored workflows; a text says itself what runs, and with what")
     if options["text"] is not None and options["workflow"] is not None:
         raise InvalidError("give a name, a file or -e TEXT, not two of them")
     text = read(options["workflow"]) if options["text"] is None else options["text"]

@@ -31,8 +31,8 @@ def plan_of_text(text: str) -> Plan:
     """
     graph = compile_text(text)
     plan = _Lowering(graph).plan()
-    if found := [_placed(graph, problem) for problem in islice(plan.problems(), MOST_PROBLEMS)]:
-        raise InvalidPlanError(found, plan.name)
+    if problems := [_placed(graph, problem) for problem in islice(plan.problems(), MOST_PROBLEMS)]:
+        raise InvalidPlanError(problems, plan.name)
     return plan
 
 

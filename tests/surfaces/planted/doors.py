@@ -12,6 +12,8 @@ from django.test import Client
 from django.urls import reverse
 
 from flowerapp import engine
+from flowerapp.core.gates import VALUE
+from flowerapp.core.plan import Node, Plan
 from flowerapp.executors.celery.routes import REGISTER
 from flowerapp.models import Flow, TaskDefinition
 from flowerapp.states import Status
@@ -128,6 +130,31 @@ def by_http() -> list[Flow]:
     }
     TaskDefinition.objects.create(task_id="planted-http", task_seq=1, program="HTTPPostRequest", parameters=parameters)
     return [engine.register("planted-http")]
+
+
+def by_plan() -> list[Flow]:
+    """A plan that is not stored, of the name of a workflow, with its text, a value, and remote tasks."""
+    nodes = [Node(seq=seq, program="", remote="other", parameters=values(f"plan: {seq}")) for seq in range(1, 7)]
+    nodes.append(Node(seq=7, program=VALUE, parameters={"value": values("plan: value")}))
+    source = f"other(- password: {PLANTER.plant('plan: source')} -)"
+    return [engine.register_plan(Plan("planted-sql-echo", tuple(nodes)), input=values("plan: input"), source=source)]
+
+
+def answers_by_api(client: Client, flow: Flow) -> Answers:
+    """What another system reports of remote tasks."""
+    bodies = {"end": {"output": values("API end"), "why": why("API end")}, "fail": {"reason": why("API fail")}}
+    url, calls = f"/api/flows/{flow.pk}/tasks", enumerate(bodies.items(), start=1)
+    return {verb: _post(client, f"{url}/{seq}/{verb}/", body).text for seq, (verb, body) in calls}
+
+
+def answers_by_command(flow: Flow) -> Answers:
+    """The same, on the command line."""
+    answers = Answers()
+    for seq, more in ((3, []), (5, ["--json"])):
+        output = json.dumps(values("flow end"))
+        call(answers, "end", flow.pk, seq, "--output", output, "--why", why("flow end"), *more)
+        call(answers, "fail", flow.pk, seq + 1, "--reason", why("flow fail"), *more)
+    return answers
 
 
 def by_celery(app: Celery) -> None:

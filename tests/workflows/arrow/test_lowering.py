@@ -44,13 +44,13 @@ def run(runner: InlineRunner, text: str, input: Any = None) -> Flow:
     return engine.get_flow(flow.pk)
 
 
-def one(value: str) -> str:
+def give_text(value: str) -> str:
     """A task that gives a value."""
     return f'Give({{"value": {value}}})'
 
 
-AB, B = one('{"a": 1, "b": 1}'), one('{"b": 2}')
-ONE, TWO, THREE = one("1"), one("2"), one("3")
+AB, B = give_text('{"a": 1, "b": 1}'), give_text('{"b": 2}')
+ONE, TWO, THREE = give_text("1"), give_text("2"), give_text("3")
 PASSED = f"Give → ? `$[?(@.status=0)]` {{ {ONE} → Give }} → Give"
 
 
@@ -61,9 +61,9 @@ PASSED = f"Give → ? `$[?(@.status=0)]` {{ {ONE} → Give }} → Give"
         ("Give", None, {}),
         (f"{{ {ONE} {TWO} }} → Give", None, [1, 2]),
         (f"{ONE} | {TWO} → Give", None, [1, 2]),
-        (f"{{ {one('[1, 2]')} {one('{}')} {one('[3]')} }} → Give", None, [[1, 2], [3]]),
-        (f"{{ {one('{}')} {one('{}')} }} → Give", None, {}),
-        (f"{{ {one('{}')} {one('5')} }} → Give", None, 5),
+        (f"{{ {give_text('[1, 2]')} {give_text('{}')} {give_text('[3]')} }} → Give", None, [[1, 2], [3]]),
+        (f"{{ {give_text('{}')} {give_text('{}')} }} → Give", None, {}),
+        (f"{{ {give_text('{}')} {give_text('5')} }} → Give", None, 5),
         (f"{{ {{ {ONE} {TWO} }} {THREE} }} → Give", None, [[1, 2], 3]),
         (f"{{ {AB} {B} }} → > Give", None, {"a": 1, "b": 2}),
         (f"{AB} → > :end; {B} → > :end", None, {"a": 1, "b": 2}),
@@ -92,7 +92,7 @@ def test_data(runner: InlineRunner, text: str, input: Any, output: Any) -> None:
         ('Give →\n Add({"no": 1})', "line 2, column 2: parameter no: Add has no such parameter"),
         ("Add([1, 2, 3])", "line 1, column 1: Add takes 2 parameters, and 3 are given"),
         ("Give → wait:forever", "line 1, column 8: there is no program 'wait:forever'"),
-        ("Give → * nobody", "line 1, column 10: * needs a program, and 'nobody' is none that this process knows"),
+        ("Give → * stranger", "line 1, column 10: * needs a program, and 'stranger' is none that this process knows"),
         ("Give → * { Give }", "line 1, column 10: * before a subflow is not possible"),
     ],
 )
@@ -101,7 +101,7 @@ def test_what_a_text_cannot_mean_is_refused_with_its_place(text: str, problem: s
         arrow.plan_of_text(text)
 
 
-def test_a_name_that_nobody_registered_is_a_remote_task(runner: InlineRunner) -> None:
+def test_a_name_that_is_not_registered_is_a_remote_task(runner: InlineRunner) -> None:
     text = "@task order = shop.order (- size: 1 -)\n order(- color: red -) → Give → send([1])"
     flow = run(runner, text, {"n": 1})
     first, second, third = flow.tasks.order_by("task_exec_seq")[:3]
