@@ -26,7 +26,6 @@ REQUESTS: Mapping[str, Any] = {
     "api_flows_tasks_skip_create": WHY,
     "api_flows_tasks_end_create": {"output": {"rows": 7}, **WHY},
     "api_flows_tasks_fail_create": {"reason": "the file is damaged"},
-    "terminate_named": {"workflow": FLOW},
     "api_flows_tasks_partial_update": {"parameters": {"URL": "http://stock.example/"}, "priority": -5, **WHY},
 }
 """Operation → a body that it takes."""

@@ -45,8 +45,11 @@ def _check_size(flow: Flow, size: int) -> None:
 
 def graph_of(flow: Flow) -> arrow.Graph:
     """The graph of a flow; raises InvalidError for one that is too large."""
-    nodes = arrow_flows.nodes_of(flow, *_COLUMNS)
-    return arrow.compile_text(flow.source) if flow.source else arrow.Graph(steps=tuple(map(_step, nodes[1:])))
+    if flow.source:
+        arrow_flows.nodes_of(flow)
+        return arrow.compile_text(flow.source)
+    _check_size(flow, arrow_flows.size_of_parameters(flow))
+    return arrow.Graph(steps=tuple(map(_step, arrow_flows.nodes_of(flow, *_COLUMNS)[1:])))
 
 
 def _step(node: arrow_flows.Node) -> arrow.Step:

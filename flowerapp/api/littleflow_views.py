@@ -6,6 +6,7 @@ from itertools import takewhile
 from typing import Any
 
 from django.http import HttpResponse, HttpResponseBase
+from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
@@ -15,6 +16,7 @@ from flowerapp import __version__, engine
 from flowerapp.api import answers, bounds, littleflow_graphs, loopback
 from flowerapp.api.base import documented
 from flowerapp.api.errors import RefusedError
+from flowerapp.api.examples import FLOW
 from flowerapp.api.fields import StrictSerializer, StrictTextField
 from flowerapp.api.littleflow_base import FLOW_ID, LittleflowView, PageQuery, StatusResponse, own_id, success
 from flowerapp.api.parsing import JSON
@@ -170,7 +172,12 @@ class TerminateNamedView(LittleflowView):
     permission = OPERATE
     names_in_body = True
 
-    @documented(operation_id="terminate_named", request=TerminateSerializer, responses={200: StatusResponse})
+    @documented(
+        operation_id="terminate_named",
+        request=TerminateSerializer,
+        responses={200: StatusResponse},
+        examples=[OpenApiExample("by id", {"workflow": FLOW}, request_only=True)],
+    )
     def post(self, request: Request) -> Response:
         """Cancel the flow that the body names."""
         return terminated(request, self.valid(TerminateSerializer)["workflow"])

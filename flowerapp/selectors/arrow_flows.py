@@ -13,7 +13,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any, NamedTuple
 
-from django.db.models import F, Q
+from django.db.models import F, Q, Sum
 
 from flowerapp.core.passing import TooLarge
 from flowerapp.exceptions import InvalidValueError
@@ -274,6 +274,12 @@ def outputs_of(flow: Flow, nodes: list[Node], room: int) -> list[Any]:
         output = output_of(flow)
         result[-1] = None if isinstance(output, TooLarge) else output
     return result
+
+
+def size_of_parameters(flow: Flow) -> int:
+    """Bytes of JSON of the parameters of its steps."""
+    steps = flow.tasks.filter(parent_seq=None).order_by()
+    return steps.aggregate(size=Sum(bytes_of("parameters", MOST_NODES)))["size"] or 0
 
 
 def _fitting(flow: Flow, room: int) -> list[int]:

@@ -325,19 +325,32 @@ def test_graph(api: APIClient, slash: str) -> None:
     is_refused(api.get(f"{path}?orientation=up"), 400, "horizontal, vertical")
 
 
-@pytest.mark.parametrize("slash", ["", "/"])
+TEXTS = [
+    "A → :x; B → :x; :x → C → D",
+    "A → :x; B → :x C",
+    "A → { B → C; D } → E",
+    "A → ? `$.b` { B → C } → D",
+    "<[1]> → A",
+]
+
+
+@pytest.mark.parametrize("text", TEXTS)
 @pytest.mark.parametrize("vector", ["S", "A"])
-def test_a_trace_adds_up_to_the_state(api: APIClient, slash: str, vector: str) -> None:
-    flow = start("A → :x; B → :x; :x → C → D")
-    seqs = {task.label: task.task_exec_seq for task in flow.tasks.all()}
-    for name in "AB":
-        end(flow, seqs[name])
-        rows = api.get(f"/workflows/{flow.pk}/trace/{vector}{slash}").json()
+def test_a_trace_adds_up_to_the_state(api: APIClient, runner: InlineRunner, text: str, vector: str) -> None:
+    flow = start(text)
+    runner.run()
+    size = len(arrow.compile_text(text).steps) + 1
+    while ready := [task for task in flow.tasks.order_by("task_exec_seq") if task.awaits_answer]:
+        rows = api.get(f"/workflows/{flow.pk}/trace/{vector}/").json()
         times = [ts for ts, _ in rows]
         assert times == sorted(times, reverse=True)
         assert all(ts.endswith("Z") for ts in times)
-        now = state(api, flow)[vector]
-        assert [sum(column) for column in zip(*(deltas for _, deltas in rows), strict=True)] == now
+        sums = [sum(column) for column in zip(*(deltas for _, deltas in rows), strict=True)] or [0] * size
+        assert sums == state(api, flow)[vector]
+        assert len(sums) == size
+        end(flow, ready[0].task_exec_seq)
+    now = state(api, flow)
+    assert (now["state"], now[vector]) == ("FINISHED", [0] * size)
 
 
 @pytest.mark.parametrize("vector", ["B", "s", "x" * 300])

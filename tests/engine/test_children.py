@@ -376,3 +376,16 @@ def test_refresh_reaches_the_children(runner: InlineRunner) -> None:
     child = task(flow, 4)
     assert (child.program, child.pool, child.max_retries, child.admitted) == ("Item", "narrow", 2, True)
     assert run_checked(flow, runner).output == [1, [1, ["bad"]]]
+
+
+@pytest.mark.parametrize("steps", [1, 2, 3])
+def test_rerun_of_what_was_cancelled_makes_children_anew(runner: InlineRunner, steps: int) -> None:
+    flow = engine.register(splitting([[1, 2, 3], [4, 5, 6], [7, 8, 9]]))
+    for _ in range(steps):
+        runner.step()
+    engine.cancel(flow.pk)
+    engine.rerun(flow.pk, cancelled=True)
+    check(flow)
+    flow = run_checked(flow, runner)
+    assert (flow.status, task(flow, 1).output) == (FINISH, [6, 15, 24])
+    assert len(children(flow)) == 3

@@ -109,6 +109,21 @@ def test_rerun_brings_a_cancelled_flow_back_and_what_was_never_run_gives_nothing
     assert status(flow) is FINISH
 
 
+def test_rerun_of_what_was_cancelled_keeps_what_has_finished(runner: InlineRunner) -> None:
+    flow = failing({1: [], 2: [1], 3: [1], 4: [3], 5: [2, 4]}, 2, runner)
+    engine.cancel(flow.pk)
+    assert statuses(flow) == {1: FINISH, 2: IGNORE, 3: FINISH, 4: FINISH, 5: IGNORE}
+    repair(flow, 2)
+    engine.rerun(flow.pk, cancelled=True)
+    assert statuses(flow) == {1: FINISH, 2: WAIT, 3: FINISH, 4: FINISH, 5: WAIT}
+    check(flow)
+    assert HistoryEntry.objects.get(verb="rerun").details["cancelled"] is True
+    runner.run()
+    assert set(statuses(flow).values()) == {FINISH}
+    with pytest.raises(StateConflictError, match="was cancelled"):
+        engine.rerun(flow.pk, cancelled=True)
+
+
 def test_rerun_is_refused_while_an_affected_task_runs(runner: InlineRunner) -> None:
     flow = engine.register(define(CHAIN))
     runner.step()
