@@ -42,6 +42,7 @@ from flowerapp.models import Flow, Task  # noqa: E402
 from flowerapp.querysets.claim import CLAIM  # noqa: E402
 from flowerapp.querysets.finish import FINISH  # noqa: E402
 from flowerapp.querysets.insert import INSERT  # noqa: E402
+from flowerapp.states import Status  # noqa: E402
 from flowerapp.watcher import duties  # noqa: E402
 from flowerapp.watcher.duties.resend import Resend  # noqa: E402
 from flowerapp.watcher.pages import PAGE  # noqa: E402
@@ -85,6 +86,10 @@ def hot_path(few: Few) -> Iterator[tuple[str, str, Callable[[], dict[str, Any]]]
         "first_sent": FIRST_SENT,
         "programs": ["benchmarks.noop"],
         "keeps": [0],
+        "before": int(Status.RUNNING),
+        "parked": False,
+        "status": int(Status.FINISH),
+        "ignored_by": "",
         **ids,
     }
     yield "claim", CLAIM, lambda: {"flow": few.ready.pk, "seq": 1, "sent": True, **ids}

@@ -133,6 +133,9 @@ class TaskSerializer(StatusSerializer):
     parameters = fields.ParametersField(read_only=True)
     depends_on = serializers.ListField(child=serializers.IntegerField(), read_only=True)
     queue = serializers.SerializerMethodField(help_text="Where it runs: its own queue, the program's, or Celery's.")
+    parked = serializers.SerializerMethodField(
+        help_text="Whether it waits for a time, an event, a person or its children."
+    )
     child_id = fields.AnyField(read_only=True, help_text="What its parent calls it.")
     output = fields.AnyField(read_only=True)
     progress = serializers.SerializerMethodField(
@@ -159,6 +162,10 @@ class TaskSerializer(StatusSerializer):
     def get_left_out(self, task: Task) -> dict[str, int]:
         """What is too large for a list."""
         return left_out(task)
+
+    def get_parked(self, task: Task) -> bool:
+        """Not of a gate, which only waits for the tasks before it."""
+        return tasks.is_parked(task)
 
     def get_queue(self, task: Task) -> str:
         """Name of the queue that it goes to."""

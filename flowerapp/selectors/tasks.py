@@ -149,6 +149,11 @@ def whole_task(flow_id: str, seq: int) -> Task:
     return task
 
 
+def is_parked(task: Task) -> bool:
+    """Whether a task waits for a time, an event, a person or its children; gates are only stored as if they did."""
+    return task.parked and not task.is_gate and not task.remote
+
+
 def queue_of(task: Task) -> str:
     """Name of the queue that a task goes to."""
     return queues.queue_of(task.program, task.queue)
@@ -213,7 +218,7 @@ def _waiting_note(task: Task) -> str:
     if task.due_ts is not None:
         left = spelled(max(0.0, (task.due_ts - clock.about_now()).total_seconds()))
         return f"retry {task.retries} in {left}" if task.retries else f"in {left}"
-    return "parked" if task.parked and not task.children and not task.is_gate else ""
+    return "parked" if is_parked(task) and not task.children else ""
 
 
 def duration_of(task: Task) -> str:

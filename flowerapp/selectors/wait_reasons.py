@@ -64,7 +64,7 @@ class _Facts:
             return self._for_tasks(task)
         if task.children:
             return "for its children's outputs to be collected"
-        if task.is_gate or (task.remote and task.parked):
+        if flow.admitted and (task.is_gate or (task.remote and task.parked)):
             return "for its input to be passed on" if task.is_gate else "for its condition to be tested"
         if flow.held:
             return "its flow is held; resume it"

@@ -59,7 +59,7 @@ def rows_of(name: str) -> list[tuple[Any, ...]]:
 def test_make_a_workflow(admin_client: Client, runner: InlineRunner) -> None:
     data = form(
         {"task_seq": "1", "program": "Noop"},
-        {"task_seq": "2", "program": "Noop", "depends_on": "none"},
+        {"task_seq": "2", "program": "Noop", "depends_on": "none", "when": "input.n >\r\n1"},
         {"task_seq": "3", "program": "Return", "depends_on": "2, 1", "parameters": '{"value": [1]}'},
         {"task_seq": "4", "program": "FailWhile", "param1_key": "path", "param1_value": " /a b\r\nc ", "queue": "far"},
         {"task_seq": "5", "program": "Noop", "max_retries": "2", "retry_delay": "3", "time_limit": "4"},
@@ -68,6 +68,7 @@ def test_make_a_workflow(admin_client: Client, runner: InlineRunner) -> None:
     )
     answer = admin_client.post(ADD, data)
     assert answer.status_code == 302, errors(answer)
+    assert TaskDefinition.objects.get(task_id="made", task_seq=2).when == "input.n >\r\n1"
     assert rows_of("made") == [
         (1, "Noop", None),
         (2, "Noop", []),
@@ -123,6 +124,8 @@ GOOD = {"task_seq": "1", "program": "Noop"}
         ([{"task_seq": "1", "program": "FailUntil"}], 0, "param1_key", "needs it"),
         ([{"task_seq": "1", "program": "FailUntil", "parameters": '{"start": []}'}], 0, "parameters", "integer"),
         ([{"task_seq": "1", "program": "Noop", "param2_key": "x", "param2_value": "1"}], 0, "param2_value", "no such"),
+        ([{**GOOD, "when": "input.n >"}], 0, "when", "line 1, column 10"),
+        ([{**GOOD, "when": "other > 1"}], 0, "when", "there are: input"),
         ([{**GOOD, "param1_value": "lonely"}], 0, "param1_key", "give the parameter a name"),
         ([{**GOOD, "param1_key": "a", "param2_key": "a"}], 0, "param2_key", "occurs twice"),
         ([{**GOOD, "parameters": "{not json"}], 0, "parameters", "not JSON"),

@@ -164,6 +164,8 @@ BAD = [
     ({"parameters": []}, "parameters"),
     ({"parameters": {"nothing": 1}}, "parameters"),
     ({"program": "EchoParamTimeSleep", "parameters": {"SLEEP_TIME_SECOND": "soon"}}, "parameters"),
+    ({"program": "Return", "when": "input.n >"}, "when"),
+    ({"program": "Return", "when": "x" * 10_001}, "when"),
     ({"required_at_register": ["nothing"]}, "required_at_register"),
     ({"overridable": ["nothing"]}, "overridable"),
     ({"overridable": "value"}, "overridable"),

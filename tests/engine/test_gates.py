@@ -187,7 +187,7 @@ def test_a_gate_is_neither_claimed_sent_nor_woken(runner: InlineRunner) -> None:
 def test_a_gate_is_not_shown_as_parked(runner: InlineRunner) -> None:
     flow = planned(echo(1), gate(2, 1))
     row = tasks.whole_task(flow.pk, 2)
-    assert tasks.note(row) == ""
+    assert (row.parked, tasks.is_parked(row), tasks.note(row)) == (True, False, "")
     assert wait_reasons([row]) == {row.pk: "for 1 of the tasks before it"}
     Task.objects.at(row.ref).update(pending=0)
     row = tasks.whole_task(flow.pk, 2)

@@ -66,6 +66,7 @@ def task_documents(listed: Sequence[Task]) -> list[dict[str, Any]]:
 def _task_document(task: Task, waits: str, children: Counts | None) -> dict[str, Any]:
     task = shown(task)
     return _columns(task, tasks.COLUMNS, task_in_words(task, children)) | {
+        "parked": tasks.is_parked(task),
         "progress": tasks.progress(task, children),
         "waits": waits,
         "parameters": task.parameters,
