@@ -140,8 +140,9 @@ ACTS = [
     *_writes("pool", "NAME", *DEFINE_POOL),
     Act("ask for the server's health", "", api=("GET livez", "GET readyz"), api_text="`GET /livez`, `/readyz`"),
 ]
-OTHER_COMMANDS = {"token"}
-"""It makes the token of a user; in the admin, the pages of ``rest_framework.authtoken`` do that."""
+OTHER_COMMANDS = {"token", "lint", "format"}
+"""The first makes the token of a user; in the admin, the pages of ``rest_framework.authtoken`` do that. The others read
+the caller's own files."""
 CLOSED = (
     *(f"{method} {model} add" for model in ("flow", "task", "worker") for method in ("GET", "POST")),
     *(f"{method} {model} delete" for model in ("task", "worker") for method in ("GET", "POST")),

@@ -6,6 +6,7 @@ from typing import Any
 
 from django.http.multipartparser import MultiPartParserError
 from drf_spectacular.utils import OpenApiExample
+from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
 
@@ -14,9 +15,11 @@ from flowerapp.api import fields, parsing
 from flowerapp.api.base import documented
 from flowerapp.api.errors import RefusedError
 from flowerapp.api.littleflow_base import PREFIX, LittleflowView, StatusResponse, success
-from flowerapp.api.permissions import actor
+from flowerapp.api.permissions import actor, is_user
 from flowerapp.core import values
-from flowerapp.core.permissions import REGISTER
+from flowerapp.core.gates import OURS
+from flowerapp.core.permissions import ADD_DEFINITION, REGISTER, may
+from flowerapp.core.plan import Plan
 from flowerapp.models import Flow
 from flowerapp.workflows import arrow
 from flowerapp.workflows.arrow.limits import MAX_TEXT
@@ -46,7 +49,18 @@ class StartBase(LittleflowView):
         if not values.storable(text):
             raise RefusedError("the workflow holds a character that cannot be stored")
         plan = arrow.plan_of_text(text)
+        _must_run(request.user, plan)
         return engine.register_plan(plan, input=flow_input, source=text, actor=actor(request))
+
+
+def _must_run(user: Any, plan: Plan) -> None:
+    """Raise PermissionDenied if a text names programs and the user may not say what runs, as in a workflow."""
+    named = sorted(plan.programs - OURS)
+    if named and not (is_user(user) and may(user, ADD_DEFINITION)):
+        raise PermissionDenied(
+            f"this text runs the program {named[0]}, which needs the permission {ADD_DEFINITION}; without it, name "
+            "remote tasks alone, or register a workflow that is stored"
+        )
 
 
 EXAMPLES = [

@@ -8,3 +8,5 @@ EACH = "flow:each"
 """Runs the step's child program, with the step's parameters, for each item of its input; a worker starts it."""
 GATES = frozenset({GATE, VALUE})
 """A step that runs one of them is called a gate."""
+OURS = GATES | {EACH}
+"""Programs that do nothing by themselves."""

@@ -547,6 +547,20 @@ def test_permissions(client_with: Callable[..., APIClient]) -> None:
     is_done(both.delete(f"/workflows/{flow.pk}"))
 
 
+@pytest.mark.parametrize("text", ["Echo", "A → Echo", "<[1]> → * Echo", "{ { Echo } }", "@task mine = Echo mine"])
+def test_a_text_that_names_programs_needs_the_permission_to_define(
+    client_with: Callable[..., APIClient], anonymous: APIClient, settings: Any, text: str
+) -> None:
+    body = {"workflow": text}
+    starter = client_with("register_flow", username="starter")
+    is_refused(starter.post("/workflows/start", body, format="json"), 403, "the program Echo")
+    is_done(client_with("register_flow", "add_taskdefinition").post("/workflows/start", body, format="json"))
+    settings.FLOWER = {**settings.FLOWER, "OPEN_API": True}
+    answer = anonymous.post("/workflows/start", body, format="json")
+    assert answer.status_code in (401, 403)
+    assert Flow.objects.count() == 1
+
+
 @pytest.fixture
 def anonymous() -> APIClient:
     return APIClient(enforce_csrf_checks=True, REMOTE_ADDR="127.0.0.1", SERVER_NAME="localhost")

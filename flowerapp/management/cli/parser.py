@@ -66,7 +66,7 @@ def _add_run(verbs: Any) -> None:
     parser.add_argument(
         "workflow", metavar="NAME|FILE", nargs="?", help="name of the workflow (task_id), or a .flow or .lf file"
     )
-    parser.add_argument("-e", dest="text", metavar="TEXT", help="run this text of the arrow language: A → B | C → D")
+    parser.add_argument("-e", dest="text", metavar="TEXT", help="run this text of the arrow language: A -> B | C -> D")
     parser.add_argument("--input", metavar="JSON|@FILE", help="input of the flow; @- reads standard input")
     parser.add_argument(
         "--many",
