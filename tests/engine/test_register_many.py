@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from importlib import import_module
 from typing import Any, cast
 
 import pytest
@@ -117,9 +118,12 @@ def test_ids_sort_as_the_list(runner: InlineRunner) -> None:
     ]
 
 
-def test_all_are_run(runner: InlineRunner) -> None:
+def test_all_are_run(runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In several batches of messages."""
+    for module in ("dispatching", "register"):
+        monkeypatch.setattr(import_module(f"flowerapp.engine.{module}"), "SEND_BATCH", 20)
     names = [define(CHAIN), define(DIAMOND)]
-    flows = engine.register_many([{"task_id": names[n % 2], "input": {"n": n}} for n in range(SEND_BATCH + 20)])
+    flows = engine.register_many([{"task_id": names[n % 2], "input": {"n": n}} for n in range(50)])
     for flow in flows[:2]:
         check(flow)
     runner.run()

@@ -323,11 +323,11 @@ def test_a_backlog_that_does_not_move_gets_ever_fewer_markers(
     clock = [0.0]
     monkeypatch.setattr("flowerapp.watcher.markers.time.monotonic", lambda: clock[0])
     resend, times = Resend(), []
-    for clock[0] in range(0, 3600, 2):
+    for clock[0] in range(0, 1300, 2):
         before = len(markers)
         resend()
         times += [clock[0]] * (len(markers) - before)
-    assert times == [0, 10, 30, 70, 150, 310, 630, 1230, 1830, 2430, 3030]
+    assert times == [0, 10, 30, 70, 150, 310, 630, 1230]  # at last every 600 s
 
 
 def test_messages_of_others_in_the_queue_make_its_number_useless(
