@@ -7,8 +7,6 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from django.db.models import Max, Min
-
 from flowerapp.core import graph
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.plan import Node, missing_problems, node_problems
@@ -29,19 +27,9 @@ def adopt() -> int:
 
     A row that another system runs, or has suspended, stays that system's until its UPDATE ends it.
     """
-    return each_isolated(dict.fromkeys([*_flows_of(Task.objects.unobserved())[:PAGE], *_refused_before()]), _adopt)
-
-
-def _refused_before() -> list[str]:
-    """Flows that could not be adopted before, at most ``PAGE`` of them, beginning with one that is chosen at random."""
-    rows = Task.objects.not_adoptable()
-    ends = rows.aggregate(first=Min("pk"), last=Max("pk"))
-    if ends["first"] is None:
-        return []
-    at = random.randint(ends["first"], ends["last"])  # noqa: S311 - no secret
-    start = rows.filter(pk__gte=at).order_by("pk").values_list("task_flow_id", flat=True).first() or ""
-    after = list(_flows_of(rows.filter(task_flow_id__gte=start))[:PAGE])
-    return [*after, *_flows_of(rows.filter(task_flow_id__lt=start))[: PAGE - len(after)]]
+    refused = list(_flows_of(Task.objects.not_adoptable()))
+    again = random.sample(refused, min(PAGE, len(refused)))
+    return each_isolated(dict.fromkeys([*_flows_of(Task.objects.unobserved())[:PAGE], *again]), _adopt)
 
 
 def _flows_of(tasks: TaskQuerySet) -> Any:

@@ -16,7 +16,7 @@ from flowerapp.querysets.clock import Now
 from flowerapp.querysets.finish import FinishQuerySet
 from flowerapp.states import Status
 
-REFUSED = Q(program="", exec_status=Status.SUSPEND, observed_status=Status.WAIT)
+REFUSED = Q(program="", remote="", exec_status=Status.SUSPEND, observed_status=Status.WAIT)
 """Rows that waited for their adoption and were refused."""
 
 SUSPENDED_ELSEWHERE = "another system suspended it; rerun it to run it here, or skip it"

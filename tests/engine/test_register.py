@@ -23,6 +23,7 @@ from flowerapp.exceptions import (
 from flowerapp.models import Flow, Task, TaskDefinition
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
+from flowerapp.workflows.arrow import ArrowError
 from tests.engine.support import CHAIN, DIAMOND, check, define, status, statuses
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -196,7 +197,7 @@ def test_errors_have_messages() -> None:
         return [base, *(error for child in base.__subclasses__() for error in classes(child))]
 
     for error in classes(FlowerError):
-        if error not in {InvalidPlanError, ExpressionError}:  # which say what is wrong and where
+        if error not in {InvalidPlanError, ExpressionError, ArrowError}:  # which say what is wrong and where
             assert str(error())
 
 
