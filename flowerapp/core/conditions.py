@@ -1,11 +1,8 @@
-"""Conditions of steps: expressions over a step's input that say whether it runs.
-
-The one place that knows how the text of a condition is read.
-"""
+"""Conditions of steps, which say over a step's input whether it runs; ``expressions.conditions`` reads them."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 from flowerapp.core.expressions import ExpressionError
@@ -16,7 +13,7 @@ from flowerapp.exceptions import ConditionError
 def holds(text: str, value: Any) -> bool:
     """Whether the condition is true of an input, a JSON value; raises ConditionError, which shows no value."""
     try:
-        return _read(text)(value)
+        return condition(text).holds(value)
     except ExpressionError as error:
         raise ConditionError(f"its condition cannot be decided: {error}") from None
 
@@ -25,11 +22,6 @@ def condition_problems(text: str) -> Iterator[str]:
     """The problem of a condition that cannot be read, with its place; an empty text is none."""
     try:
         if text:
-            _read(text)
+            condition(text)
     except ExpressionError as error:
         yield str(error).partition("\n")[0]
-
-
-def _read(text: str) -> Callable[[Any], bool]:
-    """Says whether the condition holds for an input; raises ExpressionError."""
-    return condition(text).holds

@@ -10,13 +10,13 @@ from fractions import Fraction
 from random import Random
 from typing import Any
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowerapp.core import expressions
 from flowerapp.core.expressions import ExpressionError
 from tests.core.expression_texts import CONTEXT, HOSTILE, same
-from tests.effort import examples
+from tests.effort import examples, quick, seeds
 
 # A model: trees of tuples, their value in Python, and their text with as few parentheses as the precedence allows
 
@@ -308,12 +308,8 @@ def check(source: str) -> None:
         json.dumps(outcome, allow_nan=False)
 
 
-quick = settings(
-    deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate, Phase.shrink]
-)
 TEXTS = 40
 """Texts that are made of one seed."""
-seeds = st.integers(0, 2**32)
 
 
 @settings(quick, max_examples=examples(300))

@@ -5,13 +5,13 @@ from __future__ import annotations
 import time
 from random import Random
 
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowerapp.workflows import arrow
 from flowerapp.workflows.arrow import ArrowError, Graph
 from tests.core.test_expressions_random import TELLTALES
-from tests.effort import LONG, examples
+from tests.effort import LONG, examples, quick, seeds
 from tests.workflows.arrow.texts import SOURCES, TOKENS
 
 TEXTS = 80 if LONG else 40
@@ -39,12 +39,6 @@ def check(text: str) -> None:
         assert [step.index for step in outcome.steps] == list(range(1, outcome.end + 1)), text
         assert all(before < outcome.end for step in outcome.steps for before in step.depends_on), text
         assert arrow.from_compiled_form(arrow.compiled_form(outcome)).edges == outcome.edges, text
-
-
-quick = settings(
-    deadline=None, suppress_health_check=list(HealthCheck), phases=[Phase.explicit, Phase.generate, Phase.shrink]
-)
-seeds = st.integers(0, 2**32)
 
 
 @settings(quick, max_examples=examples(700))
