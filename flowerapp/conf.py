@@ -62,7 +62,9 @@ class Settings:
     OPEN_API_CLIENTS: tuple[str, ...] = field(default=())
     """Further addresses or networks that count as loopback for OPEN_API, such as a container network's gateway."""
     HTTP_ALLOW_PRIVATE: tuple[str, ...] = field(default=())
-    """``host`` or ``host:port`` of the private addresses that HTTPPostRequest may call; ``*`` allows all."""
+    """``host`` or ``host:port`` of the private addresses that programs may call; ``*`` allows all."""
+    RESOURCE_ROOT: str | None = None
+    """Directory of the files that ``resource:load`` and ``resource:store`` may read and write; None allows none."""
     CELERY_TASKS: bool | tuple[str, ...] = True
     """Which Celery tasks of the host may be used as programs: True for all, False for none, or their names."""
     MASK: tuple[str, ...] = (

@@ -109,6 +109,7 @@ TRANSITIONS: dict[str, Transition] = {
     "offer": _verb(Status.WAIT, to=Status.WAIT),
     "end_remote": _verb(Status.WAIT, to=Status.FINISH),
     "fail_remote": _verb(Status.WAIT, to=Status.SUSPEND),
+    "tolerate_remote": _verb(Status.WAIT, to=Status.IGNORE),
     "fail": _verb(Status.RUNNING, to=Status.SUSPEND),
     "tolerate_failure": _verb(Status.RUNNING, to=Status.IGNORE),
     "await_children": _verb(Status.RUNNING, to=Status.WAIT),
@@ -133,8 +134,9 @@ TRANSITIONS: dict[str, Transition] = {
 
 ``wake``, ``complete_parked`` and those of gates need a parked task, ``give_up`` one that is parked for its children or
 a gate, ``reopen`` one with children, ``adopt``, ``adopt_ended``, ``refuse_adoption`` and ``observe`` a row without a
-program, ``offer``, ``end_remote`` and ``fail_remote`` a remote task, ``reject`` and ``tolerate_rejection`` one that is
-refused. ``ignore``, ``finish_gate`` and ``ignore_gate`` are what ``finish`` does with such a ``Success``.
+program, ``offer``, ``end_remote``, ``fail_remote`` and ``tolerate_remote`` a remote task, ``reject`` and
+``tolerate_rejection`` one that is refused. ``ignore``, ``finish_gate`` and ``ignore_gate`` are what ``finish`` does
+with such a ``Success``.
 """
 
 

@@ -44,7 +44,7 @@ class FailedSerializer(serializers.Serializer[Any]):
     task_seq = serializers.IntegerField()
     name = serializers.CharField()
     alias = serializers.CharField(help_text="What people call it, where that is not its name.")
-    remote = serializers.CharField(help_text="Of a remote task, what does its work.")
+    remote = serializers.CharField(help_text="What does the work of a remote task, or of its children.")
     program = serializers.CharField()
     error = serializers.CharField()
 

@@ -6,7 +6,10 @@ VALUE = "flow:value"
 """Gives its parameter ``value``."""
 EACH = "flow:each"
 """Runs the step's child program, with the step's parameters, for each item of its input; a worker starts it."""
+REMOTE = "flow:remote"
+"""As the child program of a step of ``EACH``: the children are remote tasks, by the name that the step has in
+``remote``."""
 GATES = frozenset({GATE, VALUE})
 """A step that runs one of them is called a gate."""
-OURS = GATES | {EACH}
+OURS = GATES | {EACH, REMOTE}
 """Programs that do nothing by themselves."""

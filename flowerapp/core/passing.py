@@ -31,7 +31,7 @@ class Origins(NamedTuple):
     """Where the input of a skipped task comes from."""
 
     seqs: list[int]
-    """The nearest tasks before it that were not skipped, or ``FLOW_INPUT``; each once, in the order of the graph."""
+    """The nearest tasks before it that were not skipped, or ``FLOW_INPUT``; each once, in the order of the inputs."""
     merge: bool
     """Whether their outputs become one object."""
 
@@ -66,7 +66,7 @@ def origins(seq: int, skipped: Mapping[int, Skipped]) -> Origins:
         if seq not in skipped:
             met[seq] = None
         else:
-            ways.extend(sorted(skipped[seq].depends_on, reverse=True) or [FLOW_INPUT])
+            ways.extend([*reversed(skipped[seq].depends_on)] or [FLOW_INPUT])
     return Origins(list(met), merge)
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from flowerapp import conf, states
 from flowerapp.core import graph, problems
 from flowerapp.core.conditions import condition_problems
-from flowerapp.core.gates import EACH, GATE, GATES
+from flowerapp.core.gates import EACH, GATE, GATES, REMOTE
 from flowerapp.core.names import name_problems, part_problems, text_problems
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
 
@@ -53,7 +53,8 @@ class Node:
     when: str = ""
     """Condition over the step's input; where it is false, the task is skipped. Empty means that it always runs."""
     remote: str = ""
-    """Of a remote task, the name by which the system knows it that does its work; its ``program`` is empty."""
+    """Of a remote task, the name by which the system knows it that does its work; its ``program`` is empty. Or that of
+    the children of a step whose ``child_program`` is ``flow:remote``."""
     alias: str = ""
     """What people call the step, where that is not its name, program or remote name; several may have the same."""
     end: int | None = None
@@ -66,6 +67,11 @@ class Node:
     """Most children that run at once; None means one for each worker process."""
     exit_on_failed: bool = True
     """Whether a failed child fails the task and stops its siblings; if not, the task continues without it."""
+
+    @property
+    def is_remote(self) -> bool:
+        """Whether another system does its work, and not that of its children."""
+        return bool(self.remote) and self.program != EACH
 
     @property
     def open_parameters(self) -> tuple[str, ...]:
@@ -196,9 +202,11 @@ def node_problems(node: Node) -> Iterator[Problem]:
             yield Problem(f"{option} {number} is out of range; use {smallest} or more", node.seq, option)
     for option in ("queue", "name", "pool", "remote", "alias"):
         yield from (Problem(message, node.seq, option) for message in part_problems(getattr(node, option), option))
-    for option in ("pool", "child_program") if node.remote or node.program in GATES else ():
+    for option in ("pool", "child_program") if node.is_remote or node.program in GATES else ():
         if getattr(node, option):
             yield Problem(f"no worker runs this step, so it needs no {option}; leave it out", node.seq, option)
+    if node.child_program == REMOTE and not (node.remote and node.program == EACH):
+        yield Problem(f"{REMOTE} is no program by itself; name one that is registered", node.seq, "child_program")
     yield from (Problem(message, node.seq, "when") for message in condition_problems(node.when))
     later, follows = node.required_at_register, bool(node.depends_on)
     yield from (Problem(message, node.seq, place) for place, message in _call_problems(node, follows, later))
@@ -213,7 +221,7 @@ def node_problems(node: Node) -> Iterator[Problem]:
 
 def _call_problems(node: Node, follows: bool, later: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Fields and sentences about the program and its parameters; those of a remote task only have to be JSON."""
-    if not node.remote:
+    if not node.is_remote:
         yield from problems.problems_of(node.program, node.parameters, follows=follows, later=later)
         return
     if node.program:

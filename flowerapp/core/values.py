@@ -176,7 +176,7 @@ def merge(outputs: list[Any]) -> Any:
 def merge_objects(outputs: Mapping[int, Any]) -> dict[str, Any]:
     """One object with the keys of several outputs, ``{seq: output}``, or of the items of one that is a list.
 
-    For a repeated key the highest seq, or the last item, wins. Raises InvalidValueError that names what is no object.
+    For a repeated key the last output, or the last item, wins. Raises InvalidValueError that names what is no object.
     """
     merged: dict[str, Any] = {}
     for name, value in _to_merge(outputs):
@@ -187,7 +187,7 @@ def merge_objects(outputs: Mapping[int, Any]) -> dict[str, Any]:
 
 
 def _to_merge(outputs: Mapping[int, Any]) -> list[tuple[str, Any]]:
-    named = [(f"the output of task {seq}", output) for seq, output in sorted(outputs.items())]
+    named = [(f"the output of task {seq}", output) for seq, output in outputs.items()]
     if len(named) == 1 and isinstance(named[0][1], list):
         ((name, items),) = named
         return [(f"item {place} of {name}", item) for place, item in enumerate(items, start=1)]

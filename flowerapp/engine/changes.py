@@ -127,7 +127,7 @@ def _must_fit(task: Task, columns: Mapping[str, Any]) -> None:
     )
     problems = list(node_problems(node))
     if (
-        not task.program and not task.remote
+        not task.program and not task.is_remote
     ):  # a row of another system gets its program when the watcher adopts it, and is checked then
         problems = [problem for problem in problems if problem.field != "program"]
     if problems:

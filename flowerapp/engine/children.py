@@ -9,7 +9,7 @@ from typing import Any
 
 from flowerapp import conf, registry
 from flowerapp.core import executor, values
-from flowerapp.core.gates import EACH
+from flowerapp.core.gates import EACH, REMOTE
 from flowerapp.core.messages import SEND_BATCH, Message, TaskRef
 from flowerapp.engine import hooks
 from flowerapp.exceptions import InvalidValueError
@@ -83,7 +83,7 @@ def _row(parent: Task, first: int, index: int, child: Child, *, waits: bool) -> 
 
 
 def _columns(parent: Task, child: Child) -> dict[str, Any]:
-    step = {name: getattr(parent, name) for name in (*_INHERITED, "program", "parameters", "child_program", "queue")}
+    step = {name: getattr(parent, name) for name in (*_INHERITED, *_OF_STEP)}
     return child_columns(step) if child.call is None else _inherited(step) | _columns_of(child.call, step)
 
 
@@ -97,11 +97,14 @@ def _columns_of(call: Call, step: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
+_OF_STEP = ("program", "parameters", "child_program", "queue", "remote")
 _INHERITED = ("task_priority", "pool", "max_retries", "retry_delay", "time_limit")
 
 
 def child_columns(parent: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of a child that come from those of its step."""
+    if parent["child_program"] == REMOTE:
+        return _inherited(parent) | {"remote": parent["remote"], "parameters": parent["parameters"], "admitted": False}
     program = registry.get(parent["child_program"])
     own = {"program": program.name, "queue": program.queue or parent["queue"]}
     if parent["program"] == EACH:
@@ -119,8 +122,12 @@ def _inherited(step: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def concurrency_of(parent: Task) -> int:
-    """How many children of a task run at once: where the step does not say, as many as the workers have processes."""
-    return parent.max_concurrency or _processes()
+    """How many children of a task run at once: where the step does not say, as many as the workers have processes.
+
+    Remote ones take no process, so all of them wait for an answer at once.
+    """
+    unbounded = conf.get().MAX_CHILDREN if parent.child_program == REMOTE else 0
+    return parent.max_concurrency or unbounded or _processes()
 
 
 def _processes() -> int:

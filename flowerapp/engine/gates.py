@@ -47,7 +47,7 @@ def complete(gate: Task) -> Completion | None:
         return _fail(gate, str(error))
     if passage.is_skipped and gate.end_seq is not None:
         return SUBFLOW
-    if gate.remote and not passage.is_skipped:
+    if gate.is_remote and not passage.is_skipped:
         return Completion() if Task.objects.offer(gate.ref) else None
     return _record(gate, passage)
 
@@ -59,7 +59,7 @@ def _passage(gate: Task) -> _Passage:
         value, joined = input_of_step(gate)
         is_skipped = bool(gate.when) and not conditions.holds(gate.when, values.plain(value))
         output = value if is_skipped or gate.program != VALUE else output
-    text = values.dumps(output, f"output of {gate.mention}") if is_skipped or not gate.remote else ""
+    text = values.dumps(output, f"output of {gate.mention}") if is_skipped or not gate.is_remote else ""
     return _Passage(output, text, is_skipped, joined)
 
 

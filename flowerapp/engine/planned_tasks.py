@@ -99,9 +99,11 @@ def planned_tasks(plan: Plan, priority: int, entrance: int | None) -> PlannedTas
 
 
 def _tasks_of(plan: Plan, priority: int, entrance: int | None) -> list[Task]:
+    """The rows. ``task_exec_seq`` counts in an order in which each follows those it depends on; a row lists these in
+    the order of their ``task_seq``, in which their outputs become its input."""
     exec_seqs = {task_seq: number for number, task_seq in enumerate(graph.order(plan.edges), start=1)}
     nodes = {exec_seqs[node.seq]: node for node in plan.nodes}
-    edges = {seq: sorted(exec_seqs[before] for before in nodes[seq].depends_on) for seq in sorted(nodes)}
+    edges = {seq: [exec_seqs[before] for before in sorted(nodes[seq].depends_on)] for seq in sorted(nodes)}
     tasks = [_task_of(seq, node, edges[seq], priority) for seq, node in sorted(nodes.items())]
     for task in tasks:
         if (end := nodes[task.task_exec_seq].end) is not None:
@@ -136,7 +138,7 @@ def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
         "when": node.when,
         "pool": node.pool,
         "admitted": bool(node.program) and not node.pool,
-        "parked": node.program in GATES or bool(node.remote and node.when),
+        "parked": node.program in GATES or bool(node.is_remote and node.when),
         "remote": node.remote,
         "alias": node.alias,
         "child_program": node.child_program,

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowerapp.core import masking, unmasking, values
+from flowerapp.core.messages import TaskRef
 from flowerapp.core.names import checked_why
 from flowerapp.core.overriding import MayOverride
 from flowerapp.engine import changes, hooks
 from flowerapp.engine.dispatching import send
+from flowerapp.engine.failures import Failure, fail_for_good
 from flowerapp.engine.masks import secrets_of
 from flowerapp.engine.propagation import propagate, settle
 from flowerapp.engine.readiness import LockedFlow, by_seq
@@ -44,10 +46,12 @@ def end_task(
         task = _locked(flow_id, seq)
         if may_override is not MayOverride.ANY:
             steps = Task.objects.filter(task_flow_id=flow_id).defer("output", "traceback", "item")
-            changes.must_not_give_input(LockedFlow(task.task_flow, by_seq(steps)), seq, may_override)
+            step = seq if task.parent_seq is None else task.parent_seq
+            changes.must_not_give_input(LockedFlow(task.task_flow, by_seq(steps)), step, may_override)
         completion = Task.objects.end_remote(task.ref, checked) or Completion()
         HistoryEntry.objects.record("end", *task.ref, actor=actor, reason=checked_why(why))
-        _record_events(task, ["task_over", "task_all_over", *(["all_over"] if completion.ended else [])])
+        of_step = ["task_all_over"] if task.parent_seq is None else []
+        _record_events(task, ["task_over", *of_step, *(["all_over"] if completion.ended else [])])
     return _propagated(task, completion)
 
 
@@ -59,13 +63,26 @@ def fail_task(flow_id: str, seq: int, reason: str, *, actor: str = "", why: str 
     if not reason.strip():
         raise InvalidValueError("the reason is empty; say why the task failed")
     with atomic():
+        if (parent_seq := get_task(flow_id, seq).parent_seq) is not None:
+            Task.objects.family(TaskRef(flow_id, parent_seq))  # its siblings and its parent are locked before it
         task = _locked(flow_id, seq)
         error = masking.masked(values.text(reason), secrets_of(*task.ref))
-        Task.objects.fail_remote(task.ref, error)
-        Flow.objects.point_to_failure(*task.ref)
+        completion = fail_for_good(_Failure(ref=task.ref, parent_seq=task.parent_seq, error=error))
         HistoryEntry.objects.record("fail", *task.ref, actor=actor, reason=checked_why(why) or error)
         _record_events(task, ["task_failed"], error)
-    return _propagated(task, Completion(may_be_stuck=True))
+    return _propagated(task, completion or Completion())
+
+
+class _Failure(Failure):
+    """A remote task that another system could not do."""
+
+    def fail(self) -> int:
+        """Suspend the task."""
+        return Task.objects.fail_remote(self.ref, self.error)
+
+    def tolerate(self) -> Completion | None:
+        """Let its parent continue without it."""
+        return Task.objects.tolerate_remote(self.ref, self.error)
 
 
 def _locked(flow_id: str, seq: int) -> Task:
@@ -80,7 +97,7 @@ def _locked(flow_id: str, seq: int) -> Task:
 
 def _refusal(task: Task) -> str:
     place = f"{task.mention} of flow {task.task_flow_id}"
-    if not task.remote:
+    if not task.is_remote:
         return f"{place} is no remote task: its program ends it"
     if task.status is not Status.WAIT:
         return f"{place} is {task_style(task.exec_status, task.ignored_by).word} already; rerun it to end it once more"

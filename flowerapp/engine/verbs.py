@@ -93,7 +93,7 @@ def _wake(task: Task) -> Completion | None:
 
 
 def _complete_parked(task: Task, output: Any) -> Completion | None:
-    completion = None if task.is_gate or task.remote else Task.objects.complete_parked(task.ref, output)
+    completion = None if task.is_gate or task.is_remote else Task.objects.complete_parked(task.ref, output)
     if completion is not None:
         events = ["task_over", "task_all_over", *(["all_over"] if completion.ended else [])]
         if hooks.record(task.task_id, task.ref, events):

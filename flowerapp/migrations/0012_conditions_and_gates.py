@@ -41,7 +41,7 @@ class Migration(migrations.Migration):
         migrations.AddField(
             model_name='task',
             name='remote',
-            field=models.CharField(blank=True, db_default='', default='', help_text='Of a remote task: what does its work.', max_length=256),
+            field=models.CharField(blank=True, db_default='', default='', help_text='What does its work, or that of its children.', max_length=256),
         ),
         migrations.AddField(
             model_name='task',

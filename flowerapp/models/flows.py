@@ -131,10 +131,12 @@ class Flow(PrimaryModel):
         outputs = self.tasks.outputs(self.pk, self.last_seqs()).values()
         return values.merge([{} if output is None else output for output in outputs])
 
-    def last_seqs(self) -> set[int]:
-        """Seqs of the steps that no other depends on."""
-        edges = dict(self.tasks.filter(parent_seq=None).values_list("task_exec_seq", "depends_on"))
-        return set(edges).difference(*edges.values())
+    def last_seqs(self) -> list[int]:
+        """Seqs of the steps that no other depends on, in the order of their numbers."""
+        steps = self.tasks.filter(parent_seq=None).order_by("task_seq", "task_exec_seq")
+        edges = dict(steps.values_list("task_exec_seq", "depends_on"))
+        followed = set().union(*edges.values())
+        return [seq for seq in edges if seq not in followed]
 
     def wait(self, timeout: float | None = None, poll: float = 0.1) -> Flow:
         """Wait until the flow has ended or is Suspend, and return it as it is then.

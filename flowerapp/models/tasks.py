@@ -66,7 +66,11 @@ class Task(Titled, PrimaryModel):
     merge = models.BooleanField(default=False, db_default=False)
     when = models.TextField(blank=True, default="", db_default="", help_text="Condition over its input.")
     remote = models.CharField(
-        max_length=256, blank=True, default="", db_default="", help_text="Of a remote task: what does its work."
+        max_length=256,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="What does its work, or that of its children.",
     )
     alias = models.CharField(
         max_length=256, blank=True, default="", db_default="", help_text="What people call it, if not by its name."
@@ -89,7 +93,10 @@ class Task(Titled, PrimaryModel):
     children = models.IntegerField(default=0, db_default=0, help_text="Children that it has added.")
 
     depends_on = models.JSONField(
-        default=list, db_default=Value([], models.JSONField()), blank=True, help_text="Seqs it depends on."
+        default=list,
+        db_default=Value([], models.JSONField()),
+        blank=True,
+        help_text="Seqs it depends on.",
     )
     dependents = models.JSONField(
         default=list,
@@ -264,10 +271,14 @@ class Task(Titled, PrimaryModel):
         return self.parent_seq is None and self.program in GATES
 
     @property
+    def is_remote(self) -> bool:
+        """Whether another system does its work; a step with remote children is none itself."""
+        return bool(self.remote) and not self.program
+
+    @property
     def awaits_answer(self) -> bool:
         """Whether it is a remote task that is ready: another system may end it."""
-        is_ready = self.status is Status.WAIT and not self.pending and not self.parked
-        return bool(self.remote) and is_ready
+        return self.is_remote and self.status is Status.WAIT and not self.pending and not self.parked
 
     @property
     def passes_on(self) -> bool:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowerapp.core.gates import EACH, GATE, VALUE
-from flowerapp.exceptions import InvalidValueError
+from flowerapp.core.gates import EACH, GATE, REMOTE, VALUE
+from flowerapp.exceptions import FlowerError, InvalidValueError
 from flowerapp.registry import Context, program
 
 
@@ -28,3 +28,9 @@ def each(ctx: Context, **parameters: Any) -> list[Any]:
         raise InvalidValueError("the input is not a list, so there is nothing to run for each item")
     ctx.add_children(ctx.input)
     return []
+
+
+@program(REMOTE)
+def remote(ctx: Context, **parameters: Any) -> Any:
+    """Stand for what another system does; as the child program of a step it needs no worker."""
+    raise FlowerError(f"{REMOTE} is no program by itself; a text of the arrow language names what does the work")

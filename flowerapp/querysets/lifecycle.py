@@ -117,6 +117,10 @@ class TaskQuerySet(AdoptQuerySet):
         own = self._remote("fail_remote", ref)
         return own.update(exec_status=Status.SUSPEND, suspended_ts=Now(), error=error, traceback="")
 
+    def tolerate_remote(self, ref: TaskRef, error: str) -> Completion | None:
+        """Record that a remote child failed and that its parent continues without it. In a transaction."""
+        return self._tolerate(self._remote("tolerate_remote", ref), ref, error=error)
+
     def _remote(self, verb: str, ref: TaskRef) -> Self:
         return self.at(ref)._allowed(verb).filter(program="", parked=False, pending=0).exclude(remote="")
 

@@ -105,7 +105,7 @@ class OutputQuerySet(models.QuerySet["Task"]):
     def outputs(
         self, flow_id: str, seqs: Collection[int], *, typed: bool = False, most: int | None = None
     ) -> dict[int, Any]:
-        """Outputs of those of these steps that are satisfied, by seq and in its order; None where there is none.
+        """Outputs of those of these steps that are satisfied, by seq, in the given order; None where there is none.
 
         ``typed`` leaves dates, decimals and so on of Celery tasks as they are stored. An output of more than ``most``
         bytes of JSON is not read: it is ``TooLarge``. One statement if none of them was skipped.
@@ -124,7 +124,7 @@ class OutputQuerySet(models.QuerySet["Task"]):
             outputs |= dict.fromkeys([*from_flow, FLOW_INPUT], self._flow_input(flow_id, reading))
         there = {seq: {} if output is None else output for seq, output in outputs.items()}
         outputs |= {seq: reading.bounded(way.joined(there)) for seq, way in ways.items()}
-        return {seq: outputs[seq] for seq in stored}
+        return {seq: outputs[seq] for seq in seqs if seq in stored}
 
     def passed_on(self, task: Task) -> Any:
         """What takes the place of the output of a task that has none: the item of a child, the input of a step."""
@@ -137,9 +137,7 @@ class OutputQuerySet(models.QuerySet["Task"]):
         columns = reading.columns("output", self.model._meta.get_field("output").clone())
         return {
             seq: _Stored(reading.value(*output), ignored_by)
-            for seq, ignored_by, *output in rows.order_by("task_exec_seq").values_list(
-                "task_exec_seq", "ignored_by", *columns
-            )
+            for seq, ignored_by, *output in rows.order_by().values_list("task_exec_seq", "ignored_by", *columns)
         }
 
     def skipped(self, flow_id: str, seqs: Collection[int]) -> dict[int, Skipped]:

@@ -176,7 +176,7 @@ def _node(flow: Flow, task: Task, indexes: Mapping[int, int], ends: _Ends) -> No
 
 def _began(flow: Flow, task: Task, ends: _Ends) -> datetime | None:
     """When a worker started it; of a remote task, when it became ready."""
-    if not task.remote or task.started_ts or task.ignored_by:
+    if not task.is_remote or task.started_ts or task.ignored_by:
         return task.started_ts
     if not (task.awaits_answer or task.failed or task.status is Status.FINISH):
         return None

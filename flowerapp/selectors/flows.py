@@ -69,7 +69,8 @@ def output_of(flow: Flow) -> Any:
     if not flow.ended:
         return None
     columns = ("task_flow_id", "task_exec_seq", "parent_seq", "ignored_by", "output", "parameters")
-    lasts = flow.tasks.filter(task_exec_seq__in=flow.last_seqs(), exec_status__in=SATISFIED).order_by("task_exec_seq")
+    lasts = flow.tasks.filter(task_exec_seq__in=flow.last_seqs(), exec_status__in=SATISFIED)
+    lasts = lasts.order_by("task_seq", "task_exec_seq")
     size = _size_of(lasts)
     if size > MOST_OUTPUT:
         return TooLarge(size)

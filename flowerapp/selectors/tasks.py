@@ -151,7 +151,7 @@ def whole_task(flow_id: str, seq: int) -> Task:
 
 def is_parked(task: Task) -> bool:
     """Whether a task waits for a time, an event, a person or its children; gates are only stored as if they did."""
-    return task.parked and not task.is_gate and not task.remote
+    return task.parked and not task.is_gate and not task.is_remote
 
 
 def queue_of(task: Task) -> str:
@@ -161,7 +161,7 @@ def queue_of(task: Task) -> str:
 
 def program_text(task: Task) -> str:
     """The program of a task; of one without, what does its work: another system, or what adopts the row."""
-    if task.remote:
+    if task.is_remote:
         return f"remote: {task.remote}"
     return task.program or ("not adopted yet" if task.status is Status.WAIT else "none: another system's task")
 

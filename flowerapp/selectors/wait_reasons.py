@@ -64,7 +64,7 @@ class _Facts:
             return self._for_tasks(task)
         if task.children:
             return "for its children's outputs to be collected"
-        if flow.admitted and (task.is_gate or (task.remote and task.parked)):
+        if flow.admitted and (task.is_gate or (task.is_remote and task.parked)):
             return "for its input to be passed on" if task.is_gate else "for its condition to be tested"
         if flow.held:
             return "its flow is held; resume it"
@@ -107,9 +107,9 @@ class _Facts:
         return {TaskRef(flow_id, seq): ts for flow_id, seq, ts in columns}
 
     def _for_answer(self, task: Task) -> str:
-        """A remote task is ready since the last of the tasks before it has ended, or since its flow was registered."""
+        """A remote task is ready since the last of the tasks before it has ended, or since it was registered."""
         before = [self._ended.get(TaskRef(task.task_flow_id, seq)) for seq in task.depends_on]
-        since = max(filter(None, before), default=self._flows[task.task_flow_id].registered_ts)
+        since = max(filter(None, before), default=task.registered_ts or self._flows[task.task_flow_id].registered_ts)
         waited = spelled(max(0.0, (clock.about_now() - since).total_seconds()))
         return f"for another system: no worker has answered for {task.remote} for {waited}"
 

@@ -44,6 +44,7 @@ METHODS: dict[str, Verb] = {
     "ignore_subflow": lambda flow: Task.objects.ignore_subflow(flow, [1]),
     "offer": lambda flow: Task.objects.offer(TaskRef(flow, 1)),
     "end_remote": lambda flow: Task.objects.end_remote(TaskRef(flow, 1), {"answer": 1}),
+    "tolerate_remote": lambda flow: Task.objects.tolerate_remote(TaskRef(flow, 1), "error"),
     "fail_remote": lambda flow: Task.objects.fail_remote(TaskRef(flow, 1), "error"),
     "tolerate_failure": lambda flow: Task.objects.tolerate_failure(TaskRef(flow, 1), 1, "error", "traceback"),
     "await_children": lambda flow: Task.objects.await_children(TaskRef(flow, 1), 1, 3),
@@ -68,7 +69,7 @@ PARKED = {"wake", "complete_parked", "finish_gate", "ignore_gate", "offer", "giv
 """Verbs that need a parked task."""
 OF_INSERTED = {"adopt", "adopt_ended", "refuse_adoption", "observe"}
 """Verbs that need a row without a program."""
-OF_REMOTE = {"offer", "end_remote", "fail_remote"}
+OF_REMOTE = {"offer", "end_remote", "fail_remote", "tolerate_remote"}
 """Verbs that need a remote task."""
 OF_REFUSED = {"reject", "tolerate_rejection"}
 """Verbs that need a refused task."""

@@ -13,7 +13,8 @@ import pytest
 from django.conf import settings
 
 from flowerapp.programs.addresses import refusal
-from flowerapp.programs.http import HTTPError, http_post_request
+from flowerapp.programs.client import HTTPError
+from flowerapp.programs.http import http_post_request
 
 PUBLIC = "93.184.215.14"
 Connected = list[tuple[str, int]]

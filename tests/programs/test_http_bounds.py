@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from flowerapp.programs import http
-from flowerapp.programs.http import HTTPError
+from flowerapp.programs.client import MOST_BYTES, HTTPError
 from tests.services import until
 
 TIMEOUT = 0.5
@@ -209,8 +209,8 @@ def test_packed_answers_are_unpacked(serve: Callable[[Behavior], Server]) -> Non
 
 
 TOO_LARGE = {
-    "plain": _answering(b"", b"x" * (http.MOST_BYTES + 1)),
-    "packed": _answering(b"Content-Encoding: gzip\r\n", gzip.compress(b"x" * (http.MOST_BYTES + 1))),
+    "plain": _answering(b"", b"x" * (MOST_BYTES + 1)),
+    "packed": _answering(b"Content-Encoding: gzip\r\n", gzip.compress(b"x" * (MOST_BYTES + 1))),
     "packed a thousandfold": _answering(b"Content-Encoding: gzip\r\n", gzip.compress(b"x" * 500_000_000, 1)),
 }
 
@@ -222,8 +222,8 @@ def test_a_large_answer_is_refused(serve: Callable[[Behavior], Server], kind: st
 
 
 def test_an_answer_as_large_as_allowed_is_taken(serve: Callable[[Behavior], Server]) -> None:
-    server = serve(_answering(b"Content-Encoding: gzip\r\n", gzip.compress(b"x" * http.MOST_BYTES)))
-    assert len(http.http_post_request(f"http://{server.address}/")["body"]) == http.MOST_BYTES
+    server = serve(_answering(b"Content-Encoding: gzip\r\n", gzip.compress(b"x" * MOST_BYTES)))
+    assert len(http.http_post_request(f"http://{server.address}/")["body"]) == MOST_BYTES
 
 
 @pytest.mark.parametrize("encoding", ["gzip, gzip", "br", "x" * 1000])

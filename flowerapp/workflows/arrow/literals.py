@@ -11,11 +11,11 @@ import math
 import re
 from typing import Any
 
-from flowerapp.core import values
+from flowerapp.core import values, yaml_values
 from flowerapp.core.expressions.limits import MAX_LEVELS, TOO_MANY_DIGITS
 from flowerapp.core.expressions.literals import MOST_DIGITS
+from flowerapp.core.yaml_values import YAMLError
 from flowerapp.exceptions import InvalidValueError
-from flowerapp.workflows.arrow import yaml_values
 from flowerapp.workflows.arrow.errors import Failure
 from flowerapp.workflows.arrow.limits import MAX_YAML_WORK
 from flowerapp.workflows.arrow.syntax import Literal
@@ -119,11 +119,11 @@ def yaml_literal(text: str, start: int, account: Account) -> Literal:
     account.add(scan.work, start)
     body = text[body_start : scan.end]
     try:
-        value = yaml_values.load(body, body_start)
-    except Failure:
+        value = yaml_values.load(body)
+    except YAMLError as error:
         if scan.stray is not None and "\n" in text[scan.stray : scan.end]:
             raise _unclosed(text, start, scan) from None
-        raise
+        raise Failure(str(error), body_start + error.position) from None
     return checked(text, start, scan.end + 2, value if body.strip() else {})
 
 

@@ -8,10 +8,11 @@ from itertools import islice
 from typing import Any
 
 from flowerapp.core import programs
-from flowerapp.core.gates import EACH, GATE, VALUE
+from flowerapp.core.gates import EACH, GATE, REMOTE, VALUE
 from flowerapp.core.plan import Node, Plan
 from flowerapp.core.programs import Program
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
+from flowerapp.programs.resources import LOAD, STORE
 from flowerapp.workflows.arrow.compiler import compile_text
 from flowerapp.workflows.arrow.graph import FLOW_START, Graph, Kind, Step
 
@@ -88,10 +89,9 @@ class _Lowering:
         return replace(node, program=EACH, child_program=program.name) if step.each else node
 
     def _remote(self, step: Step, node: Node) -> Node:
-        if step.each:
-            self._refuse(step, f"* needs a program, and {step.base!r} is none that this process knows")
         parameters = step.parameters if isinstance(step.parameters, dict) else {ARGUMENTS: step.parameters}
-        return replace(node, program="", remote=step.base, parameters=parameters)
+        node = replace(node, program="", remote=step.base, parameters=parameters)
+        return replace(node, program=EACH, child_program=REMOTE) if step.each else node
 
     def _parameters(self, step: Step, program: Program) -> Mapping[str, Any]:
         """A list gives the program's parameters in their order."""
@@ -111,9 +111,18 @@ class _Lowering:
     def _value(self, step: Step, node: Node) -> Node:
         return replace(node, program=VALUE, parameters={"value": step.parameters})
 
-    def _resource(self, step: Step, node: Node) -> Node:
-        self._refuse(step, "resources are not possible here; give the value in the text, or load it in a program")
-        return node
+    def _load(self, step: Step, node: Node) -> Node:
+        return replace(node, program=LOAD, parameters=self._addressed(step))
+
+    def _store(self, step: Step, node: Node) -> Node:
+        return replace(node, program=STORE, parameters=self._addressed(step))
+
+    def _addressed(self, step: Step) -> Mapping[str, Any]:
+        """The parameters of a resource with its address."""
+        if isinstance(step.parameters, dict):
+            return {**step.parameters, "uri": step.name}
+        self._refuse(step, "the parameters of an address are an object, as in (- method: PUT -)")
+        return {"uri": step.name}
 
     def _refuse(self, step: Step, message: str) -> None:
         self.refused.append(Problem(message, step.index))
@@ -124,6 +133,6 @@ _MAKERS: Mapping[Kind, Callable[[_Lowering, Step, Node], Node]] = {
     Kind.START: _Lowering._gate,
     Kind.END: _Lowering._gate,
     Kind.VALUE: _Lowering._value,
-    Kind.LOAD: _Lowering._resource,
-    Kind.STORE: _Lowering._resource,
+    Kind.LOAD: _Lowering._load,
+    Kind.STORE: _Lowering._store,
 }

@@ -11,8 +11,9 @@ from contextlib import suppress
 import pytest
 from django.conf import LazySettings
 
+from flowerapp.core import yaml_values
 from flowerapp.workflows import arrow
-from flowerapp.workflows.arrow import ArrowError, limits, yaml_values
+from flowerapp.workflows.arrow import ArrowError, limits
 from tests.workflows.arrow.support import error
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from flowerapp import engine
-from flowerapp.exceptions import InvalidPlanError
-from flowerapp.models import Flow
+from flowerapp.core.plan import Node, Plan
+from flowerapp.exceptions import InvalidPlanError, StateConflictError
+from flowerapp.models import Flow, Task
 from flowerapp.registry import Context, program
+from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
 from flowerapp.workflows import arrow
@@ -76,7 +79,10 @@ PASSED = f"Give → ? `$[?(@.status=0)]` {{ {ONE} → Give }} → Give"
         (f"? `input.n > 1` {ONE}", {"n": 2}, 1),
         (f"? `input.n > 1` {ONE}", {"n": 1}, {"n": 1}),
         (f"{ONE} → :x; :x Give", {"n": 1}, [{"n": 1}, 1]),
-        (f":x → {{ Give }} → Give; {TWO} → :x", None, 2),
+        (f":p → Give → :z; {TWO} → :z; {give_text('5')} → :p; :z → Give", None, [5, 2]),
+        (f":p → Give → > :z; {B} → > :z; {AB} → :p; :z → Give", None, {"a": 1, "b": 2}),
+        (f":p → Give; {TWO}; {give_text('5')} → :p", None, [5, 2]),
+        (f":p → ? `false` Give → :z; {TWO} → :z; {{ {give_text('5')} }} → :p; :z → ? `false` Give", None, [5, 2]),
         ("Give Give", {"n": 1}, [{"n": 1}, {"n": 1}]),
     ],
 )
@@ -92,7 +98,6 @@ def test_data(runner: InlineRunner, text: str, input: Any, output: Any) -> None:
         ('Give →\n Add({"no": 1})', "line 2, column 2: parameter no: Add has no such parameter"),
         ("Add([1, 2, 3])", "line 1, column 1: Add takes 2 parameters, and 3 are given"),
         ("Give → wait:forever", "line 1, column 8: there is no program 'wait:forever'"),
-        ("Give → * stranger", "line 1, column 10: * needs a program, and 'stranger' is none that this process knows"),
         ("Give → * { Give }", "line 1, column 10: * before a subflow is not possible"),
     ],
 )
@@ -117,3 +122,76 @@ def test_a_name_that_is_not_registered_is_a_remote_task(runner: InlineRunner) ->
     engine.end_task(flow.pk, 3, output="sent")
     runner.run()
     assert engine.get_flow(flow.pk).output == "sent"
+
+
+def children(flow: Flow) -> list[Task]:
+    return list(flow.tasks.exclude(parent_seq=None).order_by("child_index"))
+
+
+EACH_STRANGER = '<[{"n": 1}, {"n": 2}, {"n": 3}]> → * stranger(- color: red -) → Give'
+
+
+def test_a_star_before_a_remote_task_gives_another_system_each_item_at_once(runner: InlineRunner) -> None:
+    flow = run(runner, EACH_STRANGER)
+    waiting = children(flow)
+    assert [(task.remote, task.program, task.item, task.parameters) for task in waiting] == [
+        ("stranger", "", {"n": number}, {"color": "red"}) for number in (1, 2, 3)
+    ]
+    assert all(task.awaits_answer for task in waiting)
+    reasons = wait_reasons(waiting)
+    assert all("no worker has answered for stranger" in reasons[task.pk] for task in waiting)
+    for number, task in reversed(list(enumerate(waiting, start=1))):
+        engine.end_task(flow.pk, task.task_exec_seq, output=number * 10)
+    runner.run()
+    flow = engine.get_flow(flow.pk)
+    assert (flow.status, flow.output) == (Status.FINISH, [10, 20, 30])
+    check(flow)
+
+
+def test_a_failed_remote_child_fails_its_parent_and_a_rerun_asks_again(runner: InlineRunner) -> None:
+    flow = run(runner, EACH_STRANGER)
+    first, second, third = children(flow)
+    engine.end_task(flow.pk, first.task_exec_seq, output="a")
+    engine.fail_task(flow.pk, second.task_exec_seq, "out of paint")
+    flow = engine.get_flow(flow.pk)
+    parent = flow.tasks.get(child_program="flow:remote")
+    assert (flow.status, parent.status) == (Status.SUSPEND, Status.SUSPEND)
+    assert parent.error == f"child 1 (task {second.task_exec_seq}) failed: out of paint"
+    assert [task.status for task in children(flow)] == [Status.FINISH, Status.SUSPEND, Status.IGNORE]
+    with pytest.raises(StateConflictError, match="Cancelled already"):
+        engine.end_task(flow.pk, third.task_exec_seq, output="late")
+    engine.rerun(flow.pk)
+    runner.run()
+    for task in (second, third):
+        engine.end_task(flow.pk, task.task_exec_seq, output="b")
+    runner.run()
+    flow = engine.get_flow(flow.pk)
+    assert (flow.status, flow.output) == (Status.FINISH, ["a", "b", "b"])
+    check(flow)
+
+
+def test_a_tolerated_remote_child_leaves_its_parent_going(runner: InlineRunner) -> None:
+    plan = arrow.plan_of_text(EACH_STRANGER)
+    nodes = tuple(replace(node, exit_on_failed=node.child_program == "") for node in plan.nodes)
+    flow = engine.register_plan(replace(plan, nodes=nodes), source=EACH_STRANGER)
+    runner.run()
+    first, *others = children(flow)
+    engine.fail_task(flow.pk, first.task_exec_seq, "out of paint")
+    for task in others:
+        engine.end_task(flow.pk, task.task_exec_seq, output="b")
+    runner.run()
+    flow = engine.get_flow(flow.pk)
+    assert (flow.status, flow.output) == (Status.FINISH, [None, "b", "b"])
+    check(flow)
+
+
+def test_a_flow_with_remote_children_is_cancelled_as_any_other(runner: InlineRunner) -> None:
+    flow = run(runner, EACH_STRANGER)
+    engine.cancel(flow.pk)
+    assert {task.status for task in flow.tasks.all()} == {Status.FINISH, Status.IGNORE}
+    check(engine.get_flow(flow.pk))
+
+
+def test_the_stand_in_for_another_system_is_no_program_by_itself() -> None:
+    with pytest.raises(InvalidPlanError, match="flow:remote is no program by itself"):
+        Plan("x", (Node(seq=1, program="flow:each", child_program="flow:remote"),)).check()

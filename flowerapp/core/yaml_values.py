@@ -16,11 +16,13 @@ from yaml.constructor import SafeConstructor
 from yaml.resolver import Resolver
 
 from flowerapp.core.expressions.limits import INTEGER_END, MAX_LEVELS, TOO_MANY_DIGITS
-from flowerapp.workflows.arrow.errors import Failure
+from flowerapp.exceptions import InvalidValueError
 
 MAX_SIZE = 4 * 1024 * 1024
 """Most characters of a value, with what its aliases repeat; a list, object or scalar counts as ``NODE``."""
 NODE = 8
+MAX_WORK = 5_000_000
+"""Most work of PyYAML, which looks at each list and object around a value: the sum of their numbers."""
 LONGEST_NUMBER = 4_300
 """Most characters of a number."""
 TAG = "tag:yaml.org,2002:"
@@ -34,6 +36,18 @@ MERGE_KEY = object()
 """Stands for the key ``<<``, whose value is merged into its object."""
 _resolver: Any = Resolver()
 _numbers: Any = SafeConstructor()
+
+
+class YAMLError(InvalidValueError):
+    """A text is not YAML that has a JSON value."""
+
+    def __init__(self, message: str, position: int) -> None:
+        super().__init__(message)
+        self.position = position
+        """Characters of the text before the place."""
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (str(self), self.position)
 
 
 class _Open:
@@ -68,22 +82,23 @@ class _Open:
         if not self.merged:
             return self.value
         if any(type(part) is not dict for part in self.merged):
-            raise Failure("the YAML key << needs an object, or a list of objects", self.position)
+            raise YAMLError("the YAML key << needs an object, or a list of objects", self.position)
         return {key: item for part in [*reversed(self.merged), self.value] for key, item in part.items()}
 
 
 def _key(value: Any, position: int) -> Any:
     if type(value) is str or value is MERGE_KEY:
         return value
-    raise Failure("a key must be text, as in JSON; put it in quotes", position)
+    raise YAMLError("a key must be text, as in JSON; put it in quotes", position)
 
 
 class Builder:
     """Puts the events of one document together."""
 
-    def __init__(self, start: int) -> None:
-        self.start = start
+    def __init__(self) -> None:
         self.size = 0
+        self.work = 0
+        """What PyYAML did for the depth of what was read."""
         self.stack: list[_Open] = []
         self.anchors: dict[str, tuple[Any, int]] = {}
         """Complete values with their sizes."""
@@ -92,11 +107,14 @@ class Builder:
 
     def feed(self, event: Any) -> None:
         """Take one event."""
-        position = self.start + event.start_mark.index
+        position = event.start_mark.index
+        self.work += len(self.stack)
+        if self.work > MAX_WORK:
+            raise YAMLError("the YAML has too many lists and objects inside one another", position)
         if isinstance(event, events.DocumentStartEvent):
             self.documents += 1
             if self.documents > 1:
-                raise Failure("the YAML has a second document; write one value", position)
+                raise YAMLError("the YAML has a second document; write one value", position)
         elif isinstance(event, (events.SequenceStartEvent, events.MappingStartEvent)):
             self._open(event, position)
         elif isinstance(event, (events.SequenceEndEvent, events.MappingEndEvent)):
@@ -114,13 +132,13 @@ class Builder:
         if event.tag not in {None, "!", TAG + kind}:
             raise _refused_tag(event.tag, position)
         if len(self.stack) >= MAX_LEVELS:
-            raise Failure(f"the YAML has more than {MAX_LEVELS} lists and objects inside one another", position)
+            raise YAMLError(f"the YAML has more than {MAX_LEVELS} lists and objects inside one another", position)
         self.stack.append(_Open([] if kind == "seq" else {}, event.anchor, position, self.size))
         self._count(0, position)
 
     def _alias(self, event: Any, position: int) -> None:
         if event.anchor not in self.anchors:
-            raise Failure(f"the YAML alias *{event.anchor} has no complete value &{event.anchor} before it", position)
+            raise YAMLError(f"the YAML alias *{event.anchor} has no complete value &{event.anchor} before it", position)
         value, size = self.anchors[event.anchor]
         self._count(size, position)
         self._add(value, None, position, self.size)
@@ -136,7 +154,7 @@ class Builder:
     def _count(self, size: int, position: int) -> None:
         self.size += size + NODE
         if self.size > MAX_SIZE:
-            raise Failure(f"the YAML value is larger than {MAX_SIZE // 1024**2} MiB with its aliases", position)
+            raise YAMLError(f"the YAML value is larger than {MAX_SIZE // 1024**2} MiB with its aliases", position)
 
 
 def _scalar(event: Any, position: int) -> Any:
@@ -155,43 +173,43 @@ def _scalar(event: Any, position: int) -> Any:
     try:
         return CONSTANTS[name](event.value) if name in CONSTANTS else _number(name, event.value, position)
     except (KeyError, ValueError, IndexError):
-        raise Failure(f"the YAML value is not of the type {name}", position) from None
+        raise YAMLError(f"the YAML value is not of the type {name}", position) from None
 
 
 def _number(name: str, text: str, position: int) -> Any:
     if len(text) > LONGEST_NUMBER:
-        raise Failure(TOO_MANY_DIGITS, position)
+        raise YAMLError(TOO_MANY_DIGITS, position)
     node = yaml.ScalarNode(TAG + name, text)
     value = _numbers.construct_yaml_int(node) if name == "int" else _numbers.construct_yaml_float(node)
     if type(value) is int and not -INTEGER_END < value < INTEGER_END:
-        raise Failure(TOO_MANY_DIGITS, position)
+        raise YAMLError(TOO_MANY_DIGITS, position)
     if type(value) is float and not math.isfinite(value):
-        raise Failure("infinity and NaN are no JSON values; use a number or null", position)
+        raise YAMLError("infinity and NaN are no JSON values; use a number or null", position)
     return value
 
 
-def _refused_tag(tag: str, position: int) -> Failure:
+def _refused_tag(tag: str, position: int) -> YAMLError:
     shown = f"!!{tag.removeprefix(TAG)}" if tag.startswith(TAG) else tag
-    return Failure(f"the YAML tag {shown[:60]} is not allowed; write a plain value", position)
+    return YAMLError(f"the YAML tag {shown[:60]} is not allowed; write a plain value", position)
 
 
-def load(body: str, start: int) -> Any:
-    """The JSON value of a YAML text that begins at ``start`` in the whole text; raises Failure with its place."""
-    builder = Builder(start)
+def load(text: str) -> Any:
+    """The JSON value of a YAML text; raises YAMLError with its place."""
+    builder = Builder()
     try:
-        for event in _events(body):
+        for event in _events(text):
             builder.feed(event)
     except yaml.reader.ReaderError as error:
-        raise Failure("the YAML has a character that YAML does not allow", start + _index(error.position)) from None
+        raise YAMLError("the YAML has a character that YAML does not allow", _index(error.position)) from None
     except yaml.MarkedYAMLError as error:
-        raise Failure(f"the YAML is invalid: {_sentence(error)}", start + _place(error, len(body))) from None
+        raise YAMLError(f"the YAML is invalid: {_sentence(error)}", _place(error, len(text))) from None
     if builder.root is MERGE_KEY:
-        raise Failure("the YAML key << needs an object around it", start)
+        raise YAMLError("the YAML key << needs an object around it", 0)
     return builder.root
 
 
-def _events(body: str) -> Iterator[Any]:
-    yield from yaml.parse(body, yaml.SafeLoader)
+def _events(text: str) -> Iterator[Any]:
+    yield from yaml.parse(text, yaml.SafeLoader)
 
 
 def _index(position: Any) -> int:
