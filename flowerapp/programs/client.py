@@ -69,6 +69,13 @@ class Response(NamedTuple):
     """The body; characters that cannot be stored are replaced."""
 
 
+def with_defaults(headers: Mapping[str, str], **defaults: str) -> dict[str, str]:
+    """Headers, and those of ``defaults`` that are not among them, in whatever case; ``_`` stands for a hyphen."""
+    given = {name.lower() for name in headers}
+    named = {name.replace("_", "-"): value for name, value in defaults.items()}
+    return {**{name: value for name, value in named.items() if name.lower() not in given}, **headers}
+
+
 def call(request: Request) -> Response:
     """The answer to a call; raises HTTPError for every error, an error status included."""
     try:
@@ -105,7 +112,7 @@ _silence = _Silence()
 
 def _call(request: Request, sockets: Sockets) -> Response:
     target = parsed(request.url)
-    sent = {"Accept-Encoding": "gzip", **request.headers}
+    sent = with_defaults(request.headers, Accept_Encoding="gzip")
     limits = httpx.Timeout(request.timeout, connect=min(CONNECT_SECONDS, request.timeout))
     traced = {"trace": partial(_note_socket, sockets)}
     with (

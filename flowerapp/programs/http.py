@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from flowerapp.core import masking
-from flowerapp.programs.client import Request, call
+from flowerapp.programs.client import Request, call, with_defaults
 from flowerapp.registry import program
 
 
@@ -21,7 +21,7 @@ def http_post_request(
 ) -> dict[str, Any]:
     """POST BODY to URL and return status and body of the response; an error status fails the task."""
     content = body if isinstance(body, str) else json.dumps(body)
-    sent = {"Content-Type": "application/json"} | headers
+    sent = with_defaults(headers, Content_Type="application/json")
     secrets = masking.secrets_of({"URL": url, "BODY": body, "HEADERS": headers})
     response = call(Request("POST", url, content.encode(), sent, timeout, secrets, "; raise TIMEOUT"))
     return {"status": response.status, "body": _json_or_text(response.text)}

@@ -14,7 +14,7 @@ from flowerapp.core import masking, values, yaml_values
 from flowerapp.core.yaml_values import YAMLError
 from flowerapp.exceptions import FlowerError, InvalidValueError
 from flowerapp.programs import client, files
-from flowerapp.programs.client import Request
+from flowerapp.programs.client import Request, with_defaults
 from flowerapp.registry import Context, program
 
 LOAD, STORE = "resource:load", "resource:store"
@@ -71,8 +71,8 @@ def load(
     """Give the JSON or YAML value that is at an address."""
     if _scheme(uri) not in HTTP:
         return _parsed(uri, files.read(uri), content_type)
-    accept = {"Accept": f"{JSON}, {YAML};q=0.9, */*;q=0.1"}
-    response = client.call(_request(method, uri, None, accept | headers, timeout))
+    sent = with_defaults(headers, Accept=f"{JSON}, {YAML};q=0.9, */*;q=0.1")
+    response = client.call(_request(method, uri, None, sent, timeout))
     return _parsed(uri, response.text, content_type or response.content_type)
 
 
@@ -93,8 +93,8 @@ def store(
     if _scheme(uri) not in HTTP:
         files.write(uri, text)
         return ctx.input
-    sent = {"Content-Type": content_type or kind, "Idempotency-Key": ctx.idempotency_key}
-    client.call(_request(method, uri, text.encode(), sent | headers, timeout))
+    sent = with_defaults(headers, Content_Type=content_type or kind, Idempotency_Key=ctx.idempotency_key)
+    client.call(_request(method, uri, text.encode(), sent, timeout))
     return ctx.input
 
 

@@ -279,14 +279,22 @@ def test_a_value_is_stored_at_a_server_once_for_each_run(
 
 
 def test_a_value_is_stored_as_the_text_says(runner: InlineRunner, shelf: str) -> None:
-    text = f"flow:gate → <{shelf}/new>(- content-type: application/x-yaml, headers: {{Authorization: Bearer abc}} -)"
-    run(runner, text.replace("(- content-type", "(- {content-type").replace("abc} -)", "abc}} -)"), [1, {"a": "b"}])
+    parameters = '{"content-type": "application/x-yaml", "headers": {"Authorization": "Bearer abc"}}'
+    run(runner, f"flow:gate → <{shelf}/new>({parameters})", [1, {"a": "b"}])
     (call,) = Shelf.stored
     assert (call["body"], call["Content-Type"], call["Authorization"]) == (
         "- 1\n- a: b\n",
         "application/x-yaml",
         "Bearer abc",
     )
+
+
+def test_a_header_of_the_text_takes_the_place_of_ours(runner: InlineRunner, shelf: str) -> None:
+    run(runner, f'flow:gate → <{shelf}/new>({{"headers": {{"content-type": "text/x", "IDEMPOTENCY-KEY": "mine"}}}})')
+    (call,) = Shelf.stored
+    names = [name.lower() for name in call]
+    assert (names.count("content-type"), names.count("idempotency-key")) == (1, 1)
+    assert (call["content-type"], call["IDEMPOTENCY-KEY"]) == ("text/x", "mine")
 
 
 def test_errors_quote_no_secret_of_the_call(runner: InlineRunner, shelf: str) -> None:
