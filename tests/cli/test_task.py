@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
@@ -58,6 +60,7 @@ class TestTask:
         waiting = flow("task", failed.pk, 3).out
         assert "waits" in waiting
         assert "for 1 of the tasks" in waiting
+        assert re.search(r"depends on +2 FailWhile", waiting)
         assert "not known before" in waiting
         engine.skip(failed.pk, 2)
         assert "tasks wait in queue 'special'" in flow("task", failed.pk, 3).out
@@ -94,7 +97,7 @@ class TestTask:
         assert "0 of 2 children done, 1 failed" in out
         assert "Task 2 Noop (child a of task 1 Noop) failed" in out
         assert flow("task", begun.pk, 1, "--json").json["children_by_status"] == {"Running": 1, "Suspend": 1}
-        assert 'task 1, id "b"' in flow("task", begun.pk, 3).out
+        assert 'task 1 Noop, id "b"' in flow("task", begun.pk, 3).out
 
     def test_json_has_what_the_api_answers(self, failed: Flow) -> None:
         client = APIClient()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from flowerapp.engine import context
@@ -11,7 +12,7 @@ from flowerapp.management.cli.follow import unserved_sentence
 from flowerapp.management.cli.output import Output, plain, status_text
 from flowerapp.management.cli.tables import moment, pairs_view
 from flowerapp.models import Flow, Task
-from flowerapp.selectors import counts, flows, queues, tasks, workers
+from flowerapp.selectors import counts, flows, naming, queues, tasks, workers
 from flowerapp.selectors.next_steps import task_verbs
 from flowerapp.selectors.status_style import task_style
 from flowerapp.selectors.wait_reasons import wait_reasons
@@ -21,6 +22,8 @@ MOST_CHARACTERS = 2000
 """Of a JSON value that is printed; ``--json`` has it whole."""
 MOST_CHILDREN = 5
 """Failed children that are shown one by one."""
+MOST_NAMED = 20
+"""Tasks before it that are named."""
 
 
 def print_task(flow: Flow, task: Task, out: Output, *, traceback: bool) -> None:
@@ -50,11 +53,13 @@ def _print_error(task: Task, out: Output, *, traceback: bool) -> None:
 
 
 def _facts(task: Task) -> dict[str, Any]:
+    before = task.depends_on[:MOST_NAMED]
+    named = naming.titles(task.task_flow_id, [*before, task.parent_seq])
     return {
         "waits": wait_reasons([task]).get(task.pk, ""),
         "step": task.name or (str(task.task_seq) if task.task_seq != task.task_exec_seq else ""),
-        "child of": f"task {task.parent_seq}, id {detail.short_json(task.child_id, 40)}" if _is_child(task) else "",
-        "depends on": ", ".join(map(str, sorted(task.depends_on)[:50])),
+        "child of": _child_of(task, named),
+        "depends on": ", ".join([*(plain(named[seq]) for seq in before), *_rest(task.depends_on)]),
         "attempts": f"{task.attempt} (retries {task.retries}, lost workers {task.rescues}, run {task.run})",
         "worker": workers.name_and_process(task),
         "queue": tasks.queue_of(task) if task.program else "",
@@ -70,8 +75,15 @@ def _facts(task: Task) -> dict[str, Any]:
     }
 
 
-def _is_child(task: Task) -> bool:
-    return task.parent_seq is not None
+def _rest(depends_on: Sequence[int]) -> list[str]:
+    left = len(depends_on) - MOST_NAMED
+    return [f"and {left:,} more"] if left > 0 else []
+
+
+def _child_of(task: Task, named: Mapping[int | None, str]) -> str:
+    if task.parent_seq is None:
+        return ""
+    return f"task {plain(named[task.parent_seq])}, id {detail.short_json(task.child_id, 40)}"
 
 
 def _values(task: Task) -> dict[str, str]:
