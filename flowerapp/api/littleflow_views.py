@@ -18,7 +18,8 @@ from flowerapp.api.base import documented
 from flowerapp.api.errors import RefusedError
 from flowerapp.api.examples import FLOW
 from flowerapp.api.fields import StrictSerializer, StrictTextField
-from flowerapp.api.littleflow_base import FLOW_ID, LittleflowView, PageQuery, StatusResponse, own_id, success
+from flowerapp.api.flow_views import FLOW_ID
+from flowerapp.api.littleflow_base import LittleflowView, PageQuery, StatusResponse, success
 from flowerapp.api.parsing import JSON
 from flowerapp.api.permissions import actor, name_of
 from flowerapp.api.queries import OneOf, Query
@@ -27,6 +28,7 @@ from flowerapp.engine import MayOverride
 from flowerapp.models import Flow
 from flowerapp.selectors import arrow_flows
 from flowerapp.selectors.arrow_flows import ACCUMULATED_VECTOR, ACTIVE_VECTOR, Change, State
+from flowerapp.selectors.flow_ids import id_of
 from flowerapp.selectors.flows import get_flow
 
 VERSIONS = {"flowerapp": f"v{__version__}", "littleflow": "v0.13.0", "littleflow_redis": "v0.10.0"}
@@ -144,9 +146,8 @@ class WorkflowView(LittleflowView):
         return success(message=f"Workflow {flow.pk} is deleted", workflow=flow.pk)
 
 
-def terminated(request: Request, flow_id: str) -> Response:
+def terminated(request: Request, flow: Flow) -> Response:
     """Cancel a flow and say how far it is; of one that is cancelled only this. Raises what the engine raises."""
-    flow = get_flow(own_id(flow_id))
     if arrow_flows.state_of(flow) not in (State.TERMINATING, State.TERMINATED):
         flow = engine.cancel(flow.pk, actor=actor(request))
     state = arrow_flows.state_of(flow)
@@ -162,7 +163,7 @@ class TerminateView(LittleflowView):
     @documented(operation_id="terminate", request=None, responses={200: StatusResponse})
     def post(self, request: Request, flow_id: str) -> Response:
         """Cancel the flow: its open tasks end, running ones are asked to stop."""
-        return terminated(request, flow_id)
+        return terminated(request, self.flow())
 
 
 @documented(tags=["littleflow"])
@@ -180,7 +181,7 @@ class TerminateNamedView(LittleflowView):
     )
     def post(self, request: Request) -> Response:
         """Cancel the flow that the body names."""
-        return terminated(request, self.valid(TerminateSerializer)["workflow"])
+        return terminated(request, get_flow(id_of(self.valid(TerminateSerializer)["workflow"])))
 
 
 @documented(tags=["littleflow"], parameters=[FLOW_ID])

@@ -10,9 +10,12 @@ from flowerapp.selectors.status_words import FLOW_CHOICES
 
 SET_HELP = "set a parameter of a step first, as text; SEQ.KEY:=JSON for other values; may be repeated"
 PAIR_HELP = "KEY=TEXT, or KEY:=JSON for a number, true, null, a list or an object"
-FLOWS_HELP = "ids of flows, each whole or at least its first 6 characters; - reads ids from standard input, one a line"
+FLOWS_HELP = (
+    "ids of flows, each whole or at least its first 6 characters, with or without workflow: in front; - reads ids from "
+    "standard input, one a line"
+)
 FILES_HELP = ".flow or .lf files; - reads standard input"
-FLOW_HELP = "id of a flow, or at least its first 6 characters"
+FLOW_HELP = "id of a flow, or at least its first 6 characters; it may have workflow: in front"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
