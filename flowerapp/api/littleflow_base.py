@@ -10,9 +10,10 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from flowerapp.api import answers, errors
+from flowerapp.api import errors
 from flowerapp.api.base import ApiView
 from flowerapp.api.queries import Query
+from flowerapp.core import answers
 from flowerapp.core.plan import LARGEST
 from flowerapp.exceptions import StateConflictError
 from flowerapp.models import Flow

@@ -135,7 +135,7 @@ def test_a_verb_of_the_command_line(runner: InlineRunner, verb: str) -> None:
 
 
 def test_all_verbs_were_called() -> None:
-    assert {*verbs()} >= {"show", "graph", "logs", "follow", "task", "rerun", "end", "set", "cancel"}
+    assert {*verbs()} >= {"show", "inspect", "graph", "logs", "follow", "task", "rerun", "end", "set", "cancel"}
 
 
 def test_the_beginning_of_an_id(runner: InlineRunner) -> None:

@@ -94,6 +94,7 @@ def _add_readers(verbs: Any) -> None:
     parser = _add_of_flow(verbs, "task", "show a task with its attempts, times, parameters, input and output")
     _with_seq(parser)
     _with_traceback(parser)
+    _add_inspect(verbs)
     _add_graph(verbs)
     for name, what in (
         ("workflows", "list the workflows"),
@@ -113,6 +114,11 @@ def _add_list(verbs: Any) -> None:
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON document")
     forms.add_argument("-o", dest="form", choices=("table", "ids"), default="table", help="ids: one a line, for pipes")
+
+
+def _add_inspect(verbs: Any) -> None:
+    parser = _add_of_flow(verbs, "inspect", "print littleflow's vectors A and S of a flow, a number for each node")
+    parser.add_argument("--all", action="store_true", help="also each change of them, the oldest first")
 
 
 def _add_graph(verbs: Any) -> None:
