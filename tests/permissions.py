@@ -81,7 +81,7 @@ ACTS = [
             *("GET root", "GET queues", "GET workers", "GET schema", "GET docs"),
         ),
         admin=_reads("flow", "task", "worker"),
-        commands=("list", "show", "follow", "task", "logs", "graph", "workers", "queues"),
+        commands=("list", "show", "follow", "task", "logs", "graph", "inspect", "workers", "queues"),
         api_text="`GET` of `/api/`, `/api/flows/…`, `/api/queues/`, `/api/workers/`, `/api/schema/`, `/api/docs/`",
         admin_text="Flows, Tasks, Workers",
     ),

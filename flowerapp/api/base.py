@@ -28,6 +28,7 @@ from flowerapp.api.operations import Operation
 from flowerapp.api.pagination import Cursors
 from flowerapp.api.permissions import VerbPermission
 from flowerapp.core.permissions import VIEW_FLOW
+from flowerapp.selectors.flow_ids import id_of
 
 UTF_8 = "utf-8"
 View = TypeVar("View", bound=Callable[..., Any])
@@ -158,9 +159,14 @@ class ApiView(Policies, GenericAPIView[Any]):
         return self.permissions.get(method, self.permission)
 
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
-        """Authenticate, authorize, check the query, and the body's size and type."""
+        """Authenticate, authorize, check the query, the body's size and type, and find out which flow is meant.
+
+        The handler gets the arguments of ``self.kwargs``.
+        """
         super().initial(request, *args, **kwargs)
         parsing.check(request, self.body_types)
+        if "flow_id" in self.kwargs:
+            self.kwargs["flow_id"] = id_of(self.kwargs["flow_id"])
 
     def paging(self) -> Collection[str]:
         """Those of a list's."""

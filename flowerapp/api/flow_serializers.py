@@ -11,10 +11,10 @@ from rest_framework import serializers
 
 from flowerapp import drawing
 from flowerapp.api import fields
-from flowerapp.api.answers import fitted
 from flowerapp.api.bounds import OPTIONAL_NAME, PRIORITY, SEQ
 from flowerapp.api.fields import ModelSerializer, StatusSerializer, with_status
 from flowerapp.api.queries import OneOf, Query
+from flowerapp.core.answers import fitted
 from flowerapp.core.names import LONGEST_NAME, LONGEST_WHY
 from flowerapp.core.passing import TooLarge
 from flowerapp.core.task_log import LEVELS, level_name

@@ -48,7 +48,10 @@ from flowerapp.selectors.shown import shown
 from flowerapp.selectors.wait_reasons import wait_reasons
 
 FLOW_ID = OpenApiParameter(
-    "flow_id", {"type": "string", **bounds.ID}, OpenApiParameter.PATH, description="task_flow_id"
+    "flow_id",
+    {"type": "string", **bounds.ID},
+    OpenApiParameter.PATH,
+    description="task_flow_id, with or without `workflow:` in front.",
 )
 SEQ = OpenApiParameter("seq", {"type": "integer", **bounds.SEQ}, OpenApiParameter.PATH, description="task_exec_seq")
 

@@ -1,32 +1,24 @@
-"""What littleflow's routes share: its shape of answers and errors, ids with and without ``workflow:``, and a page."""
+"""What littleflow's routes share: its shape of answers and errors, and a page."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
-from drf_spectacular.utils import OpenApiParameter
 from rest_framework import serializers, status
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from flowerapp.api import answers, bounds, errors
+from flowerapp.api import errors
 from flowerapp.api.base import ApiView
 from flowerapp.api.queries import Query
+from flowerapp.core import answers
 from flowerapp.core.plan import LARGEST
 from flowerapp.exceptions import StateConflictError
 from flowerapp.models import Flow
 from flowerapp.selectors.flows import get_flow
 
-PREFIX = "workflow:"
-"""What littleflow writes in front of an id."""
-FLOW_ID = OpenApiParameter(
-    "flow_id",
-    {"type": "string", **bounds.ID},
-    OpenApiParameter.PATH,
-    description="The id of a flow, with or without `workflow:` in front.",
-)
 MOST_ROWS = 500
 LONGEST_ID = 256
 
@@ -42,11 +34,6 @@ class StatusResponse(serializers.Serializer[Any]):
 def success(**more: str) -> Response:
     """The answer to what was done."""
     return Response({"status": "Success", **more})
-
-
-def own_id(text: str) -> str:
-    """The id of a flow, which may have ``workflow:`` in front."""
-    return text.removeprefix(PREFIX)
 
 
 class PageQuery(Query):
@@ -81,7 +68,7 @@ class LittleflowView(ApiView):
 
     def flow(self) -> Flow:
         """The flow that the address names; raises UnknownFlowError."""
-        return get_flow(own_id(self.kwargs["flow_id"]))
+        return get_flow(self.kwargs["flow_id"])
 
     def page(self, request: Request, read: Callable[[int, int], list[Any]]) -> Response:
         """A list with the link to its next page, if there may be one."""

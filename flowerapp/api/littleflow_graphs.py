@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowerapp.api import answers
 from flowerapp.api.errors import RefusedError
+from flowerapp.core import answers
 from flowerapp.core.gates import GATES
 from flowerapp.models import Flow
 from flowerapp.selectors import arrow_flows

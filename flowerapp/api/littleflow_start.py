@@ -14,13 +14,14 @@ from flowerapp import engine
 from flowerapp.api import fields, parsing
 from flowerapp.api.base import documented
 from flowerapp.api.errors import RefusedError
-from flowerapp.api.littleflow_base import PREFIX, LittleflowView, StatusResponse, success
+from flowerapp.api.littleflow_base import LittleflowView, StatusResponse, success
 from flowerapp.api.permissions import actor
 from flowerapp.core import values
 from flowerapp.core.gates import OURS
 from flowerapp.core.permissions import ADD_DEFINITION, REGISTER, is_user, may
 from flowerapp.core.plan import Plan
 from flowerapp.models import Flow
+from flowerapp.selectors.flow_ids import PREFIX
 from flowerapp.workflows import arrow
 from flowerapp.workflows.arrow.limits import MAX_TEXT
 

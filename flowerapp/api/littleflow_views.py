@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from itertools import takewhile
 from typing import Any
 
 from django.http import HttpResponse, HttpResponseBase
@@ -13,20 +12,22 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flowerapp import __version__, engine
-from flowerapp.api import answers, bounds, littleflow_graphs, loopback
+from flowerapp.api import bounds, littleflow_graphs, loopback
 from flowerapp.api.base import documented
 from flowerapp.api.errors import RefusedError
 from flowerapp.api.examples import FLOW
 from flowerapp.api.fields import StrictSerializer, StrictTextField
-from flowerapp.api.littleflow_base import FLOW_ID, LittleflowView, PageQuery, StatusResponse, own_id, success
+from flowerapp.api.flow_views import FLOW_ID
+from flowerapp.api.littleflow_base import LittleflowView, PageQuery, StatusResponse, success
 from flowerapp.api.parsing import JSON
 from flowerapp.api.permissions import actor, name_of
 from flowerapp.api.queries import OneOf, Query
 from flowerapp.core.permissions import DELETE_FLOW, OPERATE, may
 from flowerapp.engine import MayOverride
 from flowerapp.models import Flow
-from flowerapp.selectors import arrow_flows
-from flowerapp.selectors.arrow_flows import ACCUMULATED_VECTOR, ACTIVE_VECTOR, Change, State
+from flowerapp.selectors import arrow_documents, arrow_flows
+from flowerapp.selectors.arrow_flows import State
+from flowerapp.selectors.flow_ids import id_of
 from flowerapp.selectors.flows import get_flow
 
 VERSIONS = {"flowerapp": f"v{__version__}", "littleflow": "v0.13.0", "littleflow_redis": "v0.10.0"}
@@ -144,9 +145,8 @@ class WorkflowView(LittleflowView):
         return success(message=f"Workflow {flow.pk} is deleted", workflow=flow.pk)
 
 
-def terminated(request: Request, flow_id: str) -> Response:
+def terminated(request: Request, flow: Flow) -> Response:
     """Cancel a flow and say how far it is; of one that is cancelled only this. Raises what the engine raises."""
-    flow = get_flow(own_id(flow_id))
     if arrow_flows.state_of(flow) not in (State.TERMINATING, State.TERMINATED):
         flow = engine.cancel(flow.pk, actor=actor(request))
     state = arrow_flows.state_of(flow)
@@ -162,7 +162,7 @@ class TerminateView(LittleflowView):
     @documented(operation_id="terminate", request=None, responses={200: StatusResponse})
     def post(self, request: Request, flow_id: str) -> Response:
         """Cancel the flow: its open tasks end, running ones are asked to stop."""
-        return terminated(request, flow_id)
+        return terminated(request, self.flow())
 
 
 @documented(tags=["littleflow"])
@@ -180,7 +180,7 @@ class TerminateNamedView(LittleflowView):
     )
     def post(self, request: Request) -> Response:
         """Cancel the flow that the body names."""
-        return terminated(request, self.valid(TerminateSerializer)["workflow"])
+        return terminated(request, get_flow(id_of(self.valid(TerminateSerializer)["workflow"])))
 
 
 @documented(tags=["littleflow"], parameters=[FLOW_ID])
@@ -191,27 +191,7 @@ class StateView(LittleflowView):
     def get(self, request: Request, flow_id: str) -> Response:
         """State of the flow, and vectors over its nodes."""
         flow = self.flow()
-        nodes = arrow_flows.nodes_of(flow)
-        document: dict[str, Any] = {
-            "state": arrow_flows.state_of(flow).value,
-            "S": arrow_flows.present(nodes, ACTIVE_VECTOR),
-            "A": arrow_flows.present(nodes, ACCUMULATED_VECTOR),
-        }
-        if any(failures := arrow_flows.failures(nodes)):
-            document["failures"] = failures
-        room = answers.MOST_BYTES - answers.size_of(document)
-        return Response(document | {"output": _fitted(arrow_flows.outputs_of(flow, nodes, room), room)})
-
-
-def _fitted(outputs: list[Any], room: int) -> list[Any]:
-    """The outputs, the largest of them null where all do not fit."""
-    sizes = [answers.size_of(output) + 1 for output in outputs]
-    total = sum(sizes)
-    for index in sorted(range(len(outputs)), key=sizes.__getitem__, reverse=True):
-        if total <= room:
-            break
-        outputs[index], total = None, total - sizes[index] + len("null,")
-    return outputs
+        return Response(arrow_documents.state(flow, arrow_flows.nodes_of(flow)))
 
 
 @documented(tags=["littleflow"], parameters=[FLOW_ID])
@@ -221,25 +201,9 @@ class TraceView(LittleflowView):
     @documented(operation_id="trace", responses={(200, JSON): CHANGES})
     def get(self, request: Request, flow_id: str, vector: str) -> Response:
         """Changes of S or A, as time and vector, the newest first; what does not fit into an answer is left out."""
-        if vector not in (ACTIVE_VECTOR, ACCUMULATED_VECTOR):
+        if vector not in arrow_documents.VECTORS:
             raise RefusedError(f"there is no trace {vector[:40]!r}; take S or A")
-        return Response(_shown(arrow_flows.nodes_of(self.flow()), vector))
-
-
-def _shown(nodes: list[arrow_flows.Node], vector: str) -> list[list[Any]]:
-    """The changes that fit into an answer, the newest first."""
-    room = answers.MOST_BYTES
-
-    def fits(row: list[Any]) -> bool:
-        nonlocal room
-        room -= answers.size_of(row) + 1
-        return room >= 0
-
-    return list(takewhile(fits, map(_row, arrow_flows.changes(nodes, vector))))
-
-
-def _row(change: Change) -> list[Any]:
-    return [change.ts.isoformat().replace("+00:00", "Z"), change.deltas]
+        return Response(arrow_documents.trace(arrow_flows.nodes_of(self.flow()), vector).rows)
 
 
 @documented(tags=["littleflow"], parameters=[FLOW_ID])

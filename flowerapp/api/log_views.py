@@ -11,11 +11,11 @@ from drf_spectacular.utils import OpenApiExample
 from rest_framework import serializers
 from rest_framework.request import Request
 
-from flowerapp.api import answers
 from flowerapp.api.base import documented
 from flowerapp.api.flow_serializers import LogSerializer
 from flowerapp.api.flow_views import FLOW_ID, SEQ, FlowListing, seq_of
 from flowerapp.api.queries import OneOf, Query
+from flowerapp.core import answers
 from flowerapp.core.task_log import LEVELS
 from flowerapp.models import Log
 from flowerapp.selectors import task_logs

@@ -12,7 +12,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.urls import replace_query_param
 
-from flowerapp.api import answers
+from flowerapp.core import answers
 from flowerapp.selectors import pages
 from flowerapp.selectors.pages import Anchor
 

@@ -12,11 +12,12 @@ from rest_framework.response import Response
 from rest_framework.serializers import ListSerializer
 
 from flowerapp import conf, engine
-from flowerapp.api import answers, errors, fields
+from flowerapp.api import errors, fields
 from flowerapp.api.base import ApiView, documented
 from flowerapp.api.bounds import COUNT, NAME, OPTIONAL_NAME, PRIORITY, SEQ, Bounds, of
 from flowerapp.api.permissions import DEFINE
 from flowerapp.api.queries import Query
+from flowerapp.core import answers
 from flowerapp.core.expressions.limits import MAX_TEXT
 from flowerapp.core.names import name_problems
 from flowerapp.core.permissions import VIEW_DEFINITION

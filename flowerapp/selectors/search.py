@@ -7,11 +7,14 @@ not find out, letter by letter, what a mask hides.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.db.models import Q
 
 from flowerapp.models import Task, TaskDefinition
+from flowerapp.selectors.flow_ids import possible_ids
 from flowerapp.selectors.flows import first_failures, shown_flows
 from flowerapp.states import Status
 
@@ -75,6 +78,10 @@ def _holds(term: str, *texts: str | None) -> bool:
 
 def _by_id(term: str) -> Q:
     """By the start of a flow's id, or by the two ends that a list shows of it; the index of the ids finds both."""
+    return reduce(or_, map(_beginning, possible_ids(term)))
+
+
+def _beginning(term: str) -> Q:
     start, dots, end = term.partition("…")
     return Q(task_flow_id__startswith=start, task_flow_id__endswith=end) if dots else Q(task_flow_id__startswith=term)
 

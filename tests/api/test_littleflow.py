@@ -18,8 +18,9 @@ from rest_framework.authtoken.models import Token
 from rest_framework.test import APIClient
 
 from flowerapp import engine
-from flowerapp.api import answers, littleflow_pages, littleflow_urls, schema_generator
+from flowerapp.api import littleflow_pages, littleflow_urls, schema_generator
 from flowerapp.api.littleflow_base import MOST_ROWS
+from flowerapp.core import answers
 from flowerapp.models import Flow, HistoryEntry, Task
 from flowerapp.querysets import clock
 from flowerapp.selectors import arrow_flows

@@ -13,6 +13,7 @@ from flowerapp.core import values
 from flowerapp.core.coercion import short
 from flowerapp.exceptions import InvalidError, UnknownFlowError
 from flowerapp.models import Flow
+from flowerapp.selectors.flow_ids import id_of
 from flowerapp.selectors.flows import shown_flows
 from flowerapp.selectors.status_style import flow_style
 
@@ -114,9 +115,9 @@ def _encodable(text: str) -> bool:
 def find_flow(text: str) -> Flow:
     """The flow of that id, or the only one whose id begins so. Raises UnknownFlowError, InvalidError.
 
-    The id may have ``workflow:`` before it, as littleflow writes ids.
+    Both may have ``workflow:`` in front.
     """
-    text = text.removeprefix("workflow:")
+    text = id_of(text)
     if "\0" in text:
         raise UnknownFlowError(f"there is no flow {text!r}")
     flow: Flow | None = shown_flows().filter(pk=text).first()

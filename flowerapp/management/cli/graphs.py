@@ -12,6 +12,7 @@ from flowerapp.management.cli import arguments
 from flowerapp.management.cli.output import Output
 from flowerapp.models import TaskDefinition
 from flowerapp.selectors import graphs
+from flowerapp.selectors.flow_ids import id_of
 from flowerapp.selectors.flows import shown_flows
 
 Options = dict[str, Any]
@@ -51,7 +52,8 @@ def _graph(name: str, around: int | None) -> tuple[_Graph, str]:
         from flowerapp.management.cli import texts
 
         return (*texts.drawn(name), drawing.View(around=around)), name
-    flow = shown_flows().filter(pk=name).first()
+    flow_id = id_of(name)
+    flow = shown_flows().filter(pk=flow_id).first()
     plan = None if flow else TaskDefinition.objects.plan(name)
     if plan is not None:
         if around is not None and around not in plan.edges:
@@ -59,7 +61,7 @@ def _graph(name: str, around: int | None) -> tuple[_Graph, str]:
         steps = [Node(seq=node.seq, label=node.program, name=node.name) for node in plan.nodes]
         edges = {node.seq: list(node.depends_on) for node in plan.nodes}
         return (steps, edges, drawing.View(around=around)), f"Workflow {name}"
-    if flow is None and not arguments.matching(name):
+    if flow is None and not arguments.matching(flow_id):
         raise UnknownWorkflowError(f"there is no workflow and no flow {name!r}; see `flow workflows` and `flow list`")
     flow = flow or arguments.find_flow(name)
     read, view = graphs.graph_of(flow.pk, around)

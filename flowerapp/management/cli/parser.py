@@ -10,9 +10,12 @@ from flowerapp.selectors.status_words import FLOW_CHOICES
 
 SET_HELP = "set a parameter of a step first, as text; SEQ.KEY:=JSON for other values; may be repeated"
 PAIR_HELP = "KEY=TEXT, or KEY:=JSON for a number, true, null, a list or an object"
-FLOWS_HELP = "ids of flows, each whole or at least its first 6 characters; - reads ids from standard input, one a line"
+FLOWS_HELP = (
+    "ids of flows, each whole or at least its first 6 characters, with or without workflow: in front; - reads ids from "
+    "standard input, one a line"
+)
 FILES_HELP = ".flow or .lf files; - reads standard input"
-FLOW_HELP = "id of a flow, or at least its first 6 characters"
+FLOW_HELP = "id of a flow, or at least its first 6 characters; it may have workflow: in front"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -91,6 +94,7 @@ def _add_readers(verbs: Any) -> None:
     parser = _add_of_flow(verbs, "task", "show a task with its attempts, times, parameters, input and output")
     _with_seq(parser)
     _with_traceback(parser)
+    _add_inspect(verbs)
     _add_graph(verbs)
     for name, what in (
         ("workflows", "list the workflows"),
@@ -110,6 +114,11 @@ def _add_list(verbs: Any) -> None:
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print one JSON document")
     forms.add_argument("-o", dest="form", choices=("table", "ids"), default="table", help="ids: one a line, for pipes")
+
+
+def _add_inspect(verbs: Any) -> None:
+    parser = _add_of_flow(verbs, "inspect", "print littleflow's vectors A and S of a flow, a number for each node")
+    parser.add_argument("--all", action="store_true", help="also each change of them, the oldest first")
 
 
 def _add_graph(verbs: Any) -> None:

@@ -30,6 +30,7 @@ VERBS = {
     "set": "verbs.change",
     "rerun": "verbs.rerun",
     "graph": "graphs.draw",
+    "inspect": "vectors.inspect",
     "workflows": "system.workflows",
     "pools": "system.pools",
     "programs": "system.programs",
