@@ -13,6 +13,20 @@ FLOW_INPUT = -1
 """Stands for the flow's input among seqs of tasks."""
 
 
+NULL = object()
+"""Stands for an output that is null because a text gives this value; None stands for an output that there is not."""
+
+
+def value_of(output: Any) -> Any:
+    """What the tasks after it see of an output: ``{}`` where there is none, which programs give by returning None."""
+    return {} if output is None else plain(output)
+
+
+def plain(output: Any) -> Any:
+    """An output with None for null."""
+    return None if output is NULL else output
+
+
 class TooLarge(NamedTuple):
     """Stands for an output that was not read, because it is larger than what was asked for."""
 
@@ -52,7 +66,7 @@ def origins(seq: int, skipped: Mapping[int, Skipped]) -> Origins:
 
     Each origin counts once, however many paths lead from it: a diamond of skipped tasks does not double it.
     """
-    while seq in skipped and len(skipped[seq].depends_on) == 1:
+    while seq in skipped and len(skipped[seq].depends_on) == 1 and not skipped[seq].merge:
         (seq,) = skipped[seq].depends_on
     merge = seq in skipped and skipped[seq].merge
     met: dict[int, None] = {}

@@ -10,7 +10,7 @@ from itertools import islice
 from typing import Any, NamedTuple
 
 from flowerapp import conf, registry
-from flowerapp.core import masking, problems, values
+from flowerapp.core import masking, passing, problems, values
 from flowerapp.core.masking import Secrets
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.names import part_problems, unseen_problems
@@ -38,7 +38,7 @@ class Gathered(NamedTuple):
 
     value: Any
     joined: bool
-    """Whether it is made of the outputs of several tasks, so that it stands nowhere as it is."""
+    """Whether it is made of several outputs, or of the items of a list, so that it stands nowhere as it is."""
 
 
 def input_of(ref: TaskRef) -> Any:
@@ -56,7 +56,12 @@ def celery_input_of(ref: TaskRef) -> Any:
 
     Dates, decimals and so on of Celery tasks are as they are stored.
     """
-    return _read_input(ref, lambda outputs: outputs[0] if len(outputs) == 1 else outputs, typed=True).value
+    return _read_input(ref, _as_celery, typed=True).value
+
+
+def _as_celery(outputs: list[Any]) -> Any:
+    results = list(map(passing.plain, outputs))
+    return results[0] if len(results) == 1 else results
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,7 +89,7 @@ def shown_input(task: Task) -> ShownInput:
 
 
 def _merged(outputs: list[Any]) -> Any:
-    return values.merge([{} if output is None else output for output in outputs])
+    return values.merge(list(map(passing.value_of, outputs)))
 
 
 @retry_on_disconnect(READ_SECONDS)
@@ -104,11 +109,11 @@ def _gathered(ref: TaskRef, row: Any, combine: Callable[[list[Any]], Any], *, ty
     if not row.depends_on:
         return Gathered(Flow.objects.values_list("input", flat=True).get(pk=ref.flow_id), joined=False)
     outputs = Task.objects.outputs(ref.flow_id, row.depends_on, typed=typed)
-    if row.merge:
-        value = values.merge_objects({seq: {} if output is None else output for seq, output in outputs.items()})
-    else:
-        value = combine(list(outputs.values()))
-    return Gathered(value, joined=len(row.depends_on) > 1)
+    if not row.merge:
+        return Gathered(combine(list(outputs.values())), joined=len(row.depends_on) > 1)
+    parts = {seq: passing.value_of(output) for seq, output in outputs.items()}
+    value = values.merge_objects(parts)
+    return Gathered(value, joined=[value] != list(parts.values()))
 
 
 @retry_on_disconnect(READ_SECONDS)

@@ -9,7 +9,7 @@ from django.db import models
 from django.db.models import Q, Value
 from django.db.models.functions import Now
 
-from flowerapp.core import executor, values
+from flowerapp.core import executor, passing, values
 from flowerapp.models import fields
 from flowerapp.models.base import PrimaryModel
 from flowerapp.querysets import FlowQuerySet
@@ -129,7 +129,7 @@ class Flow(PrimaryModel):
     def output(self) -> Any:
         """What its last steps returned: of one as it stands, of several as the input of a task after them would be."""
         outputs = self.tasks.outputs(self.pk, self.last_seqs()).values()
-        return values.merge([{} if output is None else output for output in outputs])
+        return values.merge(list(map(passing.value_of, outputs)))
 
     def last_seqs(self) -> list[int]:
         """Seqs of the steps that no other depends on, in the order of their numbers."""

@@ -71,9 +71,9 @@ class Response(NamedTuple):
 
 def with_defaults(headers: Mapping[str, str], **defaults: str) -> dict[str, str]:
     """Headers, and those of ``defaults`` that are not among them, in whatever case; ``_`` stands for a hyphen."""
-    given = {name.lower() for name in headers}
+    names = {name.lower() for name in headers}
     named = {name.replace("_", "-"): value for name, value in defaults.items()}
-    return {**{name: value for name, value in named.items() if name.lower() not in given}, **headers}
+    return {**{name: value for name, value in named.items() if name.lower() not in names}, **headers}
 
 
 def call(request: Request) -> Response:

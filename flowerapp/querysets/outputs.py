@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from django.db import connections, models
-from django.db.models import Case, ExpressionWrapper, F, When
+from django.db.models import Case, ExpressionWrapper, F, Q, When
 
 from flowerapp.core import passing
-from flowerapp.core.passing import FLOW_INPUT, Skipped, TooLarge
+from flowerapp.core.gates import GATES
+from flowerapp.core.passing import FLOW_INPUT, NULL, Skipped, TooLarge
 from flowerapp.querysets.sizes import bytes_of, if_small
 from flowerapp.states import PASSES_ON, SATISFIED, IgnoredBy, Status
 
@@ -32,6 +33,7 @@ TYPED_OUTPUT_OF_CHILD = Case(
     output_field=models.JSONField(),
 )
 """The same of a child: one that was skipped passes on its item."""
+_IS_MISSING = ExpressionWrapper(Q(output__isnull=True), output_field=models.BooleanField())
 
 _SKIPPED_BY = PASSES_ON - {IgnoredBy.ENTRANCE}
 _REASONS = ", ".join(f"'{reason}'" for reason in sorted(_SKIPPED_BY))
@@ -63,15 +65,24 @@ class _Stored(NamedTuple):
     """The columns of a satisfied task that say what its output is."""
 
     output: Any
+    is_missing: bool
+    """Whether none is stored, not even null."""
     ignored_by: str
+    program: str
+
+    @property
+    def known(self) -> Any:
+        """The output, ``NULL`` where a gate gives or passes on a null; that of a program is as no output."""
+        is_null = self.output is None and not self.is_missing
+        return NULL if is_null and self.program in GATES else self.output
 
     @property
     def is_flow_input(self) -> bool:
-        return self.output is None and self.ignored_by == IgnoredBy.ENTRANCE
+        return self.is_missing and self.ignored_by == IgnoredBy.ENTRANCE
 
     @property
     def is_passed_on(self) -> bool:
-        return self.output is None and self.ignored_by in _SKIPPED_BY
+        return self.is_missing and self.ignored_by in _SKIPPED_BY
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +116,8 @@ class OutputQuerySet(models.QuerySet["Task"]):
     def outputs(
         self, flow_id: str, seqs: Collection[int], *, typed: bool = False, most: int | None = None
     ) -> dict[int, Any]:
-        """Outputs of those of these steps that are satisfied, by seq, in the given order; None where there is none.
+        """Outputs of those of these steps that are satisfied, by seq, in the given order; None where there is none, and
+        ``NULL`` for a null that is a value.
 
         ``typed`` leaves dates, decimals and so on of Celery tasks as they are stored. An output of more than ``most``
         bytes of JSON is not read: it is ``TooLarge``. One statement if none of them was skipped.
@@ -118,26 +130,28 @@ class OutputQuerySet(models.QuerySet["Task"]):
         origins = {seq for way in ways.values() for seq in way.seqs}
         others = origins - stored.keys() - {FLOW_INPUT}
         rows = stored | (self._stored(flow_id, others, reading) if others else {})
-        outputs = {seq: row.output for seq, row in rows.items()}
+        outputs = {seq: row.known for seq, row in rows.items()}
         from_flow = [seq for seq, row in rows.items() if row.is_flow_input]
         if from_flow or FLOW_INPUT in origins:
             outputs |= dict.fromkeys([*from_flow, FLOW_INPUT], self._flow_input(flow_id, reading))
-        there = {seq: {} if output is None else output for seq, output in outputs.items()}
-        outputs |= {seq: reading.bounded(way.joined(there)) for seq, way in ways.items()}
+        there = {seq: passing.value_of(output) for seq, output in outputs.items()}
+        joined = {seq: reading.bounded(way.joined(there)) for seq, way in ways.items()}
+        outputs |= {seq: NULL if output is None else output for seq, output in joined.items()}
         return {seq: outputs[seq] for seq in seqs if seq in stored}
 
     def passed_on(self, task: Task) -> Any:
         """What takes the place of the output of a task that has none: the item of a child, the input of a step."""
         if task.parent_seq is not None:
             return task.item
-        return self.outputs(task.task_flow_id, [task.task_exec_seq]).get(task.task_exec_seq)
+        return passing.plain(self.outputs(task.task_flow_id, [task.task_exec_seq]).get(task.task_exec_seq))
 
     def _stored(self, flow_id: str, seqs: Collection[int], reading: _Reading) -> dict[int, _Stored]:
         rows = self.filter(task_flow_id=flow_id, task_exec_seq__in=seqs, exec_status__in=SATISFIED)
         columns = reading.columns("output", self.model._meta.get_field("output").clone())
+        selected = rows.order_by().values_list("task_exec_seq", _IS_MISSING, "ignored_by", "program", *columns)
         return {
-            seq: _Stored(reading.value(*output), ignored_by)
-            for seq, ignored_by, *output in rows.order_by().values_list("task_exec_seq", "ignored_by", *columns)
+            seq: _Stored(reading.value(*output), is_missing, ignored_by, program)
+            for seq, is_missing, ignored_by, program, *output in selected
         }
 
     def skipped(self, flow_id: str, seqs: Collection[int]) -> dict[int, Skipped]:

@@ -68,7 +68,7 @@ def output_of(flow: Flow) -> Any:
     """
     if not flow.ended:
         return None
-    columns = ("task_flow_id", "task_exec_seq", "parent_seq", "ignored_by", "output", "parameters")
+    columns = ("task_flow_id", "task_exec_seq", "parent_seq", "program", "ignored_by", "output", "parameters")
     lasts = flow.tasks.filter(task_exec_seq__in=flow.last_seqs(), exec_status__in=SATISFIED)
     lasts = lasts.order_by("task_seq", "task_exec_seq")
     size = _size_of(lasts)
@@ -77,7 +77,13 @@ def output_of(flow: Flow) -> Any:
     page = list(rows(lasts.only(*columns)))
     complete(flow.pk, page, MOST_OUTPUT)
     large = sum(left_out(task).get("output", 0) for task in page)
-    return TooLarge(large) if large else values.merge([{} if task.output is None else task.output for task in page])
+    return TooLarge(large) if large else values.merge(list(map(_given, page)))
+
+
+def _given(task: Task) -> Any:
+    """What a task after it would see of its output: null only where a gate gives it or passes it on."""
+    is_value = task.is_gate and (task.passes_on or not task.ignored_by)
+    return task.output if task.output is not None or is_value else {}
 
 
 def output_text(flow: Flow, write: Callable[[Any], str]) -> str:

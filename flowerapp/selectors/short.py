@@ -9,6 +9,7 @@ from django.db.models import JSONField, QuerySet
 from django.db.models.functions import Left, Length
 from django.db.models.query import ModelIterable
 
+from flowerapp.core import passing
 from flowerapp.core.passing import TooLarge
 from flowerapp.models import Task
 from flowerapp.querysets.sizes import bytes_of, if_small
@@ -69,7 +70,7 @@ def complete(flow_id: str, page: Sequence[Task], most: int = MOST_BYTES) -> None
         if task.parent_seq is not None:
             give(task, "output", task.item, left_out(task).get("item", 0))
             continue
-        output = outputs.get(task.task_exec_seq)
+        output = passing.plain(outputs.get(task.task_exec_seq))
         size = output.size if isinstance(output, TooLarge) else 0
         give(task, "output", None if size else output, size)
 

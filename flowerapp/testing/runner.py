@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from flowerapp import engine
-from flowerapp.core import executor
+from flowerapp.core import executor, passing
 from flowerapp.executors.celery.broker_guard import guarded
 from flowerapp.executors.celery.executor import CeleryExecutor
 from flowerapp.executors.drain import Drain
@@ -115,7 +115,7 @@ class FlowRunner:
         """``{name of a step: its output}`` of the satisfied steps; ``task_seq`` for a step without a name."""
         steps = flow.tasks.filter(parent_seq=None, exec_status__in=SATISFIED).only("task_exec_seq", "name", "task_seq")
         outputs = Task.objects.outputs(flow.pk, [task.task_exec_seq for task in steps])
-        return {task.name or task.task_seq: outputs[task.task_exec_seq] for task in steps}
+        return {task.name or task.task_seq: passing.plain(outputs[task.task_exec_seq]) for task in steps}
 
     def errors(self, flow: Flow) -> dict[str | int, str]:
         """``{name of a step: the error}`` of the steps and children that have failed; keys as of ``outputs``."""

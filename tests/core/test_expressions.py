@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from benchmarks import expressions as benchmark
 from flowerapp.core import expressions
 from flowerapp.core.expressions import ExpressionError, limits, parser, patterns
 from flowerapp.exceptions import InvalidError
@@ -149,6 +150,18 @@ def failure(text: str, **names: Any) -> ExpressionError:
         ('trim("  x ")', "x"),
         ("reduce(1..9, #acc + #)", 45),
         ("reduce(1..3, #acc + #index, 0)", 3),
+        ("split('a,b', ',', 10 ** 30)", ["a", "b"]),
+        ("split('ab', '', 10 ** 30)", ["a", "b"]),
+        ("splitAfter('a,b', ',', 10 ** 30)", ["a,", "b"]),
+        ("repeat('', 10 ** 30)", ""),
+        ("take([1], 10 ** 30)", [1]),
+        ("[1, 2][-(10 ** 30):10 ** 30]", [1, 2]),
+        ("get([1], 10 ** 30)", None),
+        ("bitshr(-1, 10 ** 30)", -1),
+        (
+            "uniq([0, -0.0, 1e22, 10 ** 22, 'a', '1', 1, 'null', null, 'true', true])",
+            [0, 1e22, "a", "1", 1, "null", None, "true", True],
+        ),
         ('"\\u00e9\\x41\\U0001F600\\n\\t\\\\"', "éA😀\n\t\\"),
         ('"\\ud83d\\ude00"', "😀"),
         ("1//2", 1),
@@ -272,6 +285,9 @@ def test_a_namespace_cannot_be_used_as_a_whole(text: str) -> None:
         ("fromJSON('{')", "fromJSON(): Expecting property name enclosed in double quotes at its line 1, column 2"),
         ("fromBase64('é')", "fromBase64() needs the Base64 of text in UTF-8"),
         ("fromBase64('/w==')", "fromBase64() needs the Base64 of text in UTF-8"),
+        ("fromBase64('AA==')", "a string must not have a NUL character"),
+        (r"""fromJSON('["\\u0000"]')""", "a string must not have a NUL character"),
+        (r"""fromJSON('{"\\ud800": 1}')""", "a string must not have half of a surrogate pair"),
         ("date('tomorrow')", "date() needs a date or time such as 2026-01-31"),
         ("duration('1 h')", "duration() needs a text such as 1h30m"),
         ("duration('90')", "duration() needs a text such as 1h30m"),
@@ -608,6 +624,20 @@ def test_what_takes_or_builds_too_much_is_stopped(text: str, message: str) -> No
     error = failure(text)
     assert time.process_time() - start < 3
     assert error.message.startswith(message)
+
+
+def test_numbers_with_equal_hashes_take_no_longer() -> None:
+    start = time.process_time()
+    assert evaluate("len(uniq(map(1..100000, # * 2305843009213693951)))") == 100_000
+    assert time.process_time() - start < 3
+
+
+@pytest.mark.parametrize("text", benchmark.CONDITIONS)
+def test_a_typical_condition_takes_few_steps(text: str) -> None:
+    """A step takes about 0.3 µs, and a condition may take 100 µs."""
+    evaluation = limits.Evaluation()
+    assert expressions.parse(text).evaluate_in(benchmark.CONTEXT, evaluation) is True
+    assert evaluation.steps < 300
 
 
 def test_random_looking_work_within_the_limits_is_done() -> None:

@@ -1,8 +1,9 @@
-"""Random expressions against a plain model in Python, and texts without sense, which end in a value or an error."""
+"""Random expressions against a plain model in Python, and texts of all kinds: they end in a value or a placed error."""
 
 from __future__ import annotations
 
 import json
+import math
 import operator
 import time
 from collections.abc import Callable
@@ -14,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowerapp.core import expressions
-from flowerapp.core.expressions import ExpressionError
+from flowerapp.core.expressions import FUNCTIONS, ExpressionError, Namespace
+from tests.core.expression_grammar import RULES, expression
 from tests.core.expression_texts import CONTEXT, HOSTILE, same
 from tests.effort import examples, quick, seeds
 
@@ -283,48 +285,81 @@ SOURCES = [
     "fromJSON('{\"a\": [1, 2]}').a[0] in 1..3 || not (2 < 3 <= 4)",
     *HOSTILE,
 ]
-JSON_TYPES = (str, int, float, bool, list, dict, type(None))
+SCALARS = {str, int, bool, type(None)}
 TELLTALES = ("object at 0x", "<class", "<function", "<built-in", "Traceback", "NoneType")
+
+
+SECRET = "ada@example.com"
+EVERYTHING = {**CONTEXT, "secrets": Namespace({"mail": SECRET}.__getitem__)}
+"""The context of the documents, and a name whose keys are looked up."""
 
 
 def _outcome(source: str) -> Any:
     """The value of a text, or the error that it ends in."""
     try:
-        return expressions.parse(source).evaluate(CONTEXT)
+        return expressions.parse(source).evaluate(EVERYTHING)
     except ExpressionError as error:
         return error
 
 
-def check(source: str) -> None:
+def _is_json(value: Any) -> bool:
+    """Whether a value consists of what JSON has, and of these types themselves."""
+    if type(value) is list:
+        return all(map(_is_json, value))
+    if type(value) is dict:
+        return all(type(key) is str for key in value) and all(map(_is_json, value.values()))
+    return type(value) in SCALARS or (type(value) is float and math.isfinite(value))
+
+
+def check(source: str) -> Any:
     """Reading and evaluating a text ends soon, in a JSON value or a placed error that shows nothing of Python."""
     start = time.process_time()
     outcome = _outcome(source)
     assert time.process_time() - start < 5, source
     if isinstance(outcome, ExpressionError):
         assert 0 <= outcome.position <= len(source), source
+        assert SECRET not in str(outcome), source
         assert not any(telltale in outcome.message for telltale in TELLTALES), (source, outcome.message)
     else:
-        assert isinstance(outcome, JSON_TYPES), source
-        json.dumps(outcome, allow_nan=False)
+        assert _is_json(outcome), source
+        assert "\0" not in json.dumps(outcome, ensure_ascii=False).encode().decode(), source
+    return outcome
 
 
 TEXTS = 40
-"""Texts that are made of one seed."""
+"""Texts that are made of one seed: more than 20,000 in all, or 200,000."""
 
 
-@settings(quick, max_examples=examples(300))
+@settings(quick, max_examples=examples(200))
+@given(seeds)
+def test_expressions_of_the_grammar_end_in_a_value_or_a_placed_error(seed: int) -> None:
+    random = Random(seed)  # noqa: S311 - of texts
+    for _ in range(TEXTS):
+        check(expression(random))
+
+
+def test_the_grammar_makes_all_that_there_is_and_mostly_values() -> None:
+    rules = " ".join(rule for rules in RULES.values() for rule in rules)
+    assert [name for name in FUNCTIONS if f"{name}(" not in rules] == []
+    random = Random(0)  # noqa: S311 - of texts
+    outcomes = [check(expression(random)) for _ in range(400)]
+    assert sum(not isinstance(outcome, ExpressionError) for outcome in outcomes) > 200
+
+
+@settings(quick, max_examples=examples(200))
 @given(seeds)
 def test_mutated_expressions_end_in_a_value_or_a_placed_error(seed: int) -> None:
     random = Random(seed)  # noqa: S311 - of texts
     source = ""
     for number in range(TEXTS):
-        source = source if number % 5 else random.choice(SOURCES)
+        if number % 5 == 0:
+            source = random.choice(SOURCES) if number % 10 else expression(random)
         start = random.randrange(len(source) + 1)
         source = source[:start] + random.choice(TOKENS) + source[start + random.randrange(5) :]
         check(source)
 
 
-@settings(quick, max_examples=examples(200))
+@settings(quick, max_examples=examples(100))
 @given(seeds)
 def test_random_tokens_end_in_a_value_or_a_placed_error(seed: int) -> None:
     random = Random(seed)  # noqa: S311 - of texts
@@ -337,7 +372,7 @@ def test_random_tokens_end_in_a_value_or_a_placed_error(seed: int) -> None:
 def test_random_texts_end_in_a_value_or_a_placed_error(source: str) -> None:
     check(source)
     try:
-        expressions.template(f"{source}{{{{ {source} }}}}").render(CONTEXT)
+        expressions.template(f"{source}{{{{ {source} }}}}").render(EVERYTHING)
     except ExpressionError as error:
         message = error.message
         assert not any(telltale in message for telltale in TELLTALES), message

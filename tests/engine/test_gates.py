@@ -20,7 +20,7 @@ from flowerapp.engine import adoption, attempts, propagation
 from flowerapp.exceptions import InvalidPlanError, StateConflictError
 from flowerapp.models import Flow, Task, TaskDefinition, Workflow
 from flowerapp.querysets import Success
-from flowerapp.selectors import tasks
+from flowerapp.selectors import flows, tasks
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import IgnoredBy, Status
 from flowerapp.testing import InlineRunner
@@ -124,6 +124,27 @@ def test_what_leaves_a_gate(runner: InlineRunner, name: str, depth: int) -> None
         planned(gate(0), *roots, *gates, echo(last + depth + 1, last + depth), gate(99, last + depth + 1)), runner
     )
     assert (flow.status, flow.output) == (FINISH, expected)
+
+
+def test_a_null_that_a_value_gives_is_passed_on(runner: InlineRunner) -> None:
+    flow = run(planned(value(1, None), gate(2, 1), value(3, "null", 2, when="input == null")), runner)
+    assert (flow.output, skipped(flow)) == ("null", set())
+    flow = run(planned(value(1, None), value(2, None), echo(3, 1, when="false"), gate(4, 1, 2, 3)), runner)
+    assert (flow.status, flow.output, flows.output_of(flow)) == (FINISH, [None] * 3, [None] * 3)
+    flow = run(planned(value(1, None), gate(2, 1, when="false", end=4), echo(3, 2), gate(4, 3)), runner)
+    assert (flow.status, flow.output, flows.output_of(flow)) == (FINISH, None, None)
+    assert [row.output for row in tasks.shown_tasks(flow.pk)] == [None] * 4
+
+
+def test_a_program_that_returns_none_gives_no_output(runner: InlineRunner) -> None:
+    flow = run(planned(value(1, None), echo(2, 1), gate(3, 2), echo(4, 3)), runner)
+    assert (task(flow, 3).output, flow.output) == ({}, {})
+
+
+def test_a_null_cannot_be_merged(runner: InlineRunner) -> None:
+    flow = run(planned(value(1, None), value(2, {"a": 1}), gate(3, 1, 2, merge=True)), runner)
+    assert flow.failed_task
+    assert flow.failed_task.error.startswith("the output of task 1 is not an object")
 
 
 def test_subflows_gather_by_themselves(runner: InlineRunner) -> None:

@@ -155,6 +155,18 @@ def test_a_skipped_merge_merges_what_can_be_merged(runner: InlineRunner, second:
     assert input_of(TaskRef(flow.pk, 5)) == expected
 
 
+@pytest.mark.parametrize(("items", "expected"), [([A, B], {"a": 1, "b": 2}), ([A, 2], [A, 2]), ([], {})])
+def test_a_skipped_merge_merges_the_items_of_one_list(runner: InlineRunner, items: Any, expected: Any) -> None:
+    name = define(chain(4))
+    TaskDefinition.objects.filter(task_id=name, task_seq=2).update(merge=True)
+    flow = engine.register(name)
+    runner.step()
+    finish(flow, t1=items)
+    for seq in (2, 3):
+        engine.skip(flow.pk, seq)
+    assert input_of(TaskRef(flow.pk, 4)) == expected
+
+
 def test_the_input_of_a_task_that_was_skipped_early_is_what_came_later(runner: InlineRunner) -> None:
     flow = engine.register(define(chain(3), "Return", param1_key="value", param1_value="out"))
     engine.skip(flow.pk, 2)

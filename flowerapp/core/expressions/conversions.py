@@ -96,11 +96,12 @@ def to_base64(evaluation: Evaluation, text: str) -> str:
 @function("fromBase64", "string")
 def from_base64(evaluation: Evaluation, text: str) -> str:
     """The string whose UTF-8 is in Base64."""
-    evaluation.build(len(text))
     try:
-        return base64.b64decode(text, validate=True).decode()
+        decoded = base64.b64decode(text, validate=True).decode()
     except (binascii.Error, ValueError):
         raise Failure("fromBase64() needs the Base64 of text in UTF-8") from None
+    kinds.measure(evaluation, decoded)
+    return decoded
 
 
 @function("duration", "string")

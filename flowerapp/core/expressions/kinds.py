@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from typing import Any
 
 from flowerapp.core.expressions.errors import Failure
@@ -39,6 +40,9 @@ GO_NAMES: dict[type, str] = {
     type(None): "nil",
 }
 """What ``type()`` gives, as users of expr-lang expect it."""
+
+
+SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 def name(value: Any) -> str:
@@ -80,7 +84,7 @@ def measure(evaluation: Evaluation, value: Any) -> None:
 def _count(evaluation: Evaluation, value: Any) -> None:
     kind = type(value)
     if kind is str:
-        evaluation.build(len(value))
+        evaluation.build(len(text(value)))
     elif kind is dict:
         evaluation.build(sum(map(_key_length, value)), len(value))
     elif kind is list:
@@ -94,8 +98,17 @@ def _count(evaluation: Evaluation, value: Any) -> None:
 
 def _key_length(key: Any) -> int:
     if type(key) is str:
-        return len(key)
+        return len(text(key))
     raise Failure("an object has a key that is not a string")
+
+
+def text(value: str) -> str:
+    """``value`` if JSON and the database can hold it."""
+    if "\0" in value:
+        raise Failure("a string must not have a NUL character")
+    if not value.isascii() and SURROGATE.search(value):
+        raise Failure("a string must not have half of a surrogate pair")
+    return value
 
 
 def json_text(evaluation: Evaluation, value: Any) -> str:

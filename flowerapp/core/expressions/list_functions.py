@@ -222,10 +222,19 @@ def _is_new(evaluation: Evaluation, seen: set[Any], groups: list[Any], item: Any
         fresh = not operations.member_of(evaluation, item, groups)
         groups += [item] if fresh else []
         return fresh
-    key = (type(item) is bool, item)
+    key = _key(evaluation, item)
     fresh = key not in seen
     seen.add(key)
     return fresh
+
+
+def _key(evaluation: Evaluation, item: Any) -> tuple[bool, str]:
+    """What equal scalars have alike. It is text, because numbers can be chosen so that all have the same hash."""
+    if type(item) is str:
+        return True, item
+    if type(item) is float and item.is_integer():
+        item = int(item)
+    return False, str(evaluation.integer(item) if type(item) is int else item)
 
 
 @function("keys", "object")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 
+from flowerapp.core.expressions import kinds
 from flowerapp.core.expressions.errors import Failure
 from flowerapp.core.expressions.limits import INTEGER_END, TOO_MANY_DIGITS
 
@@ -49,11 +50,10 @@ def string(text: str, position: int) -> str:
 
 def checked(inner: str, position: int) -> str:
     """``inner`` if it is text that JSON and the database can hold."""
-    if "\0" in inner:
-        raise Failure("a string must not have a NUL character", position)
-    if any("\ud800" <= char <= "\udfff" for char in inner):
-        raise Failure("a string must not have half of a surrogate pair", position)
-    return inner
+    try:
+        return kinds.text(inner)
+    except Failure as failure:
+        raise failure.at(position) from None
 
 
 def _joined(pair: re.Match[str]) -> str:

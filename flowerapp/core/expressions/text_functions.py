@@ -50,9 +50,10 @@ def split(evaluation: Evaluation, text: str, delimiter: str, most: int = -1) -> 
     evaluation.build(len(text), pieces if most < 0 else min(pieces, most))
     if most == 0:
         return []
+    most = min(most, pieces)
     if delimiter:
         return text.split(delimiter, most - 1 if most > 0 else -1)
-    cut = len(text) if most < 0 else min(most - 1, len(text))
+    cut = len(text) if most < 0 else most - 1
     return [*text[:cut], *([text[cut:]] if text[cut:] else [])]
 
 
@@ -77,7 +78,7 @@ def repeat(evaluation: Evaluation, text: str, times: int) -> str:
     if times < 0:
         raise Failure("repeat() needs a number of at least 0")
     evaluation.build(len(text) * times)
-    return text * times
+    return text * times if text else ""
 
 
 @function("indexOf", "string", "string")

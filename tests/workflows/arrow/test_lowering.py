@@ -14,6 +14,7 @@ from flowerapp.core.plan import Node, Plan
 from flowerapp.exceptions import InvalidPlanError, StateConflictError
 from flowerapp.models import Flow, Task
 from flowerapp.registry import Context, program
+from flowerapp.selectors import flows, tasks
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
@@ -35,6 +36,24 @@ def add(ctx: Context, by: int = 1, times: int = 1) -> Any:
     return ctx.input + by * times
 
 
+@program("Quote")
+def quote(ctx: Context, name: str) -> str:
+    """The name with what reached it: ``B(A(s))``."""
+    inputs = ctx.input if isinstance(ctx.input, list) else [ctx.input]
+    return f"{name}({','.join(map(str, inputs))})"
+
+
+@program("Nothing")
+def nothing() -> None:
+    """No output."""
+
+
+@program("Pair")
+def pair() -> tuple[int, int]:
+    """A tuple."""
+    return 1, 2
+
+
 @pytest.fixture
 def runner() -> Iterator[InlineRunner]:
     with inline() as runner:
@@ -50,6 +69,64 @@ def run(runner: InlineRunner, text: str, input: Any = None) -> Flow:
 def give_text(value: str) -> str:
     """A task that gives a value."""
     return f'Give({{"value": {value}}})'
+
+
+QUOTED = "\n".join(f"@task {name} = Quote (- name: {name} -)" for name in "ABCDEF")
+"""Declares the tasks A to F, which say what reached them."""
+LOOP = ":a A → ? `len(input) < {}` B → :a"
+
+
+@pytest.mark.parametrize(
+    ("text", "output"),
+    [
+        # statements: section 3, 1 to 3
+        ("A", "A(s)"),
+        ("A->B", "B(A(s))"),
+        ("A B C", ["A(s)", "B(s)", "C(s)"]),
+        ("A → C\nB → C", ["C(A(s))", "C(B(s))"]),
+        # labels: section 3, 4 and 5
+        ("A :x → B → C; :x → D", ["C(B(A(s)))", "D(A(s))"]),
+        ("A :x → B → C → :x D", "D(A(s),C(B(A(s))))"),
+        ("A → :x; B → :x; :x C", "C(s,A(s),B(s))"),
+        ("A → :x C; B → :x", "C(A(s),B(s))"),
+        (":x → A → B → C\nD → :x", "C(B(A(D(s))))"),
+        (":m → D; A → :m; B → :m", "D(A(s),B(s))"),
+        ("A → :m; B → :m; :m → D", "D(A(s),B(s))"),
+        ("B → :m; A → :m; :m → D", "D(B(s),A(s))"),
+        ("A :x", "A(s)"),
+        (":x A", "A(s)"),
+        ("A :x → :x B", "B(A(s))"),
+        (":start → A → :end", "A(s)"),
+        # subflows and lists: section 3, 6 and 7
+        ("A → { B → C\n D } → E", "E(C(B(A(s))),D(A(s)))"),
+        ("{A} :x → B; :x → C", ["B(A(s))", "C(A(s))"]),
+        ("A :x → { B :x → C; :x → D } → E; :x → F", ["E(C(B(A(s))),D(B(A(s))))", "F(A(s))"]),
+        ("{{A B} C} → D", "D(['A(s)', 'B(s)'],C(s))"),
+        ("A|B|C → D", "D(A(s),B(s),C(s))"),
+        ("{A B C} → D", "D(A(s),B(s),C(s))"),
+        ("D → A|B|C", ["A(D(s))", "B(D(s))", "C(D(s))"]),
+        ("D → {A B C}", ["A(D(s))", "B(D(s))", "C(D(s))"]),
+        # guards: section 3, 9
+        ("A → ? `$.no` B → C", "C(A(s))"),
+        ("A → ? `$` B → C", "C(B(A(s)))"),
+        ("A → ? `$.no` B|C → D", "D(A(s))"),
+        ('A → ? `input == "A(s)"` B|C → D', "D(B(A(s)),C(A(s)))"),
+        ("A → ? `$.no` { B → C; { D } } → E", "E(A(s))"),
+        ("A → ? `$.no` B :x → C; :x → D", ["C(A(s))", "D(A(s))"]),
+        # declarations and loops: section 3, 14 and 15
+        ("X → C → X @task X { A → B }", "B(A(C(B(A(s)))))"),
+        ("@task X { A B } @task Y = X Y → C", "C(A(s),B(s))"),
+        ("A → ? `$.no` X → C @task X { A → B }", "C(A(s))"),
+        (f"@flow f (- max_rounds: 3 -) {LOOP.format(9)}", "A(B(A(s)))"),
+        (f"@flow f (- max_rounds: 3 -) {LOOP.format(99)}", "A(B(A(B(A(s)))))"),
+        (f"@flow f (- max_rounds: 3 -) {LOOP.format(1)}", "A(s)"),
+        ("@flow f (- max_rounds: 2 -) :a A :r → ? `$` B → :a; :r → C", "C(A(B(A(s))))"),
+    ],
+)
+def test_data_take_the_way_that_the_text_says(runner: InlineRunner, text: str, output: Any) -> None:
+    flow = run(runner, f"{QUOTED};\n{text}", "s")
+    assert (flow.status, flow.output) == (Status.FINISH, output)
+    check(flow)
 
 
 AB, B = give_text('{"a": 1, "b": 1}'), give_text('{"b": 2}')
@@ -68,7 +145,24 @@ PASSED = f"Give → ? `$[?(@.status=0)]` {{ {ONE} → Give }} → Give"
         (f"{{ {give_text('{}')} {give_text('{}')} }} → Give", None, {}),
         (f"{{ {give_text('{}')} {give_text('5')} }} → Give", None, 5),
         (f"{{ {{ {ONE} {TWO} }} {THREE} }} → Give", None, [[1, 2], 3]),
+        ("Nothing → Give", None, {}),
+        ("Nothing | Give → Give", 5, 5),
+        ("Pair → Give", None, [1, 2]),
+        (f"{{ Pair {AB} }} → Give", None, [[1, 2], {"a": 1, "b": 1}]),
+        (f"{{ {AB} {AB} }} → Give", None, [{"a": 1, "b": 1}] * 2),
+        (f"{{ {give_text('[]')} {give_text('0')} {give_text('{}')} }} → Give", None, [[], 0]),
         (f"{{ {AB} {B} }} → > Give", None, {"a": 1, "b": 2}),
+        (f"{{ {B} {AB} }} → > Give", None, {"a": 1, "b": 1}),
+        (f"{AB} → > Give", None, {"a": 1, "b": 1}),
+        (f"{AB} → > :x; {B} → :x; :x → Give", None, {"a": 1, "b": 2}),
+        (f"{{ {AB} → > :end; {B} }} → Give", None, {"a": 1, "b": 2}),
+        (f"{{ {AB} {B} }} → > {{ Give }} → Give", None, {"a": 1, "b": 2}),
+        (f"{{ {AB} {B} }} → > ? `$[?(@.b=2)]` {ONE}", None, 1),
+        (f"{{ {AB} {B} }} → > ? `$[?(@.b=1)]` {ONE}", None, {"a": 1, "b": 2}),
+        ("<- 1 -> → plus(- times: 3 -) @task plus = Add (- by: 2 -)", None, 7),
+        ("<- 1 -> → plus @task plus = Add (- {by: 2, times: 3} -)", None, 7),
+        ("<- 1 -> → plus([2, 3]) @task plus = Add ([5])", None, 7),
+        ("<- 1 -> → Add(- 4 -)", None, 5),
         (f"{AB} → > :end; {B} → > :end", None, {"a": 1, "b": 2}),
         ('<{"a": [1]}> → Give', None, {"a": [1]}),
         ('<[1, 2]> → * Add({"by": 10}) → Give', None, [11, 12]),
@@ -90,6 +184,24 @@ def test_data(runner: InlineRunner, text: str, input: Any, output: Any) -> None:
     flow = run(runner, text, input)
     assert (flow.status, flow.output) == (Status.FINISH, output)
     check(flow)
+
+
+def test_an_explicit_null_is_a_value(runner: InlineRunner) -> None:
+    """No output is an empty object, also that of a program that returns None; null in a text is null."""
+    assert run(runner, "<- null -> → ? `input == null` { Quote(- name: A -) }").output == "A(None)"
+    assert run(runner, "<- null -> → Give").output == {}
+    flow = run(runner, "{ <- null -> → ? `false` Give; <- 1 -> → Give } → Quote(- name: A -)")
+    assert flow.output == "A(None,1)"
+    flow = run(runner, "<- null -> → ? `false` { Give }")
+    assert (flow.status, flow.output, flows.output_of(flow)) == (Status.FINISH, None, None)
+    assert {task.output for task in tasks.shown_tasks(flow.pk)} == {None}
+
+
+def test_what_cannot_be_merged_fails_the_step(runner: InlineRunner) -> None:
+    flow = run(runner, f"{{ {AB} {ONE} }} → > Give")
+    assert (flow.status, flow.failed_seq) == (Status.SUSPEND, 5)
+    assert flow.failed_task
+    assert "item 2 of the output of task 4 is not an object, so it cannot be merged" in flow.failed_task.error
 
 
 @pytest.mark.parametrize(
