@@ -20,15 +20,18 @@ class FlowerappConfig(AppConfig):
     default_auto_field = "django.db.models.BigAutoField"
 
     def ready(self) -> None:
-        """Import ``programs.py`` and ``workflows.py`` of every installed app, and set the Celery executor.
+        """Import ``programs.py`` and ``workflows.py`` of every installed app; set the executor and the masker of texts.
 
         Raises ImproperlyConfigured if django-celery-results, the base of the result backend, is not installed.
         """
         if not apps.is_installed("django_celery_results"):
             raise ImproperlyConfigured("flowerapp needs 'django_celery_results' in INSTALLED_APPS; add it")
         from flowerapp import checks  # noqa: F401 - registers the checks
+        from flowerapp.core import masked_sources
         from flowerapp.executors.celery import install
+        from flowerapp.workflows.arrow import masks
 
+        masked_sources.use(masks.masked_text)
         autodiscover_modules("programs")
         autodiscover_modules("workflows")
         install.install()

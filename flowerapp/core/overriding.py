@@ -7,6 +7,7 @@ from enum import StrEnum
 from typing import Any
 
 from flowerapp.core import masking, permissions, programs, unmasking
+from flowerapp.core.gates import EACH
 from flowerapp.exceptions import Problem
 
 _EDITOR = f"a user who may edit the workflow ({permissions.CHANGE_DEFINITION})"
@@ -57,10 +58,18 @@ def refusals(
     yield from (Problem(sentence, seq, f"parameters.{name}") for name, sentence in sentences.items() if sentence)
 
 
+def input_program(program: str, child_program: str) -> str:
+    """The program whose parameter the input of a step may become; the items of a step for each item go to another."""
+    return child_program if program == EACH else program
+
+
 def input_refusals(
     seq: int, program: str, stored: Mapping[str, Any], may: MayOverride, listed: Collection[str]
 ) -> Iterator[Problem]:
-    """The parameter that the input of a step would be, if the caller may not override it, as a problem of the step."""
+    """The parameter that the input of a step would be, if the caller may not override it, as a problem of the step.
+
+    ``program`` is what ``input_program`` gives.
+    """
     entry = None if may is MayOverride.ANY else programs.find(program)
     argument = entry.input_argument(stored) if entry else ""
     for problem in refusals(seq, stored, {argument: None}, may, listed) if argument else ():

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import suppress
 from typing import Any, NamedTuple
 
@@ -39,6 +39,7 @@ class Skipped(NamedTuple):
 
     depends_on: Sequence[int]
     merge: bool
+    task_seq: int
 
 
 class Origins(NamedTuple):
@@ -61,10 +62,15 @@ class Origins(NamedTuple):
         return values.merge(list(there.values()))
 
 
-def origins(seq: int, skipped: Mapping[int, Skipped]) -> Origins:
+Rank = Callable[[int], Any]
+"""What tasks are ordered by: it gives the same kind of value for each seq."""
+
+
+def origins(seq: int, skipped: Mapping[int, Skipped], rank: Rank = int) -> Origins:
     """The origins of a skipped task; ``skipped`` has all skipped tasks from which paths lead to it.
 
-    Each origin counts once, however many paths lead from it: a diamond of skipped tasks does not double it.
+    Each origin counts once, however many paths lead from it: a diamond of skipped tasks does not double it. The tasks
+    that one depends on come in the order of their ``rank``.
     """
     while seq in skipped and len(skipped[seq].depends_on) == 1 and not skipped[seq].merge:
         (seq,) = skipped[seq].depends_on
@@ -80,10 +86,10 @@ def origins(seq: int, skipped: Mapping[int, Skipped]) -> Origins:
         if seq not in skipped:
             met[seq] = None
         else:
-            ways.extend([*reversed(skipped[seq].depends_on)] or [FLOW_INPUT])
+            ways.extend(sorted(skipped[seq].depends_on, key=rank, reverse=True) or [FLOW_INPUT])
     return Origins(list(met), merge)
 
 
-def all_origins(seqs: Collection[int], skipped: Mapping[int, Skipped]) -> dict[int, Origins]:
+def all_origins(seqs: Collection[int], skipped: Mapping[int, Skipped], rank: Rank = int) -> dict[int, Origins]:
     """The origins of each of these tasks that is skipped."""
-    return {seq: origins(seq, skipped) for seq in seqs if seq in skipped}
+    return {seq: origins(seq, skipped, rank) for seq in seqs if seq in skipped}

@@ -205,8 +205,10 @@ def node_problems(node: Node) -> Iterator[Problem]:
     for option in ("pool", "child_program") if node.is_remote or node.program in GATES else ():
         if getattr(node, option):
             yield Problem(f"no worker runs this step, so it needs no {option}; leave it out", node.seq, option)
-    if node.child_program == REMOTE and not (node.remote and node.program == EACH):
-        yield Problem(f"{REMOTE} is no program by itself; name one that is registered", node.seq, "child_program")
+    of_children = node.child_program == REMOTE and not (node.remote and node.program == EACH)
+    if node.program == REMOTE or of_children:
+        place = "child_program" if of_children else "program"
+        yield Problem(f"{REMOTE} is no program by itself; name one that is registered", node.seq, place)
     yield from (Problem(message, node.seq, "when") for message in condition_problems(node.when))
     later, follows = node.required_at_register, bool(node.depends_on)
     yield from (Problem(message, node.seq, place) for place, message in _call_problems(node, follows, later))

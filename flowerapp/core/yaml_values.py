@@ -23,6 +23,8 @@ MAX_SIZE = 4 * 1024 * 1024
 NODE = 8
 MAX_WORK = 5_000_000
 """Most work of PyYAML, which looks at each list and object around a value: the sum of their numbers."""
+MAX_EVENTS = 100_000
+"""Most lists, objects and scalars, with the ends of the first two; they take a few seconds to read."""
 LONGEST_NUMBER = 4_300
 """Most characters of a number."""
 TAG = "tag:yaml.org,2002:"
@@ -97,6 +99,7 @@ class Builder:
 
     def __init__(self) -> None:
         self.size = 0
+        self.events = 0
         self.work = 0
         """What PyYAML did for the depth of what was read."""
         self.stack: list[_Open] = []
@@ -108,6 +111,9 @@ class Builder:
     def feed(self, event: Any) -> None:
         """Take one event."""
         position = event.start_mark.index
+        self.events += 1
+        if self.events > MAX_EVENTS:
+            raise YAMLError(f"the YAML has more than {MAX_EVENTS:,} values; write it as JSON", position)
         self.work += len(self.stack)
         if self.work > MAX_WORK:
             raise YAMLError("the YAML has too many lists and objects inside one another", position)

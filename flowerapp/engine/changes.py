@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from flowerapp.core import graph, masking, overriding
+from flowerapp.core.gates import EACH
 from flowerapp.core.names import checked_why
 from flowerapp.core.overriding import MayOverride
 from flowerapp.core.plan import Node, node_problems
@@ -91,19 +92,30 @@ def _listed(task: Task) -> list[str]:
 def must_not_give_input(locked: LockedFlow, seq: int, may: MayOverride) -> None:
     """Raise InvalidPlanError if an output of the task would become a parameter that the caller may not override.
 
-    Gates pass it on.
+    Gates pass it on, and so do steps that are skipped or whose condition may be false. The output of a child is part of
+    its parent's.
     """
+    if (task := locked.tasks.get(seq)) is not None and task.parent_seq is not None:
+        seq = task.parent_seq
     steps = {at: task for at, task in locked.tasks.items() if task.parent_seq is None}
     after = graph.followers({at: task.depends_on for at, task in steps.items()})
-    passing = {at: following for at, following in after.items() if at == seq or steps[at].is_gate}
+    passing = {at: following for at, following in after.items() if at == seq or _may_pass_on(steps[at])}
     followers = [steps[at] for at in sorted(graph.reach([seq], passing) - {seq})]
     refused = [
         problem
         for task in followers
-        for problem in overriding.input_refusals(task.task_exec_seq, task.program, _own(task), may, _listed(task))
+        for problem in overriding.input_refusals(task.task_exec_seq, _taker(task), _own(task), may, _listed(task))
     ]
     if refused:
         raise InvalidPlanError(refused, locked.flow.task_id)
+
+
+def _may_pass_on(task: Task) -> bool:
+    return task.is_gate or bool(task.when) or task.passes_on
+
+
+def _taker(task: Task) -> str:
+    return overriding.input_program(task.program, task.child_program)
 
 
 def change_all(flow: Flow, wishes: Mapping[int, TaskChange], actor: str, why: str) -> None:
@@ -124,6 +136,7 @@ def _must_fit(task: Task, columns: Mapping[str, Any]) -> None:
         priority=columns["task_priority"],
         queue=columns["queue"],
         remote=task.remote,
+        child_program=task.child_program if task.program == EACH else "",
     )
     problems = list(node_problems(node))
     if (
@@ -145,8 +158,11 @@ def refresh(flow: Flow, seqs: Collection[int]) -> None:
 
     Rows that are not adopted yet stay as they are too: their adoption takes the definition.
 
-    Raises UnknownWorkflowError, and InvalidPlanError for a step that cannot be run.
+    Raises UnknownWorkflowError, StateConflictError for a flow of a text, which has no definition, and InvalidPlanError
+    for a step that cannot be run.
     """
+    if flow.source:
+        raise StateConflictError(f"flow {flow.pk} is of a text and has no stored workflow; rerun it without refresh")
     tasks = Task.objects.filter(task_flow_id=flow.pk, task_exec_seq__in=seqs).exclude(program="")
     plan = plan_of(flow.task_id)
     task_seqs = set(tasks.values_list("task_seq", flat=True))

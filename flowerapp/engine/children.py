@@ -104,7 +104,8 @@ _INHERITED = ("task_priority", "pool", "max_retries", "retry_delay", "time_limit
 def child_columns(parent: Mapping[str, Any]) -> dict[str, Any]:
     """Columns of a child that come from those of its step."""
     if parent["child_program"] == REMOTE:
-        return _inherited(parent) | {"remote": parent["remote"], "parameters": parent["parameters"], "admitted": False}
+        own = {name: parent[name] for name in ("remote", "parameters")}
+        return _inherited(parent) | own | {"pool": "", "admitted": False}
     program = registry.get(parent["child_program"])
     own = {"program": program.name, "queue": program.queue or parent["queue"]}
     if parent["program"] == EACH:

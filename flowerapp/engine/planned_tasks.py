@@ -99,11 +99,9 @@ def planned_tasks(plan: Plan, priority: int, entrance: int | None) -> PlannedTas
 
 
 def _tasks_of(plan: Plan, priority: int, entrance: int | None) -> list[Task]:
-    """The rows. ``task_exec_seq`` counts in an order in which each follows those it depends on; a row lists these in
-    the order of their ``task_seq``, in which their outputs become its input."""
     exec_seqs = {task_seq: number for number, task_seq in enumerate(graph.order(plan.edges), start=1)}
     nodes = {exec_seqs[node.seq]: node for node in plan.nodes}
-    edges = {seq: [exec_seqs[before] for before in sorted(nodes[seq].depends_on)] for seq in sorted(nodes)}
+    edges = {seq: sorted(exec_seqs[before] for before in nodes[seq].depends_on) for seq in sorted(nodes)}
     tasks = [_task_of(seq, node, edges[seq], priority) for seq, node in sorted(nodes.items())]
     for task in tasks:
         if (end := nodes[task.task_exec_seq].end) is not None:

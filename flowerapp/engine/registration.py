@@ -224,7 +224,8 @@ def _must_not_enter(plan: Plan, entrance: int | None, may: MayOverride) -> None:
         return
     node = next(node for node in plan.nodes if node.seq == entrance)
     listed = node.open_parameters
-    refused = overriding.input_refusals(node.seq, node.program, node.parameters, may, listed) if node.depends_on else ()
+    program = overriding.input_program(node.program, node.child_program)
+    refused = overriding.input_refusals(node.seq, program, node.parameters, may, listed) if node.depends_on else ()
     if problems := [replace(problem, field="entrance") for problem in refused]:
         raise InvalidPlanError(problems, plan.name)
 

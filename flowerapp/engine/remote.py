@@ -45,7 +45,7 @@ def end_task(
     with atomic():
         task = _locked(flow_id, seq)
         if may_override is not MayOverride.ANY:
-            steps = Task.objects.filter(task_flow_id=flow_id).defer("output", "traceback", "item")
+            steps = Task.objects.filter(task_flow_id=flow_id, parent_seq=None).defer("output", "traceback")
             step = seq if task.parent_seq is None else task.parent_seq
             changes.must_not_give_input(LockedFlow(task.task_flow, by_seq(steps)), step, may_override)
         completion = Task.objects.end_remote(task.ref, checked) or Completion()

@@ -86,6 +86,8 @@ def call(request: Request) -> Response:
         raise request.error(f"failed: {error}") from error
     except AddressError as error:
         raise request.error(f"refused: {error}") from error
+    except UnicodeEncodeError as error:
+        raise request.error(f"failed: a header holds {error.object[error.start]!r}; headers are ASCII") from None
     except httpx.HTTPError as error:
         raise request.error(f"failed: {type(error).__name__}: {error}") from error
 
@@ -121,12 +123,21 @@ def _call(request: Request, sockets: Sockets) -> Response:
         client.stream(request.method, target, content=request.content, headers=sent, extensions=traced) as response,
     ):
         received = _unpacked(response, _read(response))
-    text = received.decode(response.encoding or "utf-8", "replace").replace("\0", "\N{REPLACEMENT CHARACTER}")
+    text = _decoded(response, received)
     if not response.is_success:
         shown = request.masked(text)[:SHOWN]
         raise request.error(f"answered {response.status_code} {response.reason_phrase}: {shown}")
     content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()
     return Response(response.status_code, content_type, text)
+
+
+def _decoded(response: Any, received: bytes) -> str:
+    """The text of a body; a mark of its byte order is none of it."""
+    try:
+        text = received.decode(response.encoding or "utf-8", "replace")
+    except (LookupError, UnicodeError):
+        raise HTTPError(f"the response of {_address(response)} has a character set that is not known") from None
+    return text.removeprefix("\ufeff").replace("\0", "\N{REPLACEMENT CHARACTER}")
 
 
 def _note_socket(sockets: Sockets, event: str, info: dict[str, Any]) -> None:

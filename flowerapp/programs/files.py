@@ -12,6 +12,8 @@ from flowerapp import conf
 from flowerapp.core import values
 from flowerapp.exceptions import FlowerError
 
+LONGEST = 400
+"""Most characters of an address."""
 NOT_SET = "files are not allowed here: FLOWER['RESOURCE_ROOT'] names no directory"
 
 
@@ -49,13 +51,15 @@ def _opened(path: Path) -> int:
 def write(address: str, text: str) -> None:
     """Replace a file, or make it with the directories around it; a reader never sees half of it. Raises FileError."""
     path = _path(address)
-    draft = path.with_name(f".{path.name[:100]}.{secrets.token_hex(8)}")
+    draft = path.with_name(f".{secrets.token_hex(16)}")
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         if path.exists() and not path.is_file():
             raise OSError(0, "it is no plain file")
         try:
             draft.write_text(text, encoding="utf-8", newline="")
+            if path.exists():
+                draft.chmod(path.stat().st_mode)
             draft.replace(path)
         finally:
             draft.unlink(missing_ok=True)
@@ -70,14 +74,16 @@ def check(address: str) -> None:
 
 def _path(address: str) -> Path:
     """The file that is meant; links are followed before it is looked where it lies."""
+    if len(address) > LONGEST:
+        raise FileError(f"an address of a file has at most {LONGEST:,} characters")
     root = conf.get().RESOURCE_ROOT
     if not root:
         raise FileError(NOT_SET)
     base = Path(root).resolve()
     try:
         path = (base / _local(address)).resolve()
-    except (OSError, RuntimeError, ValueError) as error:
-        raise FileError(f"{address} cannot be a file: {error}") from None
+    except (OSError, RuntimeError, ValueError):
+        raise FileError(f"{address} cannot be a file: its name, or a link in its place, leads nowhere") from None
     if base not in path.parents:
         raise FileError(f"{address} is not in the directory for resources (FLOWER['RESOURCE_ROOT'])")
     return path
@@ -88,6 +94,8 @@ def _local(address: str) -> str:
     if not address.lower().startswith("file:"):
         return address
     parts = urlsplit(address)
+    if parts.query or parts.fragment:
+        raise FileError(f"{address} has a query or fragment, as no file has; write %3F for ? and %23 for #")
     if parts.netloc not in ("", "localhost"):
         raise FileError(f"{address} names another machine; write file:{parts.path}")
     path = unquote(parts.path)

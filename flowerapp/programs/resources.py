@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from typing import Annotated, Any, Literal
 from urllib.parse import urlsplit
@@ -10,6 +9,7 @@ from urllib.parse import urlsplit
 import yaml
 from pydantic import AfterValidator, Field
 
+from flowerapp import conf
 from flowerapp.core import masking, values, yaml_values
 from flowerapp.core.yaml_values import YAMLError
 from flowerapp.exceptions import FlowerError, InvalidValueError
@@ -48,6 +48,13 @@ def _checked(uri: str) -> str:
     return uri
 
 
+def _checked_type(content_type: str) -> str:
+    charset = content_type.lower().partition("charset=")[2].strip(" \"'")
+    if charset not in ("", "utf-8", "utf8"):
+        raise ValueError("a value is text in UTF-8; leave the charset out")
+    return content_type
+
+
 Address = Annotated[
     str,
     Field(alias="uri", description="An http or https URL, or a file in FLOWER['RESOURCE_ROOT']."),
@@ -55,7 +62,9 @@ Address = Annotated[
 ]
 Headers = Annotated[dict[str, str], Field(alias="headers", description="Request headers.")]
 ContentType = Annotated[
-    str, Field(alias="content-type", max_length=200, description="How it is written, if not as its address says.")
+    str,
+    Field(alias="content-type", max_length=200, description="How it is written, if not as its address says."),
+    AfterValidator(_checked_type),
 ]
 Timeout = Annotated[float, Field(alias="timeout", gt=0, le=3600, description="Seconds for the whole call.")]
 
@@ -89,7 +98,7 @@ def store(
     kind = _kind(uri, content_type) or JSON
     if kind not in _WRITERS:
         raise _no_value(uri, kind, "written")
-    text = _WRITERS[kind](ctx.input)
+    text = _written(uri, kind, ctx.input)
     if _scheme(uri) not in HTTP:
         files.write(uri, text)
         return ctx.input
@@ -113,7 +122,7 @@ def _kind(uri: str, content_type: str) -> str:
         if kind == "json" or kind.endswith(("/json", "+json")):
             return JSON
         return YAML if kind == "yaml" or kind.endswith(("/yaml", "/x-yaml", "+yaml")) else kind
-    path = urlsplit(uri).path.lower()
+    path = (urlsplit(uri).path if _scheme(uri) else uri).lower()
     if path.endswith((".yaml", ".yml")):
         return YAML
     return JSON if path.endswith(".json") else ""
@@ -138,7 +147,10 @@ def _from_either(text: str, what: str) -> Any:
     try:
         return values.loads(text, what)
     except InvalidValueError:
-        return _from_yaml(text, what)
+        value = _from_yaml(text, what)
+    if isinstance(value, (dict, list)):
+        return value
+    raise InvalidValueError(f"{what} is a plain text; if it is YAML, say so: (- content-type: {YAML} -)")
 
 
 def _from_yaml(text: str, what: str) -> Any:
@@ -156,7 +168,27 @@ def _no_value(uri: str, kind: str, done: str) -> ResourceError:
     )
 
 
+def _written(uri: str, kind: str, value: Any) -> str:
+    """The text of a value, which can be loaded again."""
+    text, limit = _WRITERS[kind](value), conf.get().MAX_JSON_BYTES
+    if len(text.encode()) > limit:
+        raise ResourceError(
+            f"the value for {masking.masked(uri)} is over {limit:,} bytes as {kind} (FLOWER['MAX_JSON_BYTES'])"
+        )
+    return text
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes texts so that a reader finds each character again."""
+
+
+def _represented(dumper: yaml.SafeDumper, text: str) -> Any:
+    """In double quotes, as an escape, stands what a reader takes for the end of a line."""
+    return dumper.represent_scalar(f"{yaml_values.TAG}str", text, style='"' if "\x85" in text else None)
+
+
+_Dumper.add_representer(str, _represented)
 _WRITERS: Mapping[str, Callable[[Any], str]] = {
-    JSON: lambda value: f"{json.dumps(value, ensure_ascii=False, indent=2)}\n",
-    YAML: lambda value: str(yaml.safe_dump(value, allow_unicode=True, sort_keys=False)),
+    JSON: lambda value: values.dumps(value),
+    YAML: lambda value: str(yaml.dump(value, Dumper=_Dumper, allow_unicode=True, sort_keys=False)),
 }

@@ -42,21 +42,21 @@ _IS_SKIPPED = f"exec_status + 0 = {Status.IGNORE} AND ignored_by IN ({_REASONS})
 
 SKIPPED = f"""
 WITH RECURSIVE skipped AS (
-    SELECT task_exec_seq, depends_on, merge
+    SELECT task_exec_seq, depends_on, merge, task_seq
       FROM kr_task_stat
      WHERE task_flow_id = %(flow)s AND task_exec_seq = ANY (%(seqs)s::int[]) AND {_IS_SKIPPED}
     UNION
-    SELECT before.task_exec_seq, before.depends_on, before.merge
+    SELECT before.task_exec_seq, before.depends_on, before.merge, before.task_seq
       FROM skipped
      CROSS JOIN jsonb_array_elements_text(skipped.depends_on) entry(seq)
      CROSS JOIN LATERAL (
-        SELECT task_exec_seq, depends_on, merge
+        SELECT task_exec_seq, depends_on, merge, task_seq
           FROM kr_task_stat
          WHERE task_flow_id = %(flow)s AND task_exec_seq = entry.seq::int AND {_IS_SKIPPED}
         OFFSET 0  -- a fence: each is one lookup by key, however many the planner expects
      ) before
 )
-SELECT task_exec_seq, depends_on::text, merge FROM skipped
+SELECT task_exec_seq, depends_on::text, merge, task_seq FROM skipped
 """
 """The skipped ones of these tasks, and those from which paths of skipped tasks lead to them."""
 
@@ -65,6 +65,7 @@ class _Stored(NamedTuple):
     """The columns of a satisfied task that say what its output is."""
 
     output: Any
+    task_seq: int
     is_missing: bool
     """Whether none is stored, not even null."""
     ignored_by: str
@@ -116,8 +117,9 @@ class OutputQuerySet(models.QuerySet["Task"]):
     def outputs(
         self, flow_id: str, seqs: Collection[int], *, typed: bool = False, most: int | None = None
     ) -> dict[int, Any]:
-        """Outputs of those of these steps that are satisfied, by seq, in the given order; None where there is none, and
-        ``NULL`` for a null that is a value.
+        """Outputs of those of these steps that are satisfied, by seq, in the order of ``task_seq``.
+
+        None stands where there is none, and ``NULL`` for a null that is a value.
 
         ``typed`` leaves dates, decimals and so on of Celery tasks as they are stored. An output of more than ``most``
         bytes of JSON is not read: it is ``TooLarge``. One statement if none of them was skipped.
@@ -135,9 +137,11 @@ class OutputQuerySet(models.QuerySet["Task"]):
         if from_flow or FLOW_INPUT in origins:
             outputs |= dict.fromkeys([*from_flow, FLOW_INPUT], self._flow_input(flow_id, reading))
         there = {seq: passing.value_of(output) for seq, output in outputs.items()}
+        ranks = {seq: row.task_seq for seq, row in (rows | skipped).items()}
+        ways = passing.all_origins(passed_on, skipped, lambda seq: (ranks.get(seq, seq), seq))
         joined = {seq: reading.bounded(way.joined(there)) for seq, way in ways.items()}
         outputs |= {seq: NULL if output is None else output for seq, output in joined.items()}
-        return {seq: outputs[seq] for seq in seqs if seq in stored}
+        return {seq: outputs[seq] for seq in stored}
 
     def passed_on(self, task: Task) -> Any:
         """What takes the place of the output of a task that has none: the item of a child, the input of a step."""
@@ -148,10 +152,12 @@ class OutputQuerySet(models.QuerySet["Task"]):
     def _stored(self, flow_id: str, seqs: Collection[int], reading: _Reading) -> dict[int, _Stored]:
         rows = self.filter(task_flow_id=flow_id, task_exec_seq__in=seqs, exec_status__in=SATISFIED)
         columns = reading.columns("output", self.model._meta.get_field("output").clone())
-        selected = rows.order_by().values_list("task_exec_seq", _IS_MISSING, "ignored_by", "program", *columns)
+        selected = rows.order_by("task_seq", "task_exec_seq").values_list(
+            "task_exec_seq", "task_seq", _IS_MISSING, "ignored_by", "program", *columns
+        )
         return {
-            seq: _Stored(reading.value(*output), is_missing, ignored_by, program)
-            for seq, is_missing, ignored_by, program, *output in selected
+            seq: _Stored(reading.value(*output), *others)
+            for seq, *others, output in ((*row[:5], row[5:]) for row in selected)
         }
 
     def skipped(self, flow_id: str, seqs: Collection[int]) -> dict[int, Skipped]:
@@ -161,7 +167,7 @@ class OutputQuerySet(models.QuerySet["Task"]):
             return self._skipped_portably(flow_id)
         with connection.cursor() as cursor:
             cursor.execute(SKIPPED, {"flow": flow_id, "seqs": list(seqs)})
-            return {seq: Skipped(json.loads(depends_on), merge) for seq, depends_on, merge in cursor.fetchall()}
+            return {seq: Skipped(json.loads(depends_on), *others) for seq, depends_on, *others in cursor.fetchall()}
 
     def _skipped_portably(self, flow_id: str) -> dict[int, Skipped]:
         rows = self.filter(
@@ -170,8 +176,8 @@ class OutputQuerySet(models.QuerySet["Task"]):
             ignored_by__in=_SKIPPED_BY,
             output__isnull=True,
         )
-        columns = rows.values_list("task_exec_seq", "depends_on", "merge")
-        return {seq: Skipped(depends_on, merge) for seq, depends_on, merge in columns}
+        columns = rows.values_list("task_exec_seq", "depends_on", "merge", "task_seq")
+        return {seq: Skipped(*others) for seq, *others in columns}
 
     def _flow_input(self, flow_id: str, reading: _Reading) -> Any:
         flow_model: Any = self.model._meta.get_field("task_flow").related_model

@@ -13,7 +13,7 @@ from typing import Any, TypeVar, cast
 from django.db import models
 from django.db.models.query import ModelIterable
 
-from flowerapp.core import masking
+from flowerapp.core import masked_sources, masking
 from flowerapp.models import Flow, HistoryEntry, Hook, Log, Task, TaskDefinition
 from flowerapp.models.definitions import PAIRS
 
@@ -31,6 +31,8 @@ _KEYS = {f"param{number}_value": f"param{number}_key" for number in PAIRS}
 """``{column: the column that names its value}``."""
 _BESIDES: dict[type[models.Model], set[str]] = {Flow: {"output"}, TaskDefinition: {"all_parameters", *_KEYS}}
 """What else is masked."""
+SOURCE = "source"
+"""The column of a flow with the text that it was compiled from."""
 _OWN = frozenset({"parameters", "all_parameters", "input"})
 """Masked without regard to the row's other values, so that what is given back with masks is the same."""
 
@@ -112,6 +114,8 @@ class _Shown:
         if name in _KEYS:
             key = getattr(self._row, _KEYS[name])
             return masking.masked({key: value})[key]
+        if name == SOURCE and isinstance(self._row, Flow):
+            return masked_sources.masked(value, self._secrets)
         return masking.masked(value) if name in _OWN else _masked_with(value, self._secrets)
 
     def __str__(self) -> str:

@@ -107,11 +107,16 @@ class _Facts:
         return {TaskRef(flow_id, seq): ts for flow_id, seq, ts in columns}
 
     def _for_answer(self, task: Task) -> str:
-        """A remote task is ready since the last of the tasks before it has ended, or since it was registered."""
+        """A remote task is ready since the last of the tasks before it has ended, or since its flow was registered.
+
+        When a child became ready is not kept.
+        """
+        reason = f"for another system: no worker has answered for {task.remote}"
+        if task.parent_seq is not None:
+            return reason
         before = [self._ended.get(TaskRef(task.task_flow_id, seq)) for seq in task.depends_on]
-        since = max(filter(None, before), default=task.registered_ts or self._flows[task.task_flow_id].registered_ts)
-        waited = spelled(max(0.0, (clock.about_now() - since).total_seconds()))
-        return f"for another system: no worker has answered for {task.remote} for {waited}"
+        since = max(filter(None, before), default=self._flows[task.task_flow_id].registered_ts)
+        return f"{reason} for {spelled(max(0.0, (clock.about_now() - since).total_seconds()))}"
 
     def _for_tasks(self, task: Task) -> str:
         if task.children:

@@ -244,7 +244,7 @@ def test_a_new_skip_is_found_by_key_on_postgresql(runner: InlineRunner) -> None:
 @pytest.mark.parametrize("merge", [False, True])
 def test_origins_of_a_ladder_are_found_in_linear_time(merge: bool) -> None:
     number = 20_000
-    ladder = {seq: Skipped([seq - 1, seq - 2] if seq > 1 else [FLOW_INPUT], merge) for seq in range(1, number)}
+    ladder = {seq: Skipped([seq - 1, seq - 2] if seq > 1 else [FLOW_INPUT], merge, seq) for seq in range(1, number)}
     looked_at: list[int] = []
 
     class Counted(dict[int, Skipped]):

@@ -12,6 +12,7 @@ from flowerapp.core import executor
 from flowerapp.core.executor import NoExecutor
 from flowerapp.core.expressions.errors import ExpressionError
 from flowerapp.core.messages import TaskRef
+from flowerapp.core.yaml_values import YAMLError
 from flowerapp.engine.context import input_of
 from flowerapp.exceptions import (
     FlowerError,
@@ -197,7 +198,7 @@ def test_errors_have_messages() -> None:
         return [base, *(error for child in base.__subclasses__() for error in classes(child))]
 
     for error in classes(FlowerError):
-        if error not in {InvalidPlanError, ExpressionError, ArrowError}:  # which say what is wrong and where
+        if error not in {InvalidPlanError, ExpressionError, ArrowError, YAMLError}:  # which say what is wrong and where
             assert str(error())
 
 

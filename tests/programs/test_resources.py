@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import stat
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
@@ -42,6 +43,11 @@ class Shelf(BaseHTTPRequestHandler):
             "a: &a [1,1,1,1,1,1,1,1,1]\n"
             + "".join(f"{n}: &{n} [{f'*{o},' * 9}]\n" for o, n in zip("abcdefgh", "bcdefghi", strict=True)),
         ),
+        "/bom": ("application/json", "\ufeff[6]"),
+        "/login": ("text/plain", "Log in, please"),
+        "/empty": ("text/plain", ""),
+        "/many.yaml": ("application/yaml", "- a\n" * 110_000),
+        "/odd": ("application/json; charset=hex", "[1]"),
         "/huge": ("application/json", f'"{"x" * 1_100_000}"'),
     }
     stored: ClassVar[list[dict[str, Any]]] = []
@@ -207,6 +213,62 @@ def test_what_is_no_plain_file_is_not_waited_for(runner: InlineRunner, root: Pat
 
 
 @pytest.mark.parametrize(
+    "value",
+    [
+        "a\x85b",
+        "\x85",
+        {"\x85": ["\u2028", "\r\n", "\ufeff", " x ", "#", "yes", "2026-01-31", "1e3", "<<", "é"]},
+        [1, 10**30, 0.1, True, None, {}, []],
+    ],
+)
+@pytest.mark.parametrize("ending", ["json", "yaml"])
+def test_what_is_stored_is_loaded_again(runner: InlineRunner, root: Path, value: Any, ending: str) -> None:
+    run(runner, f"flow:gate → <x.{ending}>", {"value": value})
+    assert run(runner, f"<x.{ending}> → flow:gate").output == {"value": value}
+
+
+def test_the_largest_value_can_be_loaded_again(runner: InlineRunner, root: Path) -> None:
+    value = {"n": [1] * 400_000}
+    run(runner, "flow:gate → <x.json>", value)
+    assert run(runner, "<x.json> → flow:gate").output == value
+    flow = run(runner, "flow:gate → <x.yaml>", value)
+    assert flow.failed_task is not None
+    assert "x.yaml is over 1,048,576 bytes as application/yaml" in flow.failed_task.error
+    assert not (root / "x.yaml").exists()
+
+
+def test_a_file_that_is_replaced_keeps_its_mode(runner: InlineRunner, root: Path) -> None:
+    (root / "x.json").touch(0o600)
+    run(runner, "flow:gate → <x.json>", [1])
+    assert stat.S_IMODE((root / "x.json").stat().st_mode) == 0o600
+    assert (root / "x.json").read_text() == "[1]"
+
+
+def test_odd_names_are_names(runner: InlineRunner, root: Path) -> None:
+    for name, written in (
+        ("a#1.yaml", "a#1.yaml"),
+        ("漢" * 80 + ".json", "漢" * 80 + ".json"),
+        ("file:b%3F.json", "b?.json"),
+    ):
+        run(runner, f"flow:gate → <{name}>", {"a": 1})
+        assert (root / written).read_text() == ("a: 1\n" if "yaml" in name else '{"a":1}')
+        assert run(runner, f"<{name}> → flow:gate").output == {"a": 1}
+
+
+def test_a_link_that_leads_nowhere_shows_no_path(root: Path) -> None:
+    (root / "loop").symlink_to(root / "loop")
+    sentence = refusal("<loop> → flow:gate")
+    assert "loop cannot be a file" in sentence
+    assert str(root) not in sentence
+    assert "an address of a file has at most 400 characters" in refusal(f"<{'a/' * 300}x> → flow:gate")
+
+
+def test_a_header_that_is_not_ascii_is_said(runner: InlineRunner, shelf: str) -> None:
+    error = failure(runner, f'flow:gate → <{shelf}/new>({{"headers": {{"X-Name": "é"}}}})')
+    assert error.endswith("/new failed: a header holds 'é'; headers are ASCII")
+
+
+@pytest.mark.parametrize(
     ("content", "error"),
     [
         (b'"' + b"x" * 2_000_000 + b'"', "x.json is over 1,048,576 bytes (FLOWER['MAX_JSON_BYTES'])"),
@@ -234,6 +296,7 @@ def test_a_file_that_holds_no_value_fails_the_task(
         ("/plain", [4]),
         ("/problem", {"title": "é"}),
         ("/x-yaml", {"a": {"b": 5}}),
+        ("/bom", [6]),
     ],
 )
 def test_a_value_is_read_as_its_server_or_address_says(runner: InlineRunner, shelf: str, path: str, value: Any) -> None:
@@ -255,6 +318,10 @@ def test_the_text_can_say_how_a_value_is_written(runner: InlineRunner, shelf: st
         ("/bomb.yaml", "/bomb.yaml is no value, line 6: the YAML value is larger than 4 MiB with its aliases"),
         ("/huge", "/huge is over 1,048,576 bytes"),
         ("/missing", "/missing answered 404"),
+        ("/login", "/login is a plain text; if it is YAML, say so: (- content-type: application/yaml -)"),
+        ("/empty", "/empty is a plain text"),
+        ("/many.yaml", "the YAML has more than 100,000 values; write it as JSON"),
+        ("/odd", "/odd has a character set that is not known"),
     ],
 )
 def test_what_is_no_value_fails_the_task(runner: InlineRunner, shelf: str, path: str, error: str) -> None:
@@ -314,6 +381,10 @@ def test_errors_quote_no_secret_of_the_call(runner: InlineRunner, shelf: str) ->
             "line 1, column 1: parameter accept: resource:load has no such parameter",
         ),
         ("flow:gate → <http://a.b/c>(- [PUT] -)", "line 1, column 13: the parameters of an address are an object"),
+        ("<http://a.b/c>(- content-type: text/yaml; charset=utf-16 -) → flow:gate", "a value is text in UTF-8"),
+        ("<file:a?b.json> → flow:gate", "file:a?b.json has a query or fragment, as no file has; write %3F for ?"),
+        ("resource:lod(- uri: x.json -)", "line 1, column 1: there is no program 'resource:lod'"),
+        ("flow:remote", "flow:remote is no program by itself"),
         ("flow:gate → <http://[>", "line 1, column 13: parameter uri"),
         ("flow:gate → <http:///x>", "line 1, column 13: parameter uri"),
     ],

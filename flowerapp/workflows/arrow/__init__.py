@@ -12,9 +12,9 @@ checked graph of numbered steps, ``format_text`` and ``format_document`` the tex
 ``from_compiled_form`` the JSON that littleflow's archives carry, ``diagram`` a state diagram for Mermaid, ``lint_text``
 notes on what may not be meant. What is wrong with a text is an ``ArrowError`` with line and column.
 
-Modules, each of which knows those above it: ``limits``, ``errors``, ``syntax``; ``yaml_scan``,
+Modules, each of which knows those above it: ``limits``, ``errors``, ``sizes``, ``syntax``; ``yaml_scan``,
 ``literals``; ``grammar``, ``lexer``, ``builder``, ``parser``; ``graph``, ``declarations``, ``scopes``, ``loops``,
-``unrolling``, ``compiler``; ``written``, ``formatter``; ``forms``, ``diagram``, ``lint``.
+``unrolling``, ``compiler``; ``written``, ``formatter``, ``masks``; ``forms``, ``diagram``, ``lint``.
 """
 
 from flowerapp.workflows.arrow.compiler import compile_document, compile_text

@@ -17,6 +17,7 @@ from flowerapp.workflows.arrow.limits import MAX_EDGES, max_steps
 from flowerapp.workflows.arrow.loops import SHOWN
 from flowerapp.workflows.arrow.parser import parse
 from flowerapp.workflows.arrow.scopes import Element, Scope, ScopeReader
+from flowerapp.workflows.arrow.sizes import Sizes
 from flowerapp.workflows.arrow.syntax import Document, Statement
 from flowerapp.workflows.arrow.unrolling import Unroller
 
@@ -95,6 +96,7 @@ class Numbering:
     frames: list[Frame] = field(default_factory=list)
     open: set[Scope] = field(default_factory=set)
     """The scopes of ``frames``."""
+    sizes: Sizes = field(default_factory=Sizes)
     edges: int = 0
 
     def steps(self, root: Scope) -> Iterator[Step]:
@@ -116,6 +118,7 @@ class Numbering:
 
     def _number(self, element: Element) -> None:
         frame, index = self.frames[-1], self._next(element, element.kind)
+        self.sizes.add(element.size, element.position)
         frame.first[element] = index
         if element.scope is None:
             frame.last[element] = index

@@ -115,6 +115,12 @@ def parameters_of(task: Task, declaration: Declaration | None) -> Any:
     return defaults.value | task.parameters.value if first == "an object" else task.parameters.value
 
 
+def size_of(task: Task, declaration: Declaration | None) -> int:
+    """About how many characters of JSON these parameters have."""
+    literals = (task.parameters, declaration.parameters if declaration else None)
+    return sum(literal.size for literal in literals if literal)
+
+
 def check_no_parameters(task: Task) -> None:
     """Raise Failure if a mention of a declared subflow has parameters."""
     if task.parameters is not None:

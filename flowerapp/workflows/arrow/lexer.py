@@ -127,6 +127,13 @@ def _resource(text: str, start: int) -> Token:
     return _token("URI", uri, start, match.end())
 
 
+def literal_at(text: str, start: int, account: Account) -> Literal | None:
+    """The literal that begins with the bracket at ``start``; None if it is the address of a resource."""
+    token = _literal(text, start, account)
+    literal: Literal | None = token.value if isinstance(token.value, Literal) else None
+    return literal
+
+
 SCANNERS: dict[str, Callable[[str, int, Account], Token]] = {
     "EXPRESSION": _expression,
     "DOC": _doc,

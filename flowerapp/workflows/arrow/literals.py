@@ -18,6 +18,7 @@ from flowerapp.core.yaml_values import YAMLError
 from flowerapp.exceptions import InvalidValueError
 from flowerapp.workflows.arrow.errors import Failure
 from flowerapp.workflows.arrow.limits import MAX_YAML_WORK
+from flowerapp.workflows.arrow.sizes import Sizes
 from flowerapp.workflows.arrow.syntax import Literal
 from flowerapp.workflows.arrow.yaml_scan import Scan
 
@@ -83,10 +84,10 @@ _decoder = json.JSONDecoder(parse_constant=_constant, parse_int=_integer, parse_
 def checked(text: str, start: int, end: int, value: Any) -> Literal:
     """The literal, if the database can store its value."""
     try:
-        values.dumps(value, "the value")
+        size = len(values.dumps(value, "the value"))
     except InvalidValueError as error:
         raise Failure(str(error), start) from None
-    return Literal(value, start, text[start:end])
+    return Literal(value, start, text[start:end], size)
 
 
 def empty_literal(text: str, start: int) -> Literal:
@@ -96,12 +97,13 @@ def empty_literal(text: str, start: int) -> Literal:
 
 
 class Account:
-    """The work of reading the YAML of a text, which is bounded for the whole text."""
+    """The work of reading the YAML of a text, and the size of its values, which are bounded for the whole text."""
 
-    __slots__ = ("work",)
+    __slots__ = ("sizes", "work")
 
     def __init__(self) -> None:
         self.work = 0
+        self.sizes = Sizes()
 
     def add(self, work: int, position: int) -> None:
         """Count work before it is done; raises Failure over the limit."""
@@ -124,7 +126,9 @@ def yaml_literal(text: str, start: int, account: Account) -> Literal:
         if scan.stray is not None and "\n" in text[scan.stray : scan.end]:
             raise _unclosed(text, start, scan) from None
         raise Failure(str(error), body_start + error.position) from None
-    return checked(text, start, scan.end + 2, value if body.strip() else {})
+    literal = checked(text, start, scan.end + 2, value if body.strip() else {})
+    account.sizes.add(literal.size, start)
+    return literal
 
 
 def yaml_scan(text: str, start: int) -> Scan:

@@ -20,7 +20,7 @@ UNNAMED = "arrow"
 """The name of a flow whose text has no ``@flow``."""
 ARGUMENTS = "arguments"
 """The parameter of a remote task that has its parameters where they are a list and not an object."""
-BUILT_IN = ("wait:", "request:", "redis:")
+BUILT_IN = ("flow:", "resource:", "wait:", "request:", "redis:")
 """A name that begins so is never that of a remote task."""
 
 

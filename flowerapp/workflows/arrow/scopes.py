@@ -18,6 +18,7 @@ from flowerapp.workflows.arrow.declarations import Declarations
 from flowerapp.workflows.arrow.errors import Failure
 from flowerapp.workflows.arrow.graph import Kind
 from flowerapp.workflows.arrow.limits import MAX_EDGES
+from flowerapp.workflows.arrow.sizes import Sizes
 from flowerapp.workflows.arrow.syntax import (
     END,
     START,
@@ -43,6 +44,8 @@ class Element:
     name: str = ""
     base: str = ""
     parameters: Any = field(default_factory=dict)
+    size: int = 0
+    """About how many characters of JSON the parameters have."""
     doc: str = ""
     merge: bool = False
     guard: str = ""
@@ -116,6 +119,7 @@ class ScopeReader:
         self.scopes = {name: Scope(end=task.subflow.end) for name, task in declared.tasks.items() if task.subflow}
         """The scopes of declared subflows, which are filled by ``fill_declared``."""
         self.checked: set[str] = set()
+        self.sizes = Sizes()
         self.meetings = 0
         """The edges of labels so far, which can be many more than there are labels."""
 
@@ -176,10 +180,16 @@ class ScopeReader:
             return Element(
                 kind=Kind.START, position=task.position, name=task.name, doc=doc, scope=self.scopes[subflow.name]
             )
-        base = (declaration and declaration.alias) or task.name
-        parameters = declarations.parameters_of(task, declaration)
+        size = declarations.size_of(task, declaration)
+        self.sizes.add(size, task.position)
         return Element(
-            kind=Kind.TASK, position=task.position, name=task.name, base=base, doc=doc, parameters=parameters
+            kind=Kind.TASK,
+            position=task.position,
+            name=task.name,
+            base=(declaration and declaration.alias) or task.name,
+            doc=doc,
+            parameters=declarations.parameters_of(task, declaration),
+            size=size,
         )
 
     def _resolve(self, scope: Scope, labels: _Labels) -> None:
@@ -233,7 +243,7 @@ def _checked(guard: Guard) -> str:
 
 def _source(source: Literal | Resource) -> Element:
     if isinstance(source, Literal):
-        return Element(kind=Kind.VALUE, position=source.position, parameters=source.value)
+        return Element(kind=Kind.VALUE, position=source.position, parameters=source.value, size=source.size)
     return _resource(Kind.LOAD, source)
 
 
@@ -246,8 +256,10 @@ def _store(resource: Resource, merge: bool) -> Element:
 def _resource(kind: Kind, resource: Resource) -> Element:
     for message in unseen_problems(resource.uri, "the address"):
         raise Failure(message, resource.position)
-    parameters = resource.parameters.value if resource.parameters else {}
-    return Element(kind=kind, position=resource.position, name=resource.uri, parameters=parameters)
+    literal = resource.parameters or Literal({})
+    return Element(
+        kind=kind, position=resource.position, name=resource.uri, parameters=literal.value, size=literal.size
+    )
 
 
 # Where statements begin and end

@@ -17,6 +17,8 @@ class Literal:
     position: int = field(default=0, compare=False)
     written: str = field(default="", compare=False)
     """The text of it with its delimiters, as a formatter keeps it; empty for a tree that was not read from a text."""
+    size: int = field(default=0, compare=False)
+    """Characters of it as JSON; 0 in such a tree."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import pytest
 
 from flowerapp.core.expressions import condition
 from flowerapp.workflows import arrow
-from flowerapp.workflows.arrow import ArrowError, Graph, forms, limits
+from flowerapp.workflows.arrow import ArrowError, Graph, forms, limits, masks
 from tests.core.test_expression_docs import _cells, _codes
 from tests.hosts.readme import blocks
 from tests.workflows.arrow.support import edges
@@ -96,10 +96,16 @@ def test_the_limits_on_the_page_are_those_of_the_code() -> None:
         f"| text | {limits.MAX_TEXT:,} characters |",
         f"| subflows inside one another | {limits.MAX_NESTING} |",
         f"| edges | {limits.MAX_EDGES:,} |",
+        f"with those that are repeated | {limits.MAX_VALUES // 1024**2} MiB as JSON |",
         f"| rounds of a loop | {limits.MAX_ROUNDS} |",
         f"| nodes of a compiled form | {forms.MAX_NODES:,} |",
     ]:
         assert row in page, row
+
+
+def test_the_limit_on_the_page_of_secrets_is_that_of_the_code() -> None:
+    page = PAGE.with_name("secrets.md").read_text(encoding="utf-8")
+    assert f"the first {masks.MOST_READ:,} characters are read" in page
 
 
 def test_the_lines_of_python_on_the_page_do_what_they_say() -> None:

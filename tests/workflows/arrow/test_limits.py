@@ -106,6 +106,24 @@ def test_aliases_have_a_limit_of_size() -> None:
     assert yaml_values.MAX_SIZE == 4 * 1024**2
 
 
+OBJECT = ", ".join(f"k{number}: 1" for number in range(1_000))
+REPEATED = {
+    "declared parameters": f"@task t (- {{{OBJECT}}} -)\n" + "t(- a: 1 -)" * 2_000,
+    "declared parameters alone": f"@task t (- {{{OBJECT}}} -)\n" + "t " * 2_000,
+    "a declared subflow": f"@task t {{ A(- {'x' * 10_000} -) }}\n" + "t " * 2_000,
+    "values of declared subflows": f"@task t {{ <[{'1,' * 5_000}1]> → A }} @task u {{ {'t ' * 50}}}\n" + "u " * 50,
+    "rounds": f"@flow f (- max_rounds: 100 -) :a A(- {'x' * 200_000} -) → ? `$` B → :a",
+    "aliases": "A(- [&a {}, {}] -)\n".format("x" * 1_000, "*a, " * 400) * 100,
+}
+
+
+@pytest.mark.parametrize("shape", REPEATED)
+def test_what_a_text_repeats_has_a_limit(shape: str) -> None:
+    placed = error(REPEATED[shape])
+    assert placed.message == "the parameters and values of all steps have together more than 16 MiB of JSON"
+    assert REPEATED[shape][placed.position] in "tA<("
+
+
 @pytest.mark.parametrize("nested", ["[" * 100_000, '{"a":' * 100_000, "[" * 300 + "]" * 300])
 def test_json_has_a_limit_of_nesting(nested: str) -> None:
     message = error(f"A({nested})").message
