@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator, Mapping
 from enum import StrEnum
-from typing import Any
+from typing import Any, NamedTuple
 
-from flowerapp.core import masking, permissions, programs, unmasking
+from flowerapp.core import graph, masking, permissions, programs, unmasking
 from flowerapp.core.gates import EACH
 from flowerapp.exceptions import Problem
 
@@ -56,6 +56,27 @@ def refusals(
     if changed and not any(sentences.values()):
         sentences = _revealing(stored, shown, changed)
     yield from (Problem(sentence, seq, f"parameters.{name}") for name, sentence in sentences.items() if sentence)
+
+
+class Passing(NamedTuple):
+    """How a step passes its input on."""
+
+    depends_on: Collection[int]
+    may_pass: bool
+    """Whether its input may become its output: it is a gate, is skipped, or its condition may be false."""
+    end: int | None
+    """Of a gate with a condition that begins a subflow, the gate that ends it."""
+
+
+def receivers(seq: int, steps: Mapping[int, Passing], *, entered: bool = False) -> list[int]:
+    """The steps whose input the output of a step may become, on any way; of one that is ``entered``, its input."""
+    after = graph.followers({at: step.depends_on for at, step in steps.items()})
+    ways = {
+        at: [*after[at], *([step.end] if step.end is not None else [])]
+        for at, step in steps.items()
+        if step.may_pass or (at == seq and not entered)
+    }
+    return sorted(graph.reach([seq], ways) - (set() if entered else {seq}))
 
 
 def input_program(program: str, child_program: str) -> str:

@@ -6,10 +6,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from flowerapp.core import graph, masking, overriding
+from flowerapp.core import masking, overriding
 from flowerapp.core.gates import EACH
 from flowerapp.core.names import checked_why
-from flowerapp.core.overriding import MayOverride
+from flowerapp.core.overriding import MayOverride, Passing
 from flowerapp.core.plan import Node, node_problems
 from flowerapp.core.unmasking import equal
 from flowerapp.engine import children
@@ -92,26 +92,24 @@ def _listed(task: Task) -> list[str]:
 def must_not_give_input(locked: LockedFlow, seq: int, may: MayOverride) -> None:
     """Raise InvalidPlanError if an output of the task would become a parameter that the caller may not override.
 
-    Gates pass it on, and so do steps that are skipped or whose condition may be false. The output of a child is part of
-    its parent's.
+    The output of a child is part of its parent's.
     """
     if (task := locked.tasks.get(seq)) is not None and task.parent_seq is not None:
         seq = task.parent_seq
     steps = {at: task for at, task in locked.tasks.items() if task.parent_seq is None}
-    after = graph.followers({at: task.depends_on for at, task in steps.items()})
-    passing = {at: following for at, following in after.items() if at == seq or _may_pass_on(steps[at])}
-    followers = [steps[at] for at in sorted(graph.reach([seq], passing) - {seq})]
+    receivers = overriding.receivers(seq, {at: _passing(task) for at, task in steps.items()})
     refused = [
         problem
-        for task in followers
+        for task in map(steps.__getitem__, receivers)
         for problem in overriding.input_refusals(task.task_exec_seq, _taker(task), _own(task), may, _listed(task))
     ]
     if refused:
         raise InvalidPlanError(refused, locked.flow.task_id)
 
 
-def _may_pass_on(task: Task) -> bool:
-    return task.is_gate or bool(task.when) or task.passes_on
+def _passing(task: Task) -> Passing:
+    may_pass = task.is_gate or bool(task.when) or task.passes_on
+    return Passing(task.depends_on, may_pass, task.end_seq if task.when else None)
 
 
 def _taker(task: Task) -> str:

@@ -7,14 +7,15 @@ import json
 import secrets
 import time
 import uuid
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import KW_ONLY, dataclass, fields, replace
 from functools import partial
 from typing import Any
 
 from flowerapp import conf
 from flowerapp.core import graph, overriding, unmasking, values
-from flowerapp.core.overriding import MayOverride
+from flowerapp.core.gates import GATES
+from flowerapp.core.overriding import MayOverride, Passing
 from flowerapp.core.plan import Node, Plan, missing_problems, priority_problems
 from flowerapp.engine.planned_tasks import PlannedTasks, kept, planned_tasks
 from flowerapp.exceptions import InvalidError, InvalidPlanError, Problem
@@ -220,14 +221,24 @@ def _overridden(node: Node, overrides: Mapping[str, Any]) -> Node:
 
 def _must_not_enter(plan: Plan, entrance: int | None, may: MayOverride) -> None:
     """Raise InvalidPlanError if the flow's input would become a parameter that the caller may not override."""
-    if may is MayOverride.ANY or entrance in (None, plan.entrance):
+    if may is MayOverride.ANY or entrance is None or entrance == plan.entrance:
         return
-    node = next(node for node in plan.nodes if node.seq == entrance)
-    listed = node.open_parameters
-    program = overriding.input_program(node.program, node.child_program)
-    refused = overriding.input_refusals(node.seq, program, node.parameters, may, listed) if node.depends_on else ()
+    nodes = {node.seq: node for node in plan.nodes}
+    if not nodes[entrance].depends_on:
+        return
+    receivers = overriding.receivers(entrance, {seq: _passing(node) for seq, node in nodes.items()}, entered=True)
+    refused = [problem for seq in receivers for problem in _input_refusals(nodes[seq], may)]
     if problems := [replace(problem, field="entrance") for problem in refused]:
         raise InvalidPlanError(problems, plan.name)
+
+
+def _passing(node: Node) -> Passing:
+    return Passing(node.depends_on, node.program in GATES or bool(node.when), node.end if node.when else None)
+
+
+def _input_refusals(node: Node, may: MayOverride) -> Iterator[Problem]:
+    program = overriding.input_program(node.program, node.child_program)
+    return overriding.input_refusals(node.seq, program, node.parameters, may, node.open_parameters)
 
 
 _last_id = 0

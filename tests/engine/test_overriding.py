@@ -17,7 +17,7 @@ from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition
 from flowerapp.registry import Context
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
-from flowerapp.workflows import Workflow, classes, rows, task
+from flowerapp.workflows import Workflow, arrow, classes, rows, task
 from tests.engine.support import task as row_of
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -377,3 +377,73 @@ def test_history_names_what_changed_without_secrets(runner: InlineRunner) -> Non
     engine.change(flow.pk, 2, parameters=STORED | {"HEADERS": {"Authorization": "n3w"}, "BODY": "{}"})
     (details,) = HistoryEntry.objects.filter(verb="change").values_list("details", flat=True)
     assert details == {"parameters": {"HEADERS": {"Authorization": MASKED}}}
+
+
+SECRET_MUL = f'{HOST}mul({{"y": {{"token": "s3cret"}}}})'
+INPUT_OF_STEP = "its input becomes a parameter"
+
+
+def of_text(runner: InlineRunner, text: str) -> Flow:
+    flow = engine.register_plan(arrow.plan_of_text(text), source=text)
+    runner.run()
+    return flow
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        f"ask → {SECRET_MUL}",
+        f"ask → * {SECRET_MUL}",
+        f"ask → ? `false` Noop → {SECRET_MUL}",
+        f"ask → ? `false` {{ Noop }} → {SECRET_MUL}",
+        f"ask → {{ ? `input.no` other }} → * {SECRET_MUL}",
+    ],
+)
+@pytest.mark.parametrize("may", [LISTED, NONE])
+def test_an_answer_becomes_no_parameter_on_any_way(runner: InlineRunner, text: str, may: MayOverride) -> None:
+    flow = of_text(runner, text)
+    with pytest.raises(InvalidPlanError, match=INPUT_OF_STEP):
+        engine.end_task(flow.pk, 1, output=["http://evil"], may_override=may)
+    with pytest.raises(InvalidPlanError, match=INPUT_OF_STEP):
+        engine.skip(flow.pk, 1, may_override=may)
+    assert engine.end_task(flow.pk, 1, output=[], may_override=ANY)
+
+
+def test_an_answer_becomes_no_parameter_after_a_step_that_was_skipped(runner: InlineRunner) -> None:
+    flow = of_text(runner, f"ask → other → {SECRET_MUL}")
+    engine.skip(flow.pk, 2)
+    with pytest.raises(InvalidPlanError, match=INPUT_OF_STEP):
+        engine.end_task(flow.pk, 1, output=2, may_override=LISTED)
+
+
+def test_a_child_is_neither_ended_nor_skipped_into_a_parameter(runner: InlineRunner) -> None:
+    flow = of_text(runner, f"<[1, 2]> → * ask → {SECRET_MUL}")
+    child = flow.tasks.exclude(parent_seq=None).first()
+    assert child is not None
+    with pytest.raises(InvalidPlanError, match=INPUT_OF_STEP):
+        engine.skip(flow.pk, child.task_exec_seq, may_override=LISTED)
+    with pytest.raises(InvalidPlanError, match=INPUT_OF_STEP):
+        engine.end_task(flow.pk, child.task_exec_seq, output=1, may_override=LISTED)
+
+
+def test_an_entrance_gives_no_parameter_of_the_program_of_each_item(runner: InlineRunner) -> None:
+    step = {"program": "flow:each", "child_program": f"{HOST}mul", "parameters": {"y": {"token": "s3cret"}}}
+    rows.store({"task_id": "each", "tasks": [{"task_seq": 1, "program": "Noop"}, {"task_seq": 2, **step}]})
+    with pytest.raises(InvalidPlanError, match=INPUT_OF_STEP):
+        engine.register("each", entrance=2, input=["http://evil"], may_override=LISTED)
+
+
+def test_an_entrance_at_a_gate_gives_no_parameter_behind_it(runner: InlineRunner) -> None:
+    mul = {"program": f"{HOST}mul", "parameters": {"y": {"token": "s3cret"}}}
+    steps: list[dict[str, Any]] = [
+        {"program": "Noop"},
+        {"program": "flow:gate"},
+        {"program": "Noop", "when": "input.no"},
+        mul,
+    ]
+    rows.store({"task_id": "gate", "tasks": [{"task_seq": seq, **step} for seq, step in enumerate(steps, start=1)]})
+    for entrance in (2, 3, 4):
+        with pytest.raises(InvalidPlanError, match="step 4: its input becomes a parameter") as caught:
+            engine.register("gate", entrance=entrance, input="http://evil", may_override=LISTED)
+        assert [problem.field for problem in caught.value.problems] == ["entrance"]
+    engine.register("gate", entrance=1, input=1, may_override=LISTED)

@@ -40,8 +40,8 @@ def masked_text(text: str, secrets: Secrets) -> str | None:
     hidden = [[part.value] if part.value is UNREAD else masking.hidden(part.value) for part in parts]
     if not any(hidden):
         return None
-    known = Secrets.of(secret for secrets_of_part in hidden for secret in secrets_of_part if secret is not UNREAD)
-    return _masked(text, parts, secrets | known | masking.secrets_of(text))
+    own = Secrets.of(secret for secrets_of_part in hidden for secret in secrets_of_part if secret is not UNREAD)
+    return _masked(text, parts, secrets | own | masking.secrets_of(text))
 
 
 def _masked(text: str, parts: list[_Part], secrets: Secrets) -> str:

@@ -12,13 +12,13 @@ import pytest
 from flowerapp import engine
 from flowerapp.core.plan import Node, Plan
 from flowerapp.exceptions import InvalidPlanError, StateConflictError
-from flowerapp.models import Flow, Task
+from flowerapp.models import Flow, Pool, Task
 from flowerapp.registry import Context, program
 from flowerapp.selectors import flows, tasks
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
-from flowerapp.workflows import arrow
+from flowerapp.workflows import arrow, rows
 from tests.engine.support import check
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -307,3 +307,37 @@ def test_a_flow_with_remote_children_is_cancelled_as_any_other(runner: InlineRun
 def test_the_stand_in_for_another_system_is_no_program_by_itself() -> None:
     with pytest.raises(InvalidPlanError, match="flow:remote is no program by itself"):
         Plan("x", (Node(seq=1, program="flow:each", child_program="flow:remote"),)).check()
+
+
+def test_a_flow_of_a_text_is_not_refreshed_from_a_stored_workflow_of_its_name(runner: InlineRunner) -> None:
+    rows.store({"task_id": "dual", "tasks": [{"task_seq": 1, "program": "Give"}]})
+    flow = run(runner, "@flow dual\n <[1]> → Give")
+    with pytest.raises(StateConflictError, match="is of a text and has no stored workflow; rerun it without refresh"):
+        engine.rerun(flow.pk, all_tasks=True, refresh=True)
+    engine.rerun(flow.pk, all_tasks=True)
+    runner.run()
+    assert engine.get_flow(flow.pk).output == [1]
+
+
+def test_remote_children_take_no_slot_of_their_parents_pool(runner: InlineRunner) -> None:
+    Pool.objects.create(name="p", slots=1)
+    plan = arrow.plan_of_text(EACH_STRANGER)
+    nodes = tuple(replace(node, pool="p" if node.child_program else "") for node in plan.nodes)
+    flow = engine.register_plan(replace(plan, nodes=nodes), source=EACH_STRANGER)
+    runner.run()
+    assert [(task.pool, task.admitted, task.awaits_answer) for task in children(flow)] == [("", False, True)] * 3
+    assert all(message.head.program for message in runner.sent)
+    other = engine.register_plan(Plan("other", (Node(seq=1, program="Give", pool="p"),)))
+    runner.run()
+    assert engine.get_flow(other.pk).status is Status.FINISH
+
+
+def test_changed_parameters_of_a_step_for_each_item_fit_its_program(runner: InlineRunner) -> None:
+    flow = run(runner, "ask → * Add")
+    parent = flow.tasks.get(child_program="Add")
+    with pytest.raises(InvalidPlanError, match="Add has no such parameter"):
+        engine.change(flow.pk, parent.task_exec_seq, parameters={"nope": 1})
+    engine.change(flow.pk, parent.task_exec_seq, parameters={"by": 10})
+    engine.end_task(flow.pk, 1, output=[1, 2])
+    runner.run()
+    assert engine.get_flow(flow.pk).output == [11, 12]
