@@ -7,6 +7,7 @@ mean what they mean to ``yaml.safe_load``, but a date or time is its text.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -23,6 +24,8 @@ MAX_SIZE = 4 * 1024 * 1024
 NODE = 8
 LONGEST_NUMBER = 4_300
 """Most characters of a number."""
+DECIMAL = re.compile("0|[1-9][0-9]{0,17}")
+"""Plain numbers that need no look at the other forms."""
 TAG = "tag:yaml.org,2002:"
 PLAIN = {"str", "timestamp", "value"}
 """Tags whose value is the text as it stands."""
@@ -93,7 +96,11 @@ class Builder:
     def feed(self, event: Any) -> None:
         """Take one event."""
         position = self.start + event.start_mark.index
-        if isinstance(event, events.DocumentStartEvent):
+        if isinstance(event, events.ScalarEvent):
+            size_before = self.size
+            self._count(len(event.value), position)
+            self._add(_scalar(event, position), event.anchor, position, size_before)
+        elif isinstance(event, events.DocumentStartEvent):
             self.documents += 1
             if self.documents > 1:
                 raise Failure("the YAML has a second document; write one value", position)
@@ -104,10 +111,6 @@ class Builder:
             self._add(part.complete(), part.anchor, part.position, part.size_before)
         elif isinstance(event, events.AliasEvent):
             self._alias(event, position)
-        elif isinstance(event, events.ScalarEvent):
-            size_before = self.size
-            self._count(len(event.value), position)
-            self._add(_scalar(event, position), event.anchor, position, size_before)
 
     def _open(self, event: Any, position: int) -> None:
         kind = "seq" if isinstance(event, events.SequenceStartEvent) else "map"
@@ -144,6 +147,8 @@ def _scalar(event: Any, position: int) -> Any:
     tag = event.tag
     if tag is None or tag == "!":
         plain, quoted = event.implicit
+        if plain and tag is None and DECIMAL.fullmatch(event.value):
+            return int(event.value)
         tag = _resolver.resolve(yaml.ScalarNode, event.value, (plain and tag is None, quoted or tag == "!"))
     name = tag.removeprefix(TAG)
     if name == "merge" and event.tag is None:
