@@ -7,6 +7,7 @@ mean what they mean to ``yaml.safe_load``, but a date or time is its text.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -27,6 +28,8 @@ MAX_EVENTS = 100_000
 """Most lists, objects and scalars, with the ends of the first two; they take a few seconds to read."""
 LONGEST_NUMBER = 4_300
 """Most characters of a number."""
+DECIMAL = re.compile("0|[1-9][0-9]{0,17}")
+"""Plain numbers that need no look at the other forms."""
 TAG = "tag:yaml.org,2002:"
 PLAIN = {"str", "timestamp", "value"}
 """Tags whose value is the text as it stands."""
@@ -97,7 +100,8 @@ def _key(value: Any, position: int) -> Any:
 class Builder:
     """Puts the events of one document together."""
 
-    def __init__(self) -> None:
+    def __init__(self, most: int) -> None:
+        self.most = most
         self.size = 0
         self.events = 0
         self.work = 0
@@ -112,12 +116,16 @@ class Builder:
         """Take one event."""
         position = event.start_mark.index
         self.events += 1
-        if self.events > MAX_EVENTS:
+        if self.events > self.most:
             raise YAMLError(f"the YAML has more than {MAX_EVENTS:,} values; write it as JSON", position)
         self.work += len(self.stack)
         if self.work > MAX_WORK:
             raise YAMLError("the YAML has too many lists and objects inside one another", position)
-        if isinstance(event, events.DocumentStartEvent):
+        if isinstance(event, events.ScalarEvent):
+            size_before = self.size
+            self._count(len(event.value), position)
+            self._add(_scalar(event, position), event.anchor, position, size_before)
+        elif isinstance(event, events.DocumentStartEvent):
             self.documents += 1
             if self.documents > 1:
                 raise YAMLError("the YAML has a second document; write one value", position)
@@ -128,10 +136,6 @@ class Builder:
             self._add(part.complete(), part.anchor, part.position, part.size_before)
         elif isinstance(event, events.AliasEvent):
             self._alias(event, position)
-        elif isinstance(event, events.ScalarEvent):
-            size_before = self.size
-            self._count(len(event.value), position)
-            self._add(_scalar(event, position), event.anchor, position, size_before)
 
     def _open(self, event: Any, position: int) -> None:
         kind = "seq" if isinstance(event, events.SequenceStartEvent) else "map"
@@ -168,6 +172,8 @@ def _scalar(event: Any, position: int) -> Any:
     tag = event.tag
     if tag is None or tag == "!":
         plain, quoted = event.implicit
+        if plain and tag is None and DECIMAL.fullmatch(event.value):
+            return int(event.value)
         tag = _resolver.resolve(yaml.ScalarNode, event.value, (plain and tag is None, quoted or tag == "!"))
     name = tag.removeprefix(TAG)
     if name == "merge" and event.tag is None:
@@ -201,7 +207,12 @@ def _refused_tag(tag: str, position: int) -> YAMLError:
 
 def load(text: str) -> Any:
     """The JSON value of a YAML text; raises YAMLError with its place."""
-    builder = Builder()
+    return read(text, MAX_EVENTS)[0]
+
+
+def read(text: str, most: int) -> tuple[Any, int]:
+    """The same, and what it has of the ``most`` lists, objects and scalars that are read."""
+    builder = Builder(most)
     try:
         for event in _events(text):
             builder.feed(event)
@@ -211,7 +222,7 @@ def load(text: str) -> Any:
         raise YAMLError(f"the YAML is invalid: {_sentence(error)}", _place(error, len(text))) from None
     if builder.root is MERGE_KEY:
         raise YAMLError("the YAML key << needs an object around it", 0)
-    return builder.root
+    return builder.root, builder.events
 
 
 def _events(text: str) -> Iterator[Any]:

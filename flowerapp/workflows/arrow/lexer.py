@@ -18,17 +18,19 @@ from flowerapp.workflows.arrow.syntax import Literal
 
 NAME = r"[^\W\d](?:[\w:]|\.(?=\w)|-(?!>))*"
 """A name. A hyphen before ``>`` is the beginning of an arrow."""
+SKIPPED = re.compile(r"(?:\A\ufeff)?[ \t\r\n\f\v]*+")
 TOKENS = re.compile(
     rf"""
-    (?P<BLANK>[ \t\r\n\f\v]+|\A\ufeff)
-    | (?P<COMMENT>\#[^\n]*)
-    | (?P<NAME>{NAME})
-    | (?P<LABEL>:{NAME})
-    | (?P<DECLARE>@{NAME})
-    | (?P<EXPRESSION>`)
-    | (?P<DOC>'''|\"\"\")
+    {SKIPPED.pattern}
+    (?: (?P<NAME>{NAME})
     | (?P<SIGN>→|->|[;|>*=?{{}}])
+    | (?P<LABEL>:{NAME})
+    | (?P<COMMENT>\#[^\n]*)
     | (?P<LITERAL>[(<])
+    | (?P<EXPRESSION>`)
+    | (?P<DECLARE>@{NAME})
+    | (?P<DOC>'''|\"\"\")
+    | (?P<END>\Z) )
     """,
     re.VERBOSE,
 )
@@ -61,20 +63,25 @@ class ArrowLexer(Lexer):
 def _tokens(text: str) -> Iterator[Token]:
     account = literals.Account()
     position = 0
-    while position < len(text):
-        match = TOKENS.match(text, position)
-        kind = match.lastgroup if match else None
-        if match is None or kind is None:
-            yield _token("UNKNOWN", text[position], position, position + 1)
-            return
+    while match := TOKENS.match(text, position):
+        kind = match.lastgroup or ""
+        start, position = match.span(kind)
         if kind in SCANNERS:
-            token = SCANNERS[kind](text, position, account)
+            token = SCANNERS[kind](text, start, account)
             position = token.end_pos or len(text)
             yield token
-            continue
-        if kind not in {"BLANK", "COMMENT"}:
-            yield _token(KINDS.get(match[0], kind), match[0], position, match.end())
-        position = match.end()
+        elif kind == "END":
+            return
+        elif kind != "COMMENT":
+            sign = match[kind]
+            yield _token(KINDS.get(sign, kind), sign, start, position)
+    start = _skip_blanks(text, position)
+    yield _token("UNKNOWN", text[start], start, start + 1)
+
+
+def _skip_blanks(text: str, position: int) -> int:
+    match = SKIPPED.match(text, position)
+    return match.end() if match else position
 
 
 def _token(kind: str, value: str, start: int, end: int) -> Token:
@@ -145,12 +152,11 @@ def spans(text: str) -> Iterator[tuple[str, int, int]]:
     """Kind, start and end of each token and comment, in a text that can be read. YAML is not read again."""
     account = literals.Account()
     position = 0
-    while match := TOKENS.match(text, position):
-        kind, end = match.lastgroup or "", match.end()
-        if kind == "LITERAL" and text.startswith("-", end):
-            end = (literals.yaml_scan(text, position).end or end) + 2
+    while (match := TOKENS.match(text, position)) and match.lastgroup != "END":
+        kind = match.lastgroup or ""
+        start, position = match.span(kind)
+        if kind == "LITERAL" and text.startswith("-", position):
+            position = (literals.yaml_scan(text, start).end or position) + 2
         elif kind in SCANNERS:
-            end = SCANNERS[kind](text, position, account).end_pos or len(text)
-        if kind != "BLANK":
-            yield kind, position, end
-        position = end
+            position = SCANNERS[kind](text, start, account).end_pos or len(text)
+        yield kind, start, position

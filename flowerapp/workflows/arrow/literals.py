@@ -14,7 +14,7 @@ from typing import Any
 from flowerapp.core import values, yaml_values
 from flowerapp.core.expressions.limits import MAX_LEVELS, TOO_MANY_DIGITS
 from flowerapp.core.expressions.literals import MOST_DIGITS
-from flowerapp.core.yaml_values import YAMLError
+from flowerapp.core.yaml_values import MAX_EVENTS, YAMLError
 from flowerapp.exceptions import InvalidValueError
 from flowerapp.workflows.arrow.errors import Failure
 from flowerapp.workflows.arrow.limits import MAX_YAML_WORK
@@ -99,10 +99,11 @@ def empty_literal(text: str, start: int) -> Literal:
 class Account:
     """The work of reading the YAML of a text, and the size of its values, which are bounded for the whole text."""
 
-    __slots__ = ("sizes", "work")
+    __slots__ = ("events", "sizes", "work")
 
     def __init__(self) -> None:
         self.work = 0
+        self.events = 0
         self.sizes = Sizes()
 
     def add(self, work: int, position: int) -> None:
@@ -121,11 +122,12 @@ def yaml_literal(text: str, start: int, account: Account) -> Literal:
     account.add(scan.work, start)
     body = text[body_start : scan.end]
     try:
-        value = yaml_values.load(body)
+        value, events = yaml_values.read(body, MAX_EVENTS - account.events)
     except YAMLError as error:
         if scan.stray is not None and "\n" in text[scan.stray : scan.end]:
             raise _unclosed(text, start, scan) from None
         raise Failure(str(error), body_start + error.position) from None
+    account.events += events
     literal = checked(text, start, scan.end + 2, value if body.strip() else {})
     account.sizes.add(literal.size, start)
     return literal

@@ -54,7 +54,7 @@ def parse(text: str) -> Document:
 
 @cache
 def _lark() -> Lark:
-    return Lark(GRAMMAR, parser="lalr", lexer=ArrowLexer, maybe_placeholders=True, transformer=Builder())
+    return Lark(GRAMMAR, parser="lalr", lexer=ArrowLexer, maybe_placeholders=False, transformer=Builder())
 
 
 def _unexpected(text: str, error: UnexpectedToken) -> ArrowError:

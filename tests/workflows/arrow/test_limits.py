@@ -211,3 +211,63 @@ def test_work_grows_with_the_text(shape: str) -> None:
     build = SHAPES[shape]
     small, large = _seconds(build(800)), _seconds(build(3_200))
     assert large < 0.05 or large < 9 * small, (small, large)
+
+
+LONG: dict[str, Callable[[int], str]] = {
+    "a name": lambda size: "A" * size,
+    "a name of dots": lambda size: "A" + ".a" * (size // 2),
+    "a comment": lambda size: "A #" + "c" * size,
+    "comments alone": lambda size: "#c\n" * (size // 3),
+    "open JSON": lambda size: 'A({"a":' * (size // 7),
+    "JSON in JSON": lambda size: "A(" + '[{"a":' * (size // 6),
+    "a text of JSON": lambda size: f'A(["{"x" * size}"])',
+    "escapes of JSON": lambda size: 'A(["' + "\\u0041" * (size // 6) + '"])',
+    "an open guard": lambda size: "A → ? `" + "a" * size,
+    "a long guard": lambda size: "A → ? `" + "a" * size + "` B",
+    "guards in parentheses": lambda size: ("? `" + "(" * 990 + "` A\n") * (size // 1_000),
+    "open paths": lambda size: ("? `$" + "[?(@" * 240 + "` A\n") * (size // 1_000),
+    "an open doc": lambda size: "@task a '''" + "x" * size,
+    "open docs": lambda size: "@task a ''' " * (size // 12),
+    "an address": lambda size: f"<{'u' * size}> → A",
+    "a block of YAML": lambda size: "A(- |\n" + " x\n" * (size // 3) + "-)",
+    "a folded block": lambda size: "A(- >\n" + " x\n" * (size // 3) + "-)",
+    "a text of lines": lambda size: "A(- a\n" + " x\n" * (size // 3) + "-)",
+    "quoted YAML": lambda size: f"A(- '{'x' * size}' -)",
+    "escapes of YAML": lambda size: 'A(- "' + "\\x41" * (size // 4) + '" -)',
+    "ends in quotes": lambda size: "A(- '" + "-) " * (size // 3) + "' -)",
+    "ends of lines in quotes": lambda size: "A(- '" + "-)\n" * (size // 3),
+    "open quotes with blanks": lambda size: "A(- " + (" " * 50 + "'") * (size // 51) + " -)",
+    "blanks": lambda size: "A(- a:" + " " * size + "b -)",
+    "empty lines": lambda size: "A(- a:" + "\n" * size + " b -)",
+    "comments of YAML": lambda size: "A(-\n" + "# c\n" * (size // 4) + "a: 1\n-)",
+    "tags": lambda size: "A(- " + "!a " * (size // 3) + "'x' -)",
+    "a long tag": lambda size: f"A(- !<{'x' * size}> a -)",
+    "documents": lambda size: "A(-\n" + "---\n" * (size // 4) + "-)",
+    "a long number": lambda size: f"A(- {'1' * size} -)",
+    "a number to the base 60": lambda size: "A(- " + "1:" * (size // 2) + "1 -)",
+    "numbers to the base 60": lambda size: "A(- [" + ("1:" * 2_000 + "1,") * (size // 4_000) + "1] -)",
+    "underscores": lambda size: f"A(- 1{'_' * size} -)",
+    "open keys": lambda size: "A(- {" + "? " * (size // 2) + "} -)",
+    "aliases": lambda size: "A(-\n- &a x\n" + "- *a\n" * (size // 20) + "-)",
+    "merged objects": lambda size: (
+        ("A(-\na0: &a0 {x: 1}\n" + "".join(f"a{n}: &a{n} {{<<: *a{n - 1}, k{n}: 1}}\n" for n in range(1, 80)) + "-)\n")
+        * (size // 25_000)
+    ),
+    "declared docs": lambda size: "@note a '''x''' " * (size // 16) + "A",
+    "aliases of aliases": lambda size: "".join(f"@task t{n} = t{n + 1}\n" for n in range(size // 40)) + "t0",
+    **{f"only {sign}": lambda size, sign=sign: sign * size for sign in "{}()[]<>→-|:;*?=@`'\"#\\\0\n "},  # type: ignore[misc]
+}
+"""Texts that are read, or refused, quickly."""
+
+
+@pytest.mark.parametrize("shape", LONG)
+def test_work_grows_with_long_tokens_and_literals(shape: str) -> None:
+    build = LONG[shape]
+    small, large = _seconds(build(25_000)), _seconds(build(100_000))
+    assert large < 0.2 or large < 9 * small, (small, large)
+
+
+def test_all_yaml_of_a_text_has_a_limit_of_values() -> None:
+    few = f"<- [{'[],' * 20_000}] -> → A; "
+    arrow.compile_text(few * 2)
+    assert "the YAML has more than 100,000 values; write it as JSON" in error(few * 3).message

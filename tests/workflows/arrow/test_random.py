@@ -9,10 +9,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from flowerapp.workflows import arrow
-from flowerapp.workflows.arrow import ArrowError, Graph
+from flowerapp.workflows.arrow import ArrowError, Document, Graph
+from flowerapp.workflows.arrow.syntax import Item
 from tests.core.test_expressions_random import TELLTALES
 from tests.effort import LONG, examples, quick, seeds
 from tests.workflows.arrow.texts import SOURCES, TOKENS
+from tests.workflows.arrow.trees import items
 
 TEXTS = 80 if LONG else 40
 """Texts that are made of one seed: 50,000 in all, or a million."""
@@ -36,9 +38,17 @@ def check(text: str) -> None:
         assert outcome.line >= 1, text
         assert not any(telltale in outcome.message for telltale in TELLTALES), (text, outcome.message)
     else:
-        assert [step.index for step in outcome.steps] == list(range(1, outcome.end + 1)), text
-        assert all(before < outcome.end for step in outcome.steps for before in step.depends_on), text
-        assert arrow.from_compiled_form(arrow.compiled_form(outcome)).edges == outcome.edges, text
+        check_graph(text, outcome)
+
+
+def check_graph(text: str, graph: Graph) -> None:
+    """A graph is whole, and the same after its form, and after the form of its text."""
+    assert [step.index for step in graph.steps] == list(range(1, graph.end + 1)), text
+    assert all(before < graph.end for step in graph.steps for before in step.depends_on), text
+    assert arrow.from_compiled_form(arrow.compiled_form(graph)).edges == graph.edges, text
+    assert arrow.compile_text(arrow.format_text(text)) == graph, text
+    assert all(note.line >= 1 for note in arrow.lint_text(text)), text
+    assert arrow.diagram(graph).startswith("stateDiagram-v2\n"), text
 
 
 @settings(quick, max_examples=examples(700))
@@ -51,6 +61,17 @@ def test_mutated_texts_end_in_a_graph_or_a_placed_error(seed: int) -> None:
         start = random.randrange(len(text) + 1)
         text = text[:start] + random.choice(TOKENS) + text[start + random.randrange(5) :]
         check(text)
+
+
+@settings(quick, max_examples=examples(200))
+@given(items, seeds)
+def test_mutated_trees_end_in_a_graph_or_a_placed_error(tree: tuple[Item, ...], seed: int) -> None:
+    random = Random(seed)  # noqa: S311 - of texts
+    text = arrow.format_document(Document(tree))
+    check(text)
+    for _ in range(10):
+        start = random.randrange(len(text) + 1)
+        check(text[:start] + random.choice(["", *TOKENS]) + text[start + random.randrange(5) :])
 
 
 @settings(quick, max_examples=examples(500))

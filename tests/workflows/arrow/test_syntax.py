@@ -64,6 +64,21 @@ def test_names_and_arrows(text: str, names: list[str]) -> None:
     assert items(text) == (chain(*names),)
 
 
+@pytest.mark.parametrize("text", ["A → B", "A\t→\r\n\fB\v", "\n\nA\n\n→\n\nB\n\n", "A→B", "A→B # c", "#\nA#→C\n→B#"])
+def test_white_space_and_comments_have_no_meaning(text: str) -> None:
+    assert items(text) == (chain("A", "B"),)
+
+
+def test_a_number_sign_is_itself_in_literals_texts_guards_and_addresses() -> None:
+    text = '<http://a/#b> → ? `$["#"]` A({"a": "# b"}) → B(- "# c" -) → C(- a#b -) @task D """# d""" # e'
+    statement, declaration = items(text)
+    first, *others = statement.steps
+    assert statement.source == Resource("http://a/#b")
+    assert first == Step(Task("A", Literal({"a": "# b"})), guard=Guard('$["#"]'))
+    assert [step.body.parameters.value for step in others] == ["# c", "a#b"]
+    assert declaration == Declaration("task", "D", doc="# d")
+
+
 @pytest.mark.parametrize("text", ["A B", "A\nB", "A;B", "A ; B;", "A;\nB", "A # c\nB"])
 def test_statements_need_no_end(text: str) -> None:
     assert items(text) == (chain("A"), chain("B"))
