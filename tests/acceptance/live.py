@@ -66,7 +66,7 @@ def task(flow: Flow, seq: int) -> Task:
 def interventions(*flows: Flow) -> list[str]:
     """What the watcher had to repair."""
     entries = HistoryEntry.objects.filter(task_flow_id__in=[flow.pk for flow in flows], verb__in=["resend", "rescue"])
-    return [str(event) for event in entries]
+    return [f"{entry}: {entry.reason}" for entry in entries]
 
 
 def describe(flow: Flow) -> str:

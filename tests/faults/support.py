@@ -86,6 +86,14 @@ def assert_sound(*flows: Flow, ended: Status = Status.FINISH) -> None:
     until(lambda: not _forsaken(), WORKER_SECONDS, what=lambda: f"Running without a living worker: {_forsaken()}")
 
 
+def programs_are_called(worker: str) -> bool:
+    """Whether a worker has claimed tasks, and the program of each has begun: a kill in between would start none."""
+    running = Task.objects.filter(worker=worker, exec_status=Status.RUNNING)
+    claimed = list(running.values_list("task_flow_id", "task_exec_seq", "attempt"))
+    begun = (Start.objects.filter(flow_id=flow_id, seq=seq, attempt=attempt) for flow_id, seq, attempt in claimed)
+    return bool(claimed) and all(rows.exists() for rows in begun)
+
+
 def _forsaken() -> list[Task]:
     """Running tasks of dead workers, of any flow: the watcher may not have come to the last ones yet."""
     alive = Worker.objects.alive(conf.get().LEASE_SECONDS)

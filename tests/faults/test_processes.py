@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from flowerapp import conf, engine
-from flowerapp.models import Flow, Lease, Task
+from flowerapp.models import Flow, Lease
 from flowerapp.states import Status
 from flowerapp.watcher.leader import LEASE
 from tests.acceptance.live import Live, define, start_counts, starts, states, task, wait_started
@@ -25,6 +25,7 @@ from tests.faults.support import (
     gated,
     kill_worker,
     leader,
+    programs_are_called,
     recovered,
     rescues,
     row_of,
@@ -123,7 +124,7 @@ def test_the_leader_is_killed(live: Live, tmp_path: Path) -> None:
     for _ in range(TIMES):
         victim = until(lambda: leader(live.site), what=lambda: live.news[-3000:])
         identity = row_of(victim).pk
-        until(Task.objects.filter(worker=identity, exec_status=Status.RUNNING).exists)
+        until(lambda identity=identity: programs_are_called(identity))  # type: ignore[misc] # a lambda in a loop
         kill_worker(victim)
         replacement = live.site.start("-c", "1")
         others = Lease.objects.filter(pk=LEASE).exclude(holder=identity)

@@ -61,7 +61,8 @@ def lose_again_and_again(live: Live, gate: Path, lose: Callable[[], None], times
     flows = [engine.register(define(edges)) for edges in shapes]
     total = sum(flow.tasks.count() for flow in flows)
     for time_number in range(1, times + 1):
-        until(lambda time_number=time_number: Start.objects.count() > total * time_number // (times + 2))  # type: ignore[misc] # a lambda in a loop
+        share_done = total * time_number // (times + 2)
+        until(lambda share_done=share_done: Start.objects.count() > share_done, 30 + total / 50)  # type: ignore[misc] # a lambda in a loop
         lose()
         wait_going(live, *flows)
     assert Flow.objects.filter(pk__in=[flow.pk for flow in flows]).open().exists()
