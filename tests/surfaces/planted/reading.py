@@ -201,6 +201,7 @@ def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
         for flow_id in flow_ids:
             yield "show", [flow_id, *more]
             yield "logs", [flow_id, *more]
+            yield "inspect", [flow_id, "--all", *more]
             yield from (("task", [flow_id, seq, *more]) for seq in _seqs(flow_id))
             if not _waits(flow_id):
                 yield "follow", [flow_id, *more]
