@@ -89,19 +89,18 @@ def _listed(task: Task) -> list[str]:
     return task.overridable if isinstance(task.overridable, list) else []
 
 
-def must_not_give_input(locked: LockedFlow, seq: int, may: MayOverride) -> None:
+def must_not_give_input(locked: LockedFlow, task: Task, may: MayOverride) -> None:
     """Raise InvalidPlanError if an output of the task would become a parameter that the caller may not override.
 
     The output of a child is part of its parent's.
     """
-    if (task := locked.tasks.get(seq)) is not None and task.parent_seq is not None:
-        seq = task.parent_seq
-    steps = {at: task for at, task in locked.tasks.items() if task.parent_seq is None}
-    receivers = overriding.receivers(seq, {at: _passing(task) for at, task in steps.items()})
+    seq = task.task_exec_seq if task.parent_seq is None else task.parent_seq
+    steps = {at: step for at, step in locked.tasks.items() if step.parent_seq is None}
+    receivers = overriding.receivers(seq, {at: _passing(step) for at, step in steps.items()})
     refused = [
         problem
-        for task in map(steps.__getitem__, receivers)
-        for problem in overriding.input_refusals(task.task_exec_seq, _taker(task), _own(task), may, _listed(task))
+        for step in map(steps.__getitem__, receivers)
+        for problem in overriding.input_refusals(step.task_exec_seq, _taker(step), _own(step), may, _listed(step))
     ]
     if refused:
         raise InvalidPlanError(refused, locked.flow.task_id)

@@ -46,8 +46,7 @@ def end_task(
         task = _locked(flow_id, seq)
         if may_override is not MayOverride.ANY:
             steps = Task.objects.filter(task_flow_id=flow_id, parent_seq=None).defer("output", "traceback")
-            step = seq if task.parent_seq is None else task.parent_seq
-            changes.must_not_give_input(LockedFlow(task.task_flow, by_seq(steps)), step, may_override)
+            changes.must_not_give_input(LockedFlow(task.task_flow, by_seq(steps)), task, may_override)
         completion = Task.objects.end_remote(task.ref, checked) or Completion()
         HistoryEntry.objects.record("end", *task.ref, actor=actor, reason=checked_why(why))
         of_step = ["task_all_over"] if task.parent_seq is None else []

@@ -128,7 +128,7 @@ def skip(
         locked = readiness.lock(flow_id)
         flow, task = locked.flow, locked.task(seq)
         _must_be_open(flow)
-        changes.must_not_give_input(locked, seq, may_override)
+        changes.must_not_give_input(locked, task, may_override)
         if not Task.objects.skip(ref):
             raise StateConflictError(changes.refusal(task, "skipped"))
         if task.children:

@@ -6,7 +6,6 @@ import re
 from collections.abc import Callable
 
 import pytest
-from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from flowerapp import engine
@@ -18,14 +17,6 @@ from flowerapp.workflows import arrow
 from tests.cli.support import define, flow
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def api() -> APIClient:
-    """A client logged in as a superuser."""
-    client = APIClient()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
 
 
 def of_text(runner: InlineRunner) -> Flow:

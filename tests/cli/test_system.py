@@ -5,7 +5,6 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from flowerapp import engine
@@ -16,13 +15,6 @@ from flowerapp.testing import InlineRunner
 from tests.cli.support import define, flow
 
 pytestmark = pytest.mark.django_db(transaction=True)
-
-
-@pytest.fixture
-def api() -> APIClient:
-    client = APIClient()
-    client.force_login(User.objects.create_superuser("root"))
-    return client
 
 
 @pytest.fixture

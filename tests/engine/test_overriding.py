@@ -17,8 +17,9 @@ from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition
 from flowerapp.registry import Context
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
-from flowerapp.workflows import Workflow, arrow, classes, rows, task
+from flowerapp.workflows import Workflow, classes, rows, task
 from tests.engine.support import task as row_of
+from tests.workflows.arrow.support import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -383,12 +384,6 @@ SECRET_MUL = f'{HOST}mul({{"y": {{"token": "s3cret"}}}})'
 INPUT_OF_STEP = "its input becomes a parameter"
 
 
-def of_text(runner: InlineRunner, text: str) -> Flow:
-    flow = engine.register_plan(arrow.plan_of_text(text), source=text)
-    runner.run()
-    return flow
-
-
 @pytest.mark.parametrize(
     "text",
     [
@@ -401,7 +396,7 @@ def of_text(runner: InlineRunner, text: str) -> Flow:
 )
 @pytest.mark.parametrize("may", [LISTED, NONE])
 def test_an_answer_becomes_no_parameter_on_any_way(runner: InlineRunner, text: str, may: MayOverride) -> None:
-    flow = of_text(runner, text)
+    flow = run(runner, text)
     with pytest.raises(InvalidPlanError, match=INPUT_OF_STEP):
         engine.end_task(flow.pk, 1, output=["http://evil"], may_override=may)
     with pytest.raises(InvalidPlanError, match=INPUT_OF_STEP):
@@ -410,14 +405,14 @@ def test_an_answer_becomes_no_parameter_on_any_way(runner: InlineRunner, text: s
 
 
 def test_an_answer_becomes_no_parameter_after_a_step_that_was_skipped(runner: InlineRunner) -> None:
-    flow = of_text(runner, f"ask → other → {SECRET_MUL}")
+    flow = run(runner, f"ask → other → {SECRET_MUL}")
     engine.skip(flow.pk, 2)
     with pytest.raises(InvalidPlanError, match=INPUT_OF_STEP):
         engine.end_task(flow.pk, 1, output=2, may_override=LISTED)
 
 
 def test_a_child_is_neither_ended_nor_skipped_into_a_parameter(runner: InlineRunner) -> None:
-    flow = of_text(runner, f"<[1, 2]> → * ask → {SECRET_MUL}")
+    flow = run(runner, f"<[1, 2]> → * ask → {SECRET_MUL}")
     child = flow.tasks.exclude(parent_seq=None).first()
     assert child is not None
     with pytest.raises(InvalidPlanError, match=INPUT_OF_STEP):

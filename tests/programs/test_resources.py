@@ -13,14 +13,13 @@ from typing import Any, ClassVar
 
 import pytest
 
-from flowerapp import engine
 from flowerapp.exceptions import InvalidPlanError
-from flowerapp.models import Flow
 from flowerapp.programs.resources import LOAD, STORE
 from flowerapp.registry import get
 from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
 from flowerapp.workflows import arrow
+from tests.workflows.arrow.support import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -100,12 +99,6 @@ def root(settings: Any, tmp_path: Path) -> Path:
 def runner() -> Iterator[InlineRunner]:
     with inline() as runner:
         yield runner
-
-
-def run(runner: InlineRunner, text: str, input: Any = None) -> Flow:
-    flow = engine.register_plan(arrow.plan_of_text(text), input=input, source=text)
-    runner.run()
-    return engine.get_flow(flow.pk)
 
 
 def failure(runner: InlineRunner, text: str) -> str:

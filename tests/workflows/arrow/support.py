@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
+from flowerapp import engine
+from flowerapp.models import Flow
+from flowerapp.testing import InlineRunner
 from flowerapp.workflows import arrow
 from flowerapp.workflows.arrow import ArrowError, Graph, Kind, Step
 
@@ -38,3 +43,10 @@ def error(text: str) -> ArrowError:
     with pytest.raises(ArrowError) as caught:
         arrow.compile_text(text)
     return caught.value
+
+
+def run(runner: InlineRunner, text: str, input: Any = None) -> Flow:
+    """The flow of a text, as it is when nothing can continue."""
+    flow = engine.register_plan(arrow.plan_of_text(text), input=input, source=text)
+    runner.run()
+    return engine.get_flow(flow.pk)

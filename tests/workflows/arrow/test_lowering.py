@@ -20,6 +20,7 @@ from flowerapp.states import Status
 from flowerapp.testing import InlineRunner, inline
 from flowerapp.workflows import arrow, rows
 from tests.engine.support import check
+from tests.workflows.arrow.support import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -58,12 +59,6 @@ def pair() -> tuple[int, int]:
 def runner() -> Iterator[InlineRunner]:
     with inline() as runner:
         yield runner
-
-
-def run(runner: InlineRunner, text: str, input: Any = None) -> Flow:
-    flow = engine.register_plan(arrow.plan_of_text(text), input=input, source=text)
-    runner.run()
-    return engine.get_flow(flow.pk)
 
 
 def give_text(value: str) -> str:
