@@ -11,6 +11,7 @@ from typing import Any
 from flowerapp.core.durations import seconds_of
 from flowerapp.core.format_templates import filled
 from flowerapp.core.names import part_problems
+from flowerapp.core.passing import NULL
 from flowerapp.exceptions import InvalidValueError
 
 Object = dict[str, Any]
@@ -158,8 +159,13 @@ def _key(value: Any) -> str:
 
 
 def output_of_event(match: Object | None, data: Object) -> Any:
-    """What a wait gives after an event: its match with the event's ``output``; None, its input, without one."""
+    """What a wait gives after an event: its match with the event's ``output``, ``NULL`` for null.
+
+    None if the event has no output: then the wait passes its input on.
+    """
     if "output" not in data:
         return None
     output = data["output"]
-    return {**(match or {}), **output} if isinstance(output, dict) else output
+    if isinstance(output, dict):
+        return {**(match or {}), **output}
+    return NULL if output is None else output

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flowerapp.core.gates import APPROVAL, COUNTDOWN, EVENT
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import latches, propagation, waits
+from flowerapp.engine.dispatching import send
 from flowerapp.models import Event, LatchHold, Task, Wait
 from flowerapp.querysets import Completion
 from flowerapp.querysets.db import atomic, each_isolated, retry_on_disconnect
@@ -26,7 +27,9 @@ def end_due() -> int:
         due = Task.objects.due_waits().values_list("pk", "program", "task_flow_id", "task_exec_seq", "task_id")
         page = list(due[:MOST_AT_ONCE])
         ended = propagation.end_waits({pk: None for pk, program, *_ in page if program not in EXPIRING})
-        ended += each_isolated([row for row in page if row[1] in EXPIRING], lambda row: expire(TaskRef(*row[2:4]), row[4]))
+        ended += each_isolated(
+            [row for row in page if row[1] in EXPIRING], lambda row: expire(TaskRef(*row[2:4]), row[4])
+        )
         count += ended
         if len(page) < MOST_AT_ONCE or not ended:
             break
@@ -38,7 +41,7 @@ def expire(ref: TaskRef, task_id: str) -> int:
     completion = _expire(ref)
     if completion is None:
         return 0
-    propagation.send(propagation.propagate(ref.flow_id, task_id, completion))
+    send(propagation.propagate(ref.flow_id, task_id, completion))
     return 1
 
 
@@ -52,7 +55,9 @@ def _expire(ref: TaskRef) -> Completion | None:
 def _missed(task: Task) -> str:
     wait = Wait.objects.filter(task_flow_id=task.task_flow_id, task_exec_seq=task.task_exec_seq).first()
     seconds = (task.due_ts - task.started_ts).total_seconds() if task.due_ts and task.started_ts else 0.0
-    what = "its end" if wait is None else f"event {wait.event!r}" if wait.event else f"latch {wait.latch!r} to be at zero"
+    what = (
+        "its end" if wait is None else f"event {wait.event!r}" if wait.event else f"latch {wait.latch!r} to be at zero"
+    )
     return f"waited {spelled(seconds)} for {what}, its timeout; it did not come"
 
 

@@ -150,7 +150,11 @@ def complete_all_parked(flow_ids: Collection[str] | None = None) -> int:
     if flow_ids is None:
         rows = _page_of_all()
     else:
-        rows = [row for ids in batched(list(flow_ids)) for row in _keys(Task.objects.completable().filter(task_flow_id__in=ids))]
+        rows = [
+            row
+            for ids in batched(list(flow_ids))
+            for row in _keys(Task.objects.completable().filter(task_flow_id__in=ids))
+        ]
     for parked_flow_id, seq, task_id in rows:
         send(propagate(parked_flow_id, task_id, Completion(parked=(seq,))))
         if signals.has_listeners(task_id, "task_all_over", "all_over"):
@@ -215,6 +219,8 @@ _finish_waits = retry_on_disconnect()(atomic()(waits.finish))
 def follow_waits(finished: Finished) -> None:
     """Do what the ends of waits led to."""
     workflows = {wait.ref.flow_id: wait.task_id for wait in finished.ended}
+    if with_parked := [flow_id for flow_id, completion in finished.followed.items() if completion.parked]:
+        _begin_delays(with_parked)
     messages: list[Message] = []
     for flow_id, completion in finished.followed.items():
         _propagate(messages, flow_id, workflows[flow_id], completion)

@@ -154,6 +154,7 @@ def begin_delays(tasks: Sequence[tuple[int, str, Mapping[str, Any]]]) -> list[in
             alike.setdefault(seconds, []).append(key)
     for seconds, keys in alike.items():
         Task.objects.begin_delays(keys, seconds)
-    Flow.objects.begin_waiting({flow_id for _, flow_id, parameters in tasks if waits.constant_delay(parameters) is not None})
+    Flow.objects.begin_waiting(
+        {flow_id for _, flow_id, parameters in tasks if waits.constant_delay(parameters) is not None}
+    )
     return alike.get(AT_ONCE, [])
-

@@ -68,9 +68,7 @@ class Workflow(PrimaryModel):
             )
         ]
         indexes = [
-            models.Index(
-                name="ms_workflow_start_event", fields=["start_event"], condition=~models.Q(start_event="")
-            )
+            models.Index(name="ms_workflow_start_event", fields=["start_event"], condition=~models.Q(start_event=""))
         ]
 
     def __str__(self) -> str:

@@ -24,7 +24,9 @@ class Event(PrimaryModel):
     offered = models.BooleanField(
         default=False, db_default=False, help_text="Whether what waited for it when it came has been ended."
     )
-    consumed_ts = TimeField(null=True, blank=True, help_text="When a wait took it with a receipt; no later one gets it.")
+    consumed_ts = TimeField(
+        null=True, blank=True, help_text="When a wait took it with a receipt; no later one gets it."
+    )
 
     objects = PrimaryManager.from_queryset(EventQuerySet)()
 

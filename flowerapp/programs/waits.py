@@ -22,7 +22,7 @@ def delay(duration: int | float | str) -> Any:
 @program(EVENT)
 def event(
     event: str,
-    match: dict[str, Any] | str | None = None,
+    match: Any = None,
     receipt: bool = True,
     since: str = "registered",
     timeout: int | float | str | None = None,

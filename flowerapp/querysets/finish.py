@@ -237,8 +237,8 @@ SELECT EXISTS (SELECT FROM ended_flow WHERE exec_status = {Status.FINISH}), f.li
                     ready, deferred FROM counted_down) released ON released.ready AND NOT released.deferred
  ORDER BY released.task_exec_seq
 """
-"""No row if this attempt no longer runs; else ``Outcome`` and ``COLUMNS_OF_READY``, one row for each task that became ready and
-is not deferred, or one row with NULLs."""
+"""No row if this attempt no longer runs; else ``Outcome`` and ``COLUMNS_OF_READY``, one row for each task that became
+ready and is not deferred, or one row with NULLs."""
 
 FINISH = prepared.composed(
     {

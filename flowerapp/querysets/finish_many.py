@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 from django.db import models
 from django.db.models import F, Q, Value
 
+from flowerapp.core import passing
 from flowerapp.core.messages import TaskRef
 from flowerapp.querysets.clock import Now
 from flowerapp.querysets.db import batched
@@ -50,7 +51,7 @@ class FinishManyQuerySet(FinishQuerySet):
     def finish_waits(self, outputs: Mapping[int, Any]) -> tuple[list[Ended], dict[str, Completion]]:
         """End waits that have begun, and release what depends on them: those that ended, and by flow what followed.
 
-        ``outputs`` has for the key of each its output, None for the input that it passes on. At most ``MOST_AT_ONCE``
+        ``outputs`` has for the key of each its output, ``NULL`` for null, None for the input that it passes on. At most ``MOST_AT_ONCE``
         in a transaction; those that another process has locked, or that have ended, are left out.
         """
         ended = self._lock_waits(outputs)
@@ -75,7 +76,8 @@ class FinishManyQuerySet(FinishQuerySet):
     def _store_outputs(self, keys: Sequence[int], outputs: Mapping[int, Any]) -> None:
         alike: dict[str, list[int]] = defaultdict(list)
         for key in keys:
-            alike["" if outputs[key] is None else json.dumps(outputs[key])].append(key)
+            output = outputs[key]
+            alike["" if output is None else json.dumps(passing.plain(output))].append(key)
         done: dict[str, Any] = {
             "exec_status": Status.FINISH,
             "parked": False,
@@ -138,7 +140,9 @@ class FinishManyQuerySet(FinishQuerySet):
         return sent
 
     def _ready_columns(self, keys: Sequence[int]) -> list[Any]:
-        ready = self.filter(pending=0, exec_status=Status.WAIT, deferred=False).order_by("task_flow_id", "task_exec_seq")
+        ready = self.filter(pending=0, exec_status=Status.WAIT, deferred=False).order_by(
+            "task_flow_id", "task_exec_seq"
+        )
         columns = ("task_flow_id", *COLUMNS_OF_READY)
         return [row for batch in batched(keys) for row in ready.filter(pk__in=batch).values_list(*columns)]
 

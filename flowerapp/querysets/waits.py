@@ -15,7 +15,7 @@ from flowerapp.querysets.clock import Now, ago
 from flowerapp.states import Status
 
 if TYPE_CHECKING:
-    from flowerapp.models import Event, Latch, LatchHold, Wait
+    from flowerapp.models import Latch, LatchHold
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -57,9 +57,7 @@ class WaitQuerySet(models.QuerySet["Wait"]):
         """Those whose task still waits; the others are left over by a verb."""
         task_model: Any = self.model._meta.apps.get_model("flowerapp", "Task")
         own = task_model.objects.filter(task_flow_id=OuterRef("task_flow_id"), task_exec_seq=OuterRef("task_exec_seq"))
-        waiting = own.filter(
-            program__in=sorted(WAITS), exec_status=Status.WAIT, parked=True, started_ts__isnull=False
-        )
+        waiting = own.filter(program__in=sorted(WAITS), exec_status=Status.WAIT, parked=True, started_ts__isnull=False)
         return self.filter(Exists(waiting))
 
     def for_event(self, kind: str, anchors: Collection[str]) -> WaitQuerySet:
@@ -83,7 +81,9 @@ class WaitQuerySet(models.QuerySet["Wait"]):
         """Delete those of these tasks."""
         if not refs:
             return 0
-        own = self.filter(task_flow_id__in={ref.flow_id for ref in refs}).values_list("pk", "task_flow_id", "task_exec_seq")
+        own = self.filter(task_flow_id__in={ref.flow_id for ref in refs}).values_list(
+            "pk", "task_flow_id", "task_exec_seq"
+        )
         keys = [key for key, flow_id, seq in own if TaskRef(flow_id, seq) in set(refs)]
         return self.filter(pk__in=keys).delete()[0]
 
