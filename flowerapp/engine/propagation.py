@@ -18,7 +18,7 @@ from flowerapp.engine import children, gates, hooks, matching, readiness, waits
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.dispatching import send, send_released, send_unsent, take_deferred
 from flowerapp.engine.results import Recorded
-from flowerapp.engine.waits import Finished
+from flowerapp.engine.waits import EndedWaits
 from flowerapp.models import Event, Flow, Task, Wait
 from flowerapp.querysets import Claim, Completion, batched
 from flowerapp.querysets.db import atomic, on_commit, retry_on_disconnect
@@ -216,7 +216,7 @@ def end_waits(outputs: Mapping[int, Any]) -> int:
 _finish_waits = retry_on_disconnect()(atomic()(waits.finish))
 
 
-def follow_waits(finished: Finished) -> None:
+def follow_waits(finished: EndedWaits) -> None:
     """Do what the ends of waits led to."""
     workflows = {wait.ref.flow_id: wait.task_id for wait in finished.ended}
     if with_parked := [flow_id for flow_id, completion in finished.followed.items() if completion.parked]:
@@ -246,7 +246,7 @@ def look_back(wait_id: int) -> int:
 
 @retry_on_disconnect()
 @atomic()
-def _finish_by_earlier(wait_id: int) -> Finished | None:
+def _finish_by_earlier(wait_id: int) -> EndedWaits | None:
     wait = Wait.objects.select_for_update().filter(pk=wait_id).first()
     if wait is None:
         return None
