@@ -73,7 +73,7 @@ def delays_of_one_flow(made: Site, number: int) -> dict[str, Any]:
     wait = {"program": DELAY, "parameters": {"duration": 86_400}}
     last = number + 2
     edges = {1: [], **{seq: [1] for seq in range(2, last)}, last: [*range(2, last)]}
-    engine.register(define(edges, {seq: wait for seq in range(2, last)}, program="Noop"))
+    engine.register(define(edges, dict.fromkeys(range(2, last), wait), program="Noop"))
     return _ended_together(made, f"WAITS, one flow 1 → {number:,} delays → 1", number)
 
 
@@ -126,7 +126,7 @@ SELECT 'parked-' || n, 1, 'never', md5(n::text), TRUE FROM generate_series(%(fir
 
 
 def parked_rows(number: int) -> dict[str, Any]:
-    """What a round of all duties of the leader costs over so many rows that wait, half for a time and half for an event."""
+    """What a round of the leader costs over so many rows that wait, half for a time and half for an event."""
     before = _rounds()
     for first in range(1, number, 100_000):
         last = min(first + 99_999, number)
