@@ -12,6 +12,7 @@ from flowerapp.core.gates import EACH, GATE, REMOTE, VALUE
 from flowerapp.core.plan import Node, Plan
 from flowerapp.core.programs import Program
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
+from flowerapp.programs.redis_commands import PREFIX
 from flowerapp.programs.resources import LOAD, STORE
 from flowerapp.workflows.arrow.compiler import compile_text
 from flowerapp.workflows.arrow.graph import FLOW_START, Graph, Kind, Step
@@ -82,7 +83,7 @@ class _Lowering:
         alias = step.name if step.name != step.base else ""
         program = programs.find(step.base)
         if program is None and step.base.startswith(BUILT_IN):
-            self._refuse(step, f"there is no program {step.base!r}")
+            self._refuse(step, f"there is no program {step.base!r}{_cure(step.base)}")
         if program is None:
             return replace(self._remote(step, node), alias=alias)
         node = replace(node, program=program.name, parameters=self._parameters(step, program), alias=alias)
@@ -126,6 +127,11 @@ class _Lowering:
 
     def _refuse(self, step: Step, message: str) -> None:
         self.refused.append(Problem(message, step.index))
+
+
+def _cure(name: str) -> str:
+    """What would make a program of a name, where a setting does."""
+    return "; FLOWER['REDIS_TASKS'] names no server for it" if name.startswith(PREFIX) else ""
 
 
 _MAKERS: Mapping[Kind, Callable[[_Lowering, Step, Node], Node]] = {
