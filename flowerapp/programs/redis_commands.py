@@ -221,8 +221,6 @@ def redis_program_names() -> Iterator[str]:
 
 def setting_problems() -> Iterator[str]:
     """What is wrong with ``FLOWER["REDIS_TASKS"]`` and ``REDIS_COMMANDS``, in sentences that quote no secret."""
-    from redis.connection import parse_url
-
     settings = conf.get()
     for command in settings.REDIS_COMMANDS:
         if command != ANY and not NAME.fullmatch(command):
@@ -230,7 +228,7 @@ def setting_problems() -> Iterator[str]:
     if settings.REDIS_TASKS is None:
         return
     try:
-        parse_url(settings.REDIS_TASKS)
+        _client(settings.REDIS_TASKS)
     except ValueError:
         yield "FLOWER['REDIS_TASKS'] is no address of a Redis server; write redis://127.0.0.1:6379/1"
 

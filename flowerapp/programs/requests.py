@@ -253,7 +253,7 @@ class _Call:
             output["response"] = self._value(request, response, modes)
         return output
 
-    def _value(self, request: Request, response: Response, modes: set[str]) -> Any:
+    def _value(self, request: Request, response: Response, modes: Collection[Mode]) -> Any:
         """The body as JSON; as text if only that is asked for, or if it is no JSON and may be text."""
         if "response_json" not in modes:
             return response.text

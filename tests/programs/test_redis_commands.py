@@ -1,4 +1,4 @@
-"""``redis:*``: which commands there are, what is sent, and what becomes of replies."""
+"""``redis:*``: which commands there are, what is sent, and what replies become."""
 
 from __future__ import annotations
 
@@ -85,7 +85,7 @@ def test_with_a_server_there_are_those_that_only_handle_values(settings: Any) ->
     settings.FLOWER = {**settings.FLOWER, "REDIS_TASKS": "redis://redis.example/3"}
     names = {program.name for program in registry.programs() if program.name.startswith("redis:")}
     assert names == {f"redis:{command}" for command in HARMLESS}
-    (node,) = arrow.plan_of_text("redis:get(- args: [a] -)").nodes
+    node, *_ = arrow.plan_of_text("redis:get(- args: [a] -)").nodes
     assert (node.program, node.remote, node.parameters) == ("redis:get", "", {"args": ["a"]})
 
 
@@ -184,7 +184,7 @@ def test_replies_become_json(redis: Any) -> None:
     redis.rpush(f"{FOLDER}:list", "1", "2")
     redis.xadd(f"{FOLDER}:stream", {"kind": "a"}, id="1-1")
     redis.set(f"{FOLDER}:bytes", b"\xff\x00a")
-    replies = {
+    replies: dict[tuple[Any, ...], Any] = {
         ("hgetall", "hash"): {"a": "é", "b": "2"},
         ("smembers", "set"): ["a", "b"],
         ("lrange", "list", 0, -1): ["1", "2"],

@@ -194,6 +194,15 @@ def test_an_input_may_be_missing_or_no_object(runner: InlineRunner, service: str
     assert made == {**expected, "request_status": 200}
 
 
+def test_the_command_line_runs_a_text_with_a_request(runner: InlineRunner, service: str) -> None:
+    source = text("get", url=service + "/{input[path]}", output_mode=["response_json"]) + " → flow:gate"
+    answer = command("run", "-e", source, "--input", '{"path": "json"}')
+    assert answer.code == 0, answer.err
+    runner.run()
+    flow = engine.get_flow(answer.out.strip())
+    assert (flow.status, flow.output) == (Status.FINISH, {"path": "json", "response": {"n": 1}})
+
+
 # What is returned
 
 
@@ -493,5 +502,5 @@ def test_an_answer_before_the_step_waits_counts_and_the_attempt_is_late(runner: 
     assert not fail(claim, ParkTask("accepted")).finished
     check(flow)
     flow = engine.get_flow(flow.pk)
-    assert (flow.status, flow.output) == ((Status.FINISH, {"early": True}) if ends else (Status.SUSPEND, None))
+    assert (flow.status, flow.output) == ((Status.FINISH, {"early": True}) if ends else (Status.SUSPEND, {}))
     assert task(flow, 1).error == ("" if ends else "no paper")
