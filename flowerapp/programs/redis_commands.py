@@ -145,13 +145,13 @@ class RedisProgram(Program):
 
 
 def _client(url: str) -> Any:
-    """A client with one connection, which sends nothing twice by itself."""
+    """A client, which connects with its first command and sends nothing twice by itself."""
     from redis import Redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
 
     times = {"socket_timeout": SECONDS, "socket_connect_timeout": SECONDS}
-    return Redis.from_url(url, protocol=2, retry=Retry(NoBackoff(), 0), single_connection_client=True, **times)
+    return Redis.from_url(url, protocol=2, retry=Retry(NoBackoff(), 0), **times)
 
 
 def _password(url: str) -> str:
