@@ -20,7 +20,7 @@ from flowerapp.exceptions import FlowerError, RetryTask
 from flowerapp.registry import Context, Program, Source, add_source
 
 PREFIX = "redis:"
-NAME = re.compile(r"[A-Za-z][A-Za-z0-9._-]{0,60}")
+NAME = re.compile(r"[a-z][a-z0-9._-]{0,60}")
 ANY = "*"
 """In ``FLOWER["REDIS_COMMANDS"]``: all of ``HARMLESS``."""
 SECONDS = 10
@@ -73,7 +73,7 @@ class RedisProgram(Program):
     """A command as a program."""
 
     command: str
-    """In lower case."""
+    """Its name."""
 
     @property
     def description(self) -> str:
@@ -200,7 +200,7 @@ def _converted(text: str, convert: Callable[[str], Any]) -> Any:
 
 @lru_cache(maxsize=1000)
 def _program(name: str) -> RedisProgram:
-    return RedisProgram(name=name, function=Wish, command=name.removeprefix(PREFIX).lower(), retry_backoff=5)
+    return RedisProgram(name=name, function=Wish, command=name.removeprefix(PREFIX), retry_backoff=5)
 
 
 def redis_program(name: str) -> Program | None:
@@ -223,7 +223,7 @@ def setting_problems() -> Iterator[str]:
     """What is wrong with ``FLOWER["REDIS_TASKS"]`` and ``REDIS_COMMANDS``, in sentences that quote no secret."""
     settings = conf.get()
     for command in settings.REDIS_COMMANDS:
-        if command != ANY and not NAME.fullmatch(command):
+        if command != ANY and not NAME.fullmatch(command.lower()):
             yield f"FLOWER['REDIS_COMMANDS'] has {command!r}, which is no command; write one word, such as 'get'"
     if settings.REDIS_TASKS is None:
         return

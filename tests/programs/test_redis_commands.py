@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+from celery.app import app_or_default
 
 from flowerapp import engine, registry
 from flowerapp.exceptions import FlowerError, InvalidPlanError, RetryTask
+from flowerapp.executors.celery import tasks
 from flowerapp.programs.redis_commands import HARMLESS
 from flowerapp.registry import find, get
 from flowerapp.states import Status
@@ -89,6 +91,22 @@ def test_with_a_server_there_are_those_that_only_handle_values(settings: Any) ->
     assert (node.program, node.remote, node.parameters) == ("redis:get", "", {"args": ["a"]})
 
 
+def test_a_worker_has_celery_tasks_for_them(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.FLOWER = {**settings.FLOWER, "REDIS_TASKS": "redis://redis.example/3", "REDIS_COMMANDS": ["get", "keys"]}
+    added: list[registry.Program] = []
+    monkeypatch.setattr(tasks, "add", added.append)
+    tasks.add_further(app_or_default())
+    names = [program.name for program in added if program.name.startswith("redis:")]
+    assert names == ["redis:get", "redis:keys"]
+
+
+def test_names_are_in_lower_case(settings: Any) -> None:
+    settings.FLOWER = {**settings.FLOWER, "REDIS_TASKS": "redis://redis.example/3"}
+    assert [find(name) for name in ("redis:GET", "redis:", "redis:a b", "redis:../x")] == [None] * 4
+    with pytest.raises(InvalidPlanError, match="there is no program 'redis:GET'; write 'redis:get'"):
+        arrow.plan_of_text("redis:GET(- args: [a] -)")
+
+
 DANGEROUS = (
     *("flushall", "flushdb", "config", "shutdown", "eval", "evalsha", "script", "function", "fcall", "module", "debug"),
     *("keys", "randomkey", "info", "monitor", "client", "acl", "auth", "hello", "select", "swapdb", "move", "migrate"),
@@ -98,14 +116,14 @@ DANGEROUS = (
 )
 
 
-@pytest.mark.parametrize("command", [*DANGEROUS, "FLUSHALL", "Eval"])
+@pytest.mark.parametrize("command", DANGEROUS)
 def test_all_others_are_refused_unless_they_are_named(settings: Any, command: str) -> None:
     settings.FLOWER = {**settings.FLOWER, "REDIS_TASKS": "redis://redis.example/3"}
-    with pytest.raises(InvalidPlanError, match=rf"redis:{command} is refused; name '{command.lower()}' in FLOWER"):
+    with pytest.raises(InvalidPlanError, match=rf"redis:{command} is refused; name '{command}' in FLOWER"):
         arrow.plan_of_text(text(command, "a"))
     with pytest.raises(FlowerError, match="is refused"):
         call(command, "a")
-    settings.FLOWER = {**settings.FLOWER, "REDIS_COMMANDS": [command]}
+    settings.FLOWER = {**settings.FLOWER, "REDIS_COMMANDS": [command.upper()]}
     assert arrow.plan_of_text(text(command, "a")).nodes[0].program == f"redis:{command}"
 
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from flowerapp import conf
 from flowerapp.core import programs
 from flowerapp.core.gates import EACH, GATE, REMOTE, VALUE
 from flowerapp.core.plan import Node, Plan
@@ -130,8 +131,11 @@ class _Lowering:
 
 
 def _cure(name: str) -> str:
-    """What would make a program of a name, where a setting does."""
-    return "; FLOWER['REDIS_TASKS'] names no server for it" if name.startswith(PREFIX) else ""
+    """What would make a program of a name."""
+    if programs.find(name.lower()) is not None:
+        return f"; write {name.lower()!r}"
+    is_off = name.startswith(PREFIX) and not conf.get().REDIS_TASKS
+    return "; FLOWER['REDIS_TASKS'] names no server for it" if is_off else ""
 
 
 _MAKERS: Mapping[Kind, Callable[[_Lowering, Step, Node], Node]] = {
