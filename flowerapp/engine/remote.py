@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowerapp.core import masking, unmasking, values
+from flowerapp.core.gates import ANSWERED
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.names import checked_why
 from flowerapp.core.overriding import MayOverride
@@ -110,11 +111,12 @@ def _locked(flow_id: str, seq: int) -> Task:
 
 def _refusal(task: Task) -> str:
     place = f"{task.mention} of flow {task.task_flow_id}"
-    if not task.is_remote:
+    if not task.is_remote and task.program not in ANSWERED:
         return f"{place} is no remote task: its program ends it"
     if task.status is not Status.WAIT:
         return f"{place} is {task_style(task.exec_status, task.ignored_by).word} already; rerun it to end it once more"
-    return f"{place} is not ready: it waits {wait_reasons([task]).get(task.pk, 'for its flow')}"
+    otherwise = "for a worker" if task.program else "for its flow"
+    return f"{place} is not ready: it waits {wait_reasons([task]).get(task.pk, otherwise)}"
 
 
 def _record_events(task: Task, names: Sequence[str], error: str = "") -> None:

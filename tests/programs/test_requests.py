@@ -17,7 +17,7 @@ from flowerapp import engine
 from flowerapp.core.gates import ANSWERED
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
-from flowerapp.exceptions import InvalidPlanError, ParkTask, RetryTask
+from flowerapp.exceptions import InvalidPlanError, ParkTask, RetryTask, StateConflictError
 from flowerapp.models import Flow, Task
 from flowerapp.registry import get, registered
 from flowerapp.selectors import tasks
@@ -31,6 +31,7 @@ from tests.attempts import fail
 from tests.cli.support import flow as command
 from tests.engine.support import check, task, verbs
 from tests.programs.test_http_bounds import Behavior, Server, dripping, silent
+from tests.services import until
 from tests.workflows.arrow.support import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -369,10 +370,10 @@ def test_all_attempts_have_one_key(service: str) -> None:
 )
 def test_a_service_that_never_ends_is_given_up(service: str, behavior: Behavior) -> None:
     server = Server(behavior)
-    parameters = {"url": f"http://{server.address}/", "timeout": 0.3}
-    with pytest.raises(RetryTask, match=r"no whole answer within 0\.3 s; raise timeout"):
+    parameters = {"url": f"http://{server.address}/", "timeout": 1}
+    with pytest.raises(RetryTask, match=r"no whole answer within 1 s; raise timeout"):
         get("request:get").call(parameters, context_for("request:get"))
-    assert server.left.wait(10)
+    until(server.left.is_set)
     server.close()
 
 
@@ -411,10 +412,12 @@ def test_an_answer_that_cannot_be_used_fails_the_task(
 # Services that end the step
 
 
+ASKING = 'request:post({{"url": "{}/accepted?mine=1", "sync": false}}) → flow:gate'
+
+
 def asking(runner: InlineRunner, service: str, *, source: str = "", input: Any = None) -> Flow:
     """A flow whose first step waits for the service that it has called."""
-    source = source or text("post", url=f"{service}/accepted?mine=1", sync=False) + " → flow:gate"
-    return run(runner, source, input if input is not None else {"id": 7})
+    return run(runner, source or ASKING.format(service), input if input is not None else {"id": 7})
 
 
 def test_a_call_that_is_not_sync_names_its_step_and_waits_without_a_worker(runner: InlineRunner, service: str) -> None:
@@ -482,6 +485,45 @@ def test_the_service_may_report_a_failure_and_a_rerun_asks_anew(runner: InlineRu
     keys = [asked["headers"]["idempotency-key"] for asked in Service.asked]
     assert keys == [f"{flow.pk}:1:1", f"{flow.pk}:1:2"]
     assert task(flow, 1).awaits_answer
+
+
+def test_each_child_waits_for_its_own_answer(runner: InlineRunner, service: str) -> None:
+    ask = text("post", url=f"{service}/accepted", sync=False)
+    flow = run(runner, f'<[{{"n": 1}}, {{"n": 2}}]> → * {ask}')
+    seqs = [int(asked["query"]["littleflow-index"][0]) for asked in Service.asked]
+    assert [(row.task_exec_seq, row.awaits_answer) for row in flow.tasks.exclude(parent_seq=None)] == [
+        (seq, True) for seq in sorted(seqs)
+    ]
+    for seq in seqs:
+        check(flow)
+        engine.end_task(flow.pk, seq, output=seq)
+    runner.run()
+    assert engine.get_flow(flow.pk).output == seqs
+    flow = run(runner, f'<[{{"n": 1}}, {{"n": 2}}]> → * {ask}')
+    seq = int(Service.asked[-1]["query"]["littleflow-index"][0])
+    engine.fail_task(flow.pk, seq, "no paper")
+    check(flow)
+    assert engine.get_flow(flow.pk).status is Status.SUSPEND
+
+
+def test_it_can_be_skipped_cancelled_and_held(runner: InlineRunner, service: str) -> None:
+    flow = asking(runner, service)
+    engine.skip(flow.pk, 1)
+    runner.run()
+    check(flow)
+    assert engine.get_flow(flow.pk).output == {"id": 7}
+    flow = asking(runner, service)
+    engine.cancel(flow.pk)
+    with pytest.raises(StateConflictError, match="is Cancelled already"):
+        engine.end_task(flow.pk, 1)
+    flow = engine.register_plan(arrow.plan_of_text(ASKING.format(service)))
+    with pytest.raises(StateConflictError, match="is not ready: it waits for a worker"):
+        engine.end_task(flow.pk, 1)
+    runner.run()
+    engine.suspend(flow.pk)
+    engine.end_task(flow.pk, 1, output=1)
+    check(flow)
+    assert engine.get_flow(flow.pk).output == 1
 
 
 def test_a_service_that_refuses_fails_the_step(runner: InlineRunner, service: str) -> None:
