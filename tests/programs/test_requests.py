@@ -30,7 +30,7 @@ from flowerapp.workflows import arrow
 from tests.attempts import fail
 from tests.cli.support import flow as command
 from tests.engine.support import check, task, verbs
-from tests.programs.test_http_bounds import Behavior, Server, dripping, silent
+from tests.programs.test_http_bounds import Behavior, Server, dripping, read_request, silent
 from tests.services import until
 from tests.workflows.arrow.support import run
 
@@ -396,9 +396,7 @@ def test_an_answer_that_cannot_be_used_fails_the_task(
     runner: InlineRunner, service: str, answer: bytes, error: str
 ) -> None:
     def serve(connection: socket.socket) -> None:
-        received = b""
-        while b"\r\n\r\n" not in received:
-            received += connection.recv(65536)
+        read_request(connection)
         connection.sendall(b"HTTP/1.1 " + answer)
 
     server = Server(serve)
