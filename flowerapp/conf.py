@@ -67,6 +67,15 @@ class Settings:
     """``host`` or ``host:port`` of the private addresses that programs may call; ``*`` allows all."""
     RESOURCE_ROOT: str | None = None
     """Directory of the files that ``resource:load`` and ``resource:store`` may read and write; None allows none."""
+    REQUEST_URLS: dict[str, str] = field(default_factory=dict)
+    """Base addresses of the programs ``request:*``, by ``environ:category``, or by ``category`` alone."""
+    REQUEST_HEADERS: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Headers that these programs send to a base address, such as ``Authorization``; the keys are those of
+    REQUEST_URLS. The values are secret."""
+    REDIS_TASKS: str | None = None
+    """URL of the Redis server on which the programs ``redis:*`` run their commands; without it there are none."""
+    REDIS_COMMANDS: tuple[str, ...] = ("*",)
+    """The commands that they may run; ``*`` stands for those that only read and change values."""
     CELERY_TASKS: bool | tuple[str, ...] = True
     """Which Celery tasks of the host may be used as programs: True for all, False for none, or their names."""
     MASK: tuple[str, ...] = (

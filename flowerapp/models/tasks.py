@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce
 
-from flowerapp.core.gates import UNSENT, WAITS
+from flowerapp.core.gates import ANSWERED, UNSENT, WAITS
 from flowerapp.core.messages import TaskCall, TaskRef
 from flowerapp.models import fields
 from flowerapp.models.base import PrimaryModel
@@ -302,8 +302,15 @@ class Task(Titled, PrimaryModel):
 
     @property
     def awaits_answer(self) -> bool:
-        """Whether it is a remote task that is ready: another system may end it."""
-        return self.is_remote and self.status is Status.WAIT and not self.pending and not self.parked
+        """Whether another system may end it: a remote task that is ready, or one that has asked it and is parked."""
+        if self.status is not Status.WAIT or self.pending:
+            return False
+        return not self.parked if self.is_remote else self.has_asked
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether it is parked until the service ends it that its program has called."""
+        return self.program in ANSWERED and self.parked and self.due_ts is None and not self.children
 
     @property
     def passes_on(self) -> bool:

@@ -14,7 +14,7 @@ from flowerapp.core.gates import WAITS
 from flowerapp.core.messages import TaskRef
 from flowerapp.querysets.adopt import AdoptQuerySet
 from flowerapp.querysets.clock import Now
-from flowerapp.querysets.ready import IN_ORDER, IS_GATE, NOT_REFUSED, OWN_SLOT
+from flowerapp.querysets.ready import AWAITS_ANSWER, IN_ORDER, IS_GATE, NOT_REFUSED, OWN_SLOT
 from flowerapp.querysets.successes import Completion
 from flowerapp.states import OPEN, IgnoredBy, RefusedBy, Status
 
@@ -115,28 +115,28 @@ class TaskQuerySet(AdoptQuerySet):
         own = self.filter(pk__in=keys)._allowed("begin_wait").filter(**_BEGINS)
         return own.update(started_ts=Now(), due_ts=due)
 
-    # Remote tasks, whose rows the caller has locked.
+    # Remote tasks, and others that wait for an answer; the caller has locked their rows.
 
     def offer(self, ref: TaskRef) -> int:
         """Let another system answer for a remote task whose condition is true."""
         return self.at(ref)._allowed("offer").filter(IS_GATE, parked=True, pending=0).update(parked=False)
 
     def end_remote(self, ref: TaskRef, output: Any) -> Completion | None:
-        """Finish a remote task with what the other system made; None if it is not ready. In a transaction."""
-        own = self._remote("end_remote", ref)
+        """Finish a task with what the other system made; None if it waits for no answer. In a transaction."""
+        own = self._answered("end_remote", ref)
         return self.satisfied(ref) if own.update(exec_status=Status.FINISH, output=_json(output), **_ENDED) else None
 
     def fail_remote(self, ref: TaskRef, error: str) -> int:
-        """Suspend a remote task with the reason that the other system gives."""
-        own = self._remote("fail_remote", ref)
-        return own.update(exec_status=Status.SUSPEND, suspended_ts=Now(), error=error, traceback="")
+        """Suspend a task with the reason that the other system gives."""
+        own = self._answered("fail_remote", ref)
+        return own.update(exec_status=Status.SUSPEND, suspended_ts=Now(), parked=False, error=error, traceback="")
 
     def tolerate_remote(self, ref: TaskRef, error: str) -> Completion | None:
         """Record that a remote child failed and that its parent continues without it. In a transaction."""
-        return self._tolerate(self._remote("tolerate_remote", ref), ref, error=error)
+        return self._tolerate(self._answered("tolerate_remote", ref), ref, error=error, parked=False)
 
-    def _remote(self, verb: str, ref: TaskRef) -> Self:
-        return self.at(ref)._allowed(verb).filter(program="", parked=False, pending=0).exclude(remote="")
+    def _answered(self, verb: str, ref: TaskRef) -> Self:
+        return self.at(ref)._allowed(verb).filter(AWAITS_ANSWER)
 
     def tolerate_failure(self, ref: TaskRef, attempt: int, error: str, traceback: str) -> Completion | None:
         """Record that a child failed and that its parent continues without it; None if this attempt no longer runs.

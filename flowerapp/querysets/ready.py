@@ -8,7 +8,7 @@ from typing import Any, Self
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from flowerapp.core.gates import UNSENT, WAITS
+from flowerapp.core.gates import ANSWERED, UNSENT, WAITS
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import Message, TaskCall, TaskRef
 from flowerapp.querysets.clock import Now, ago
@@ -51,6 +51,13 @@ IS_WAIT = Q(program__in=sorted(WAITS))
 _READY_GATE = IS_GATE & Q(task_flow__admitted=True, started_ts=None) & (~IS_WAIT | Q(task_flow__held=False))
 """A gate waits until its flow is admitted, as what it releases could not start before. A wait begins only once."""
 _PARKED: dict[str, Any] = {"exec_status": Status.WAIT, "parked": True, "pending": 0}
+
+AWAITS_ANSWER = Q(
+    Q(~Q(remote=""), program="", parked=False) | Q(program__in=sorted(ANSWERED), parked=True, due_ts=None, children=0),
+    exec_status=Status.WAIT,
+    pending=0,
+)
+"""Tasks whose work another system does; ``Task.awaits_answer`` says the same of one."""
 
 NOT_REFUSED: dict[str, Any] = {"refused_ts": None, "refused_by": ""}
 """Columns of a task that is not refused."""
@@ -149,9 +156,9 @@ class ReadyQuerySet(OutputQuerySet):
         return self.filter(_READY_GATE, **_PARKED, task_flow__exec_status__in=OPEN)
 
     def answerable(self) -> Self:
-        """Remote tasks that are ready: another system may end them."""
-        remote = self.filter(program="", exec_status=Status.WAIT, pending=0, parked=False).exclude(remote="")
-        return remote.filter(task_flow__exec_status__in=OPEN)
+        """Tasks that another system may end: remote tasks that are ready, and those whose programs have asked it."""
+        asking = Q(exec_status=Status.RUNNING, program__in=sorted(ANSWERED))
+        return self.filter(AWAITS_ANSWER | asking, task_flow__exec_status__in=OPEN)
 
     def waiting_for(self, pool: str | None = None) -> Self:
         """Tasks that lack nothing but a slot of ``pool``, or of any pool; the next in line comes first."""

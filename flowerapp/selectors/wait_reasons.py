@@ -137,6 +137,8 @@ class _Facts:
 
         When a child became ready is not kept.
         """
+        if task.has_asked:
+            return "for the service that it has called, which ends it"
         reason = f"for another system: no worker has answered for {task.remote}"
         if task.parent_seq is not None:
             return reason
