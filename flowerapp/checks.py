@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 from django.apps import apps
+from django.conf import STATICFILES_STORAGE_ALIAS
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
 
@@ -69,6 +72,29 @@ def check_task_log(**_: Any) -> list[CheckMessage]:
         return []
     hint = f"Write one of {', '.join(LEVELS)}, or None for no logs."
     return [Error(f"FLOWER['TASK_LOG'] is {level!r}, which is no level", hint=hint, id="flowerapp.E024")]
+
+
+@register("flowerapp")
+def check_retention_archive(**_: Any) -> list[CheckMessage]:
+    """Check that ``RETENTION_ARCHIVE`` names a storage or a folder that can be written (E025)."""
+    place = conf.get().RETENTION_ARCHIVE
+    if check_settings() or place is None or (problem := _place_problem(place)) is None:
+        return []
+    hint = "Write an alias of STORAGES, the absolute path of a folder that flowerapp may write, or None."
+    return [Error(f"FLOWER['RETENTION_ARCHIVE'] is {place!r}, {problem}", hint=hint, id="flowerapp.E025")]
+
+
+def _place_problem(place: str) -> str | None:
+    from django.conf import settings
+
+    if place == STATICFILES_STORAGE_ALIAS:
+        return "which holds the files that the web server shows"
+    if place in settings.STORAGES:
+        return None
+    folder = Path(place)
+    if not folder.is_absolute():
+        return "which is no storage and no absolute path"
+    return None if folder.is_dir() and os.access(folder, os.W_OK) else "which is no folder that can be written"
 
 
 @register("flowerapp")

@@ -1,0 +1,200 @@
+"""Where archives are kept: files, folders, and storages of Django."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, Any
+from urllib.parse import quote
+
+from django.conf import settings
+from django.core.exceptions import SuspiciousOperation
+from django.core.files import File
+from django.core.files.storage import storages
+
+from flowerapp import conf
+from flowerapp.core import archives
+from flowerapp.engine.archive import Watch, write
+from flowerapp.exceptions import InvalidArchiveError, InvalidError, StateConflictError
+from flowerapp.models import Flow
+from flowerapp.querysets.db import atomic
+from flowerapp.selectors.flows import get_flow
+from flowerapp.states import SATISFIED
+
+STORAGE = "storage:"
+"""How a place in a storage begins: ``storage:ALIAS/PATH``."""
+PIECE = 1024 * 1024
+LONGEST_PART = 120
+"""Characters of a folder's or file's name that is made of a name or an id."""
+
+
+@dataclass(frozen=True, slots=True)
+class Archived:
+    """An archive that was written."""
+
+    place: str
+    """A path, or ``storage:ALIAS/PATH``."""
+    sha256: str
+    """Of the bytes of the file, in hexadecimal."""
+    size: int
+    """Bytes."""
+
+
+def archive_to(flow_id: str, target: str, *, with_secrets: bool = False, watch: Watch | None = None) -> Archived:
+    """Write the archive of a flow to a file, a folder or a storage.
+
+    ``target`` is a path, or ``storage:ALIAS/PATH`` with an alias of ``STORAGES``. In a folder, which exists or whose
+    path ends with a slash, and in a storage without such a PATH, it is written as ``WORKFLOW/ID.json``. An earlier
+    archive there is replaced. Raises as ``archive`` does, and InvalidError where nothing can be written.
+    """
+    flow = get_flow(flow_id)
+    path = _path(target, flow)
+    with tempfile.TemporaryFile() as spool:
+        write(flow_id, spool, with_secrets=with_secrets, watch=watch)
+        size = spool.tell()
+        digest = _digest(spool)
+        spool.seek(0)
+        with _as_invalid(target):
+            place = _save(path, spool)
+    return Archived(place, digest, size)
+
+
+def is_folder(target: str) -> bool:
+    """Whether archives are written into a target under names of their own."""
+    if target.startswith(STORAGE):
+        path = target.removeprefix(STORAGE).partition("/")[2]
+        return not path or path.endswith("/")
+    return target.endswith("/") or Path(target).is_dir()
+
+
+def _path(target: str, flow: Flow) -> str:
+    if not is_folder(target):
+        return target
+    return f"{target.rstrip('/')}/{_part(flow.task_id)}/{_part(flow.pk)}.json"
+
+
+def _part(name: str) -> str:
+    """A name as part of a path: other characters than letters, digits and ``_.-~`` are percent-encoded."""
+    part = quote(name, safe="")
+    if len(part) <= LONGEST_PART:
+        return part
+    return f"{part[: LONGEST_PART - 17]}-{hashlib.sha256(name.encode()).hexdigest()[:16]}"
+
+
+def _save(path: str, spool: IO[bytes]) -> str:
+    if not path.startswith(STORAGE):
+        return _save_file(Path(path), spool)
+    alias, name = _in_storage(path)
+    storage = _storage(alias)
+    if storage.exists(name):
+        storage.delete(name)
+    return f"{STORAGE}{alias}/{storage.save(name, File(spool))}"
+
+
+def _save_file(path: Path, spool: IO[bytes]) -> str:
+    """Write a file, or nothing of it; only its owner may read it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, temporary = tempfile.mkstemp(prefix=".archive-", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            while piece := spool.read(PIECE):
+                file.write(piece)
+            file.flush()
+            os.fsync(file.fileno())
+        Path(temporary).replace(path)
+    except BaseException:
+        Path(temporary).unlink(missing_ok=True)
+        raise
+    return str(path)
+
+
+def _in_storage(place: str) -> tuple[str, str]:
+    """Alias and name of a place in a storage."""
+    alias, _, name = place.removeprefix(STORAGE).partition("/")
+    return alias, name
+
+
+def _storage(alias: str) -> Any:
+    if alias not in settings.STORAGES:
+        raise InvalidError(f"STORAGES has no storage {alias[:100]!r}")
+    return storages[alias]
+
+
+@contextmanager
+def _as_invalid(place: str) -> Iterator[None]:
+    """What a file system or a storage refuses is InvalidError."""
+    try:
+        yield
+    except SuspiciousOperation:
+        raise InvalidError(f"{place}: the path leads out of its storage") from None
+    except OSError as error:
+        raise InvalidError(f"{place}: {error.strerror or error}; name a place that can be used") from None
+
+
+def _digest(stream: Any) -> str:
+    stream.seek(0)
+    digest = hashlib.sha256()
+    while piece := stream.read(PIECE):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+@contextmanager
+def _opened(place: str) -> Iterator[Any]:
+    with _as_invalid(place):
+        if place.startswith(STORAGE):
+            alias, name = _in_storage(place)
+            opened = _storage(alias).open(name, "rb")
+        else:
+            opened = Path(place).open("rb")
+        with opened as stream:
+            yield stream
+
+
+def read_archive(place: str, most: int | None = None) -> dict[str, Any]:
+    """The document in a file, or at ``storage:ALIAS/PATH``; one of over ``most`` bytes is refused.
+
+    Raises InvalidError where it cannot be read, and InvalidArchiveError where it is no JSON object.
+    """
+    with _opened(place) as stream:
+        raw = stream.read(-1 if most is None else most + 1)
+    if most is not None and len(raw) > most:
+        raise InvalidArchiveError(f"{place} has over {most:,} bytes; restore it with `flow restore`")
+    return archives.loads(raw)
+
+
+def archive_and_delete(
+    flow_id: str, target: str, *, with_secrets: bool = False, watch: Watch | None = None
+) -> Archived:
+    """Write the archive of a flow that has ended, read it back, and delete the flow if it is as it was.
+
+    Raises as ``archive_to`` does, and StateConflictError for a flow that has not ended or has changed meanwhile.
+    """
+    flow = get_flow(flow_id)
+    if not flow.ended:
+        raise StateConflictError(f"flow {flow_id} has not ended; cancel it before it is deleted")
+    archived = archive_to(flow_id, target, with_secrets=with_secrets, watch=watch)
+    with _opened(archived.place) as stream:
+        if _digest(stream) != archived.sha256:
+            raise InvalidArchiveError(f"{archived.place} is not what was written; flow {flow_id} is kept")
+    with atomic():
+        same = Flow.objects.filter(pk=flow_id, exec_status__in=SATISFIED, finished_ts=flow.finished_ts)
+        if not same.delete()[1].get("flowerapp.Flow"):
+            raise StateConflictError(f"flow {flow_id} was started again while it was archived; it is kept")
+    return archived
+
+
+# The place of the setting RETENTION_ARCHIVE
+
+
+def retention_target() -> str | None:
+    """The target of ``FLOWER["RETENTION_ARCHIVE"]``, a folder of the file system or of a storage; None without it."""
+    place = conf.get().RETENTION_ARCHIVE
+    if not place:
+        return None
+    return f"{STORAGE}{place}/" if place in settings.STORAGES else f"{place.rstrip('/')}/"
