@@ -76,12 +76,12 @@ def check_task_log(**_: Any) -> list[CheckMessage]:
 
 @register("flowerapp")
 def check_retention_archive(**_: Any) -> list[CheckMessage]:
-    """Check that ``RETENTION_ARCHIVE`` names a storage or a folder that can be written (E025)."""
+    """Check that ``RETENTION_ARCHIVE`` names a storage or a folder that can be written (E031)."""
     place = conf.get().RETENTION_ARCHIVE
     if check_settings() or place is None or (problem := _place_problem(place)) is None:
         return []
     hint = "Write an alias of STORAGES, the absolute path of a folder that flowerapp may write, or None."
-    return [Error(f"FLOWER['RETENTION_ARCHIVE'] is {place!r}, {problem}", hint=hint, id="flowerapp.E025")]
+    return [Error(f"FLOWER['RETENTION_ARCHIVE'] is {place!r}, {problem}", hint=hint, id="flowerapp.E031")]
 
 
 def _place_problem(place: str) -> str | None:

@@ -75,7 +75,17 @@ def is_folder(target: str) -> bool:
 def _path(target: str, flow: Flow) -> str:
     if not is_folder(target):
         return target
-    return f"{target.rstrip('/')}/{_part(flow.task_id)}/{_part(flow.pk)}.json"
+    return f"{target.rstrip('/')}/{default_name(flow)}"
+
+
+def default_name(flow: Flow) -> str:
+    """``WORKFLOW/ID.json``."""
+    return f"{_part(flow.task_id)}/{file_name(flow.pk)}"
+
+
+def file_name(flow_id: str) -> str:
+    """``ID.json``."""
+    return f"{_part(flow_id)}.json"
 
 
 def _part(name: str) -> str:
@@ -146,14 +156,15 @@ def _digest(stream: Any) -> str:
 
 @contextmanager
 def _opened(place: str) -> Iterator[Any]:
-    with _as_invalid(place):
-        if place.startswith(STORAGE):
-            alias, name = _in_storage(place)
-            opened = _storage(alias).open(name, "rb")
-        else:
-            opened = Path(place).open("rb")
-        with opened as stream:
-            yield stream
+    with _as_invalid(place), _open(place) as stream:
+        yield stream
+
+
+def _open(place: str) -> Any:
+    if not place.startswith(STORAGE):
+        return Path(place).open("rb")
+    alias, name = _in_storage(place)
+    return _storage(alias).open(name, "rb")
 
 
 def read_archive(place: str, most: int | None = None) -> dict[str, Any]:
@@ -166,6 +177,23 @@ def read_archive(place: str, most: int | None = None) -> dict[str, Any]:
     if most is not None and len(raw) > most:
         raise InvalidArchiveError(f"{place} has over {most:,} bytes; restore it with `flow restore`")
     return archives.loads(raw)
+
+
+def must_be_free(place: str, flow_id: str) -> None:
+    """Raise StateConflictError if there is something else at a place than an archive of the flow."""
+    with _as_invalid(place):
+        alias, name = _in_storage(place) if place.startswith(STORAGE) else ("", place)
+        exists = _storage(alias).exists(name) if alias else Path(place).exists()
+    if exists and not _is_archive_of(place, flow_id):
+        raise StateConflictError(f"{place} is there already, and is no archive of flow {flow_id}; take another path")
+
+
+def _is_archive_of(place: str, flow_id: str) -> bool:
+    try:
+        flow = read_archive(place).get("flow")
+    except InvalidError:
+        return False
+    return isinstance(flow, dict) and flow.get("task_flow_id") == flow_id
 
 
 def archive_and_delete(
@@ -198,3 +226,30 @@ def retention_target() -> str | None:
     if not place:
         return None
     return f"{STORAGE}{place}/" if place in settings.STORAGES else f"{place.rstrip('/')}/"
+
+
+def place_in_archive(uri: str) -> str:
+    """The place of a uri in the archive of the setting: ``storage:ALIAS/PATH``, or a path in its folder.
+
+    ``s3://ALIAS/PATH`` is the same as ``storage:ALIAS/PATH``. Raises InvalidError for any other place.
+    """
+    target = retention_target()
+    if target is None:
+        raise InvalidError("there is no archive here: FLOWER['RETENTION_ARCHIVE'] is not set")
+    name = uri.removeprefix(target)
+    for scheme in ("storage://", "s3://"):
+        if target.startswith(STORAGE) and uri.startswith(scheme):
+            name = f"{STORAGE}{uri.removeprefix(scheme)}".removeprefix(target)
+    if not target.startswith(STORAGE):
+        name = name.removeprefix(f"{STORAGE}{Path(target).name}/")
+    parts = name.split("/")
+    if not name or {"", ".", ".."} & set(parts) or "\\" in name or ":" in name or "\0" in name:
+        raise InvalidError(f"{uri[:200]!r} is no place in {target}; write {target}WORKFLOW/ID.json")
+    place = f"{target}{name}"
+    if not target.startswith(STORAGE) and not _is_inside(Path(place), Path(target)):
+        raise InvalidError(f"{uri[:200]!r} leads out of {target}")
+    return place
+
+
+def _is_inside(path: Path, folder: Path) -> bool:
+    return path.resolve().is_relative_to(folder.resolve())
