@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tempfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -24,10 +23,8 @@ from flowerapp.api.parsing import JSON
 from flowerapp.api.permissions import actor, name_of
 from flowerapp.api.queries import Query
 from flowerapp.core import archives
-from flowerapp.core.gates import OURS
 from flowerapp.core.permissions import ADD_DEFINITION, ADD_FLOW, CHANGE_DEFINITION, is_user, may
 from flowerapp.engine import archive_files
-from flowerapp.engine.archive import write
 from flowerapp.engine.restore import programs_of
 from flowerapp.models import Flow
 from flowerapp.selectors.flows import get_flow
@@ -56,19 +53,6 @@ class RestoreSerializer(StrictSerializer):
     replace = StrictBooleanField(default=False, help_text="Replace a flow of the same id that has ended.")
 
 
-def download(flow_id: str, *, with_secrets: bool = False) -> FileResponse:
-    """The archive of a flow as a file, read in one look before the first byte is sent."""
-    flow = get_flow(flow_id)
-    spool = tempfile.TemporaryFile()  # noqa: SIM115 - the response closes it
-    try:
-        write(flow.pk, spool, with_secrets=with_secrets)
-        spool.seek(0)
-    except BaseException:
-        spool.close()
-        raise
-    return FileResponse(spool, as_attachment=True, filename=f"{flow.pk}.json", content_type=JSON)
-
-
 @documented(tags=["flows"], parameters=[FLOW_ID])
 class ArchiveView(ApiView):
     """The archive of a flow."""
@@ -80,12 +64,15 @@ class ArchiveView(ApiView):
         """Download a flow as one JSON document: workflow, tasks, values, history and log."""
         if self.wanted["secrets"] and not (is_user(request.user) and may(request.user, CHANGE_DEFINITION)):
             raise PermissionDenied(f"user {name_of(request.user)} lacks the permission {CHANGE_DEFINITION} for secrets")
-        return download(flow_id, with_secrets=self.wanted["secrets"])
+        flow = get_flow(flow_id)
+        spool = archive_files.spooled(flow.pk, with_secrets=self.wanted["secrets"])
+        name = archive_files.file_name(flow.pk)
+        return FileResponse(spool, as_attachment=True, filename=name, content_type=JSON)
 
 
 def must_run(user: Any, document: Mapping[str, Any]) -> None:
     """Raise PermissionDenied if an archive names programs and the user may not say what runs, as in a workflow."""
-    named = sorted(programs_of(document) - OURS)
+    named = programs_of(document)
     if named and not (is_user(user) and may(user, ADD_DEFINITION)):
         raise PermissionDenied(
             f"the flow runs the program {named[0][:100]}, which needs the permission {ADD_DEFINITION}"

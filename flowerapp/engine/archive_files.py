@@ -64,6 +64,18 @@ def archive_to(flow_id: str, target: str, *, with_secrets: bool = False, watch: 
     return Archived(place, digest, size)
 
 
+def spooled(flow_id: str, *, with_secrets: bool = False) -> IO[bytes]:
+    """The archive of a flow in a temporary file, at its beginning; the caller closes it. Raises as ``archive`` does."""
+    spool = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    try:
+        write(flow_id, spool, with_secrets=with_secrets)
+        spool.seek(0)
+    except BaseException:
+        spool.close()
+        raise
+    return spool
+
+
 def is_folder(target: str) -> bool:
     """Whether archives are written into a target under names of their own."""
     if target.startswith(STORAGE):

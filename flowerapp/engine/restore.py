@@ -9,7 +9,7 @@ from django.db import IntegrityError
 
 from flowerapp.core import archives, logs, masking, programs
 from flowerapp.core.archive_parts import OPTIONAL_VALUES, Archive, FlowPart, TaskPart
-from flowerapp.core.gates import REMOTE
+from flowerapp.core.gates import OURS, REMOTE
 from flowerapp.core.masking import Secrets
 from flowerapp.core.unmasking import holds_mask
 from flowerapp.core.values import brief
@@ -23,7 +23,7 @@ from flowerapp.querysets.db import atomic
 from flowerapp.querysets.history import LONGEST_DETAILS
 from flowerapp.querysets.restored import optional_values
 from flowerapp.selectors.status_style import flow_style
-from flowerapp.states import OPEN, Status
+from flowerapp.states import ACTIVE, Status
 
 logger = logs.logger(__name__)
 
@@ -99,12 +99,12 @@ def _must_know_programs(archive: Archive) -> None:
         raise InvalidArchiveError(f"the flow runs programs that are not registered here: {listed}; register them first")
 
 
-def programs_of(document: Mapping[str, Any]) -> set[str]:
-    """Names of the programs that an archive names, whatever else is wrong with it."""
+def programs_of(document: Mapping[str, Any]) -> list[str]:
+    """Names of the programs that an archive runs, sorted, whatever else is wrong with it; not those of the engine."""
     tasks = document.get("tasks")
     rows = [task for task in tasks if isinstance(task, dict)] if isinstance(tasks, list) else []
     names = [row.get(key) for row in rows for key in ("program", "child_program")]
-    return {name for name in names if isinstance(name, str) and name}
+    return sorted({name for name in names if isinstance(name, str) and name} - OURS)
 
 
 # Rows
@@ -116,7 +116,6 @@ def _rows(archive: Archive) -> tuple[Flow, list[Task]]:
     tasks = [_task(part, archive.flow, secrets) for part in sorted(archive.tasks, key=lambda part: part.task_exec_seq)]
     flow = Flow(**_columns(archive.flow, FlowPart), restored_ts=clock.now(), masked=_is_masked(archive))
     flow.open_sinks = recompute(by_seq(tasks))
-    flow.last_child_seq = max(flow.last_child_seq, *(task.task_exec_seq for task in tasks))
     if flow.ended:
         flow.held, flow.failed_seq, flow.open_sinks = False, None, 0
     else:
@@ -153,7 +152,7 @@ def _task(part: TaskPart, flow: FlowPart, of_flow: Secrets) -> Task:
     columns = {name: value for name, value in columns.items() if name not in OPTIONAL_VALUES}
     task = Task(task_flow_id=flow.task_flow_id, task_id=flow.task_id, **columns, **optional_values(values))
     _record_masked(task, part, of_flow)
-    if part.status in OPEN:
+    if part.status in ACTIVE:
         _wait(task)
     elif not (part.program or part.remote):
         task.observed_status = task.exec_status
@@ -170,7 +169,7 @@ def _record_masked(task: Task, part: TaskPart, of_flow: Secrets) -> None:
 
 
 def _wait(task: Task) -> None:
-    """An open task waits for a message that is not sent yet; one that ran is started anew."""
+    """The task waits for a message that is not sent yet; one that ran is started anew."""
     ran = task.status is Status.RUNNING
     if ran:
         task.exec_status, task.progress, task.due_ts = Status.WAIT, None, None

@@ -208,10 +208,10 @@ def rerun(
         if refresh:
             changes.refresh(locked.flow, reset.seqs)
         changes.change_all(locked.flow, wishes, actor, why)
-        changes.must_all_fit(locked.flow, reset.seqs)
         if all_tasks:
             Flow.objects.forget_state(flow_id)
         masked_flows.must_have_values(locked.flow)
+        changes.must_all_fit(locked.flow, reset.seqs)
         how = {"from": from_seq} if from_seq is not None else {_chosen(all_tasks, cancelled): True}
         details = {**how, "refresh": refresh, "tasks": moved, "seqs": sorted(reset.seqs)[:100]}
         HistoryEntry.objects.record("rerun", flow_id, from_seq, actor=actor, reason=checked_why(why), details=details)

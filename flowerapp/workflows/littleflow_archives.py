@@ -143,7 +143,7 @@ def _node(active: _OfNode, accumulated: _OfNode, index: int) -> _Node:
 
 def _tasks(plan: Plan, nodes: Sequence[_Node], end: datetime) -> Iterator[Document]:
     planned = planned_tasks(plan, 0, None)
-    seqs = {number: task_seq for number, task_seq in enumerate(graph.order(plan.edges), start=1)}
+    seqs = dict(enumerate(graph.order(plan.edges), start=1))
     for row in planned.rows.rows:
         columns = {name: value for name, value in row.items() if name in TaskPart.model_fields}
         yield {"parameters": {}} | columns | _state(nodes[seqs[row["task_exec_seq"]]], end)
