@@ -48,11 +48,11 @@ class ArchiveAdmin(VerbAdmin):
 
     def get_urls(self) -> list[URLPattern]:
         """The download and the form beside the other pages."""
-        views = {"archive": self.archive_view, "restore": self.restore_view}
-        guarded = {name: self.admin_site.admin_view(view) for name, view in views.items()}
+        archive = self.admin_site.admin_view(self.archive_view)
+        restore = self.admin_site.admin_view(self.restore_view)
         return [
-            path("restore/", guarded["restore"], name="flowerapp_flow_restore"),
-            path("<path:object_id>/archive/", guarded["archive"], name="flowerapp_flow_archive"),
+            path("restore/", restore, name="flowerapp_flow_restore"),
+            path("<path:object_id>/archive/", archive, name="flowerapp_flow_archive"),
             *super().get_urls(),
         ]
 

@@ -24,7 +24,6 @@ from flowerapp.exceptions import InvalidArchiveError, InvalidError, StateConflic
 from flowerapp.models import Flow
 from flowerapp.querysets.db import atomic
 from flowerapp.selectors.flows import get_flow
-from flowerapp.states import SATISFIED
 
 STORAGE = "storage:"
 """How a place in a storage begins: ``storage:ALIAS/PATH``."""
@@ -66,7 +65,7 @@ def archive_to(flow_id: str, target: str, *, with_secrets: bool = False, watch: 
 
 def spooled(flow_id: str, *, with_secrets: bool = False) -> IO[bytes]:
     """The archive of a flow in a temporary file, at its beginning; the caller closes it. Raises as ``archive`` does."""
-    spool = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
+    spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=PIECE)  # noqa: SIM115 - the caller closes it
     try:
         write(flow_id, spool, with_secrets=with_secrets)
         spool.seek(0)
@@ -223,9 +222,10 @@ def archive_and_delete(
         if _digest(stream) != archived.sha256:
             raise InvalidArchiveError(f"{archived.place} is not what was written; flow {flow_id} is kept")
     with atomic():
-        same = Flow.objects.filter(pk=flow_id, exec_status__in=SATISFIED, finished_ts=flow.finished_ts)
-        if not same.delete()[1].get("flowerapp.Flow"):
+        present = Flow.objects.for_update(flow_id)
+        if present is None or not present.ended or present.finished_ts != flow.finished_ts:
             raise StateConflictError(f"flow {flow_id} was started again while it was archived; it is kept")
+        present.delete()
     return archived
 
 

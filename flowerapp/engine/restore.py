@@ -140,10 +140,10 @@ def _hold(flow: Flow, tasks: Iterable[Task]) -> None:
 
 def _is_masked(archive: Archive) -> bool:
     """Whether values of the flow are masks."""
-    given = [archive.flow.input, *(task.parameters for task in archive.tasks)]
+    held: list[Any] = [archive.flow.input, *(task.parameters for task in archive.tasks)]
     if archive.secrets == archives.MASKED_SECRETS:
-        given += [archive.flow.state, *([task.item, task.output] for task in archive.tasks)]
-    return any(map(holds_mask, given))
+        held += [archive.flow.state, *([task.item, task.output] for task in archive.tasks)]
+    return any(map(holds_mask, held))
 
 
 def _task(part: TaskPart, flow: FlowPart, of_flow: Secrets) -> Task:

@@ -1,4 +1,4 @@
-"""Write a flow that was archived: its row, its tasks, its history and its log, as they are given."""
+"""Write a flow that was archived: its row, its tasks, its history and its log, as they are."""
 
 from __future__ import annotations
 
@@ -31,10 +31,8 @@ def _batches(rows: Iterable[Any]) -> Iterator[list[Any]]:
         yield batch
 
 
-def optional_values(given: dict[str, Any]) -> dict[str, Any]:
+def optional_values(row: dict[str, Any]) -> dict[str, Any]:
     """Those of a task's values of JSON that are there, as they are stored: null as a value, and not as NULL."""
     return {
-        name: Value(None, JSONField()) if given[name] is None else given[name]
-        for name in OPTIONAL_VALUES
-        if name in given
+        name: Value(None, JSONField()) if row[name] is None else row[name] for name in OPTIONAL_VALUES if name in row
     }

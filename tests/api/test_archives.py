@@ -67,7 +67,7 @@ def test_secrets_need_the_right_to_change_workflows(
 
 def test_the_open_api_gives_no_secrets(ended: Flow) -> None:
     with override_settings(FLOWER={"OPEN_API": True}):
-        client = APIClient()
+        client = APIClient(REMOTE_ADDR="127.0.0.1", SERVER_NAME="localhost")
         assert SECRET not in json.dumps(download(client, ended))
         assert client.get(f"/api/flows/{ended.pk}/archive/?secrets=true").status_code == 403
         assert client.post(RESTORE, {}, format="json").status_code in (401, 403)

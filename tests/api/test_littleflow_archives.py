@@ -76,8 +76,8 @@ def test_theirs_is_restored_as_terminated_and_restarts_where_it_was(api: APIClie
         "B": ("Finish", ""),
         "C": ("Ignore", "cancel"),
     }
-    assert tasks["A"].started_ts.isoformat() == "2026-01-31T12:00:01+00:00"
-    assert tasks["A"].finished_ts.isoformat() == "2026-01-31T12:00:02+00:00"
+    times = (tasks["A"].started_ts, tasks["A"].finished_ts)
+    assert [ts and ts.isoformat() for ts in times] == ["2026-01-31T12:00:01+00:00", "2026-01-31T12:00:02+00:00"]
     assert api.post(f"/workflows/{flow_id}/restart").json()["status"] == "Success"
     state = api.get(f"/workflows/{flow_id}/state").json()
     assert (state["state"], state["S"]) == ("RUNNING", [0, 0, 0, 1, 0])
@@ -104,12 +104,13 @@ def test_a_missing_part_is_400(api: APIClient, key: str) -> None:
 HOSTILE: list[tuple[str, Any]] = [
     *[("F", value) for value in (1, [], [[1]], [[0] * 5] * 5, [["a"] * 5] * 5)],
     *[("T", value) for value in (1, [], [["Task", {}]], FORM["T"][:4], [["StartFlow", {"index": 0}]] * 5)],
-    *[("S", value) for value in (1, {}, [1], [[]], [["now", [0] * 5]], [[TIMES[0], [0] * 4]], [[TIMES[0], ["a"] * 5]])],
+    *[("S", value) for value in (1, {}, [1], [[]], [["now", [0] * 5]])],
+    *[("S", value) for value in ([[TIMES[0], [0] * 4]], [[TIMES[0], ["a"] * 5]])],
     *[("S", [[TIMES[0], value]]) for value in ([0.5] * 5, [True] * 5, [-1] * 5, [10**30] * 5, None)],
-    *[
-        ("A", value)
-        for value in (None, [[None, [0] * 5]], [[TIMES[0], [-1] * 5]], [["0001-01-01T00:00:00+14:00", [0] * 5]])
-    ],
+    ("A", None),
+    ("A", [[None, [0] * 5]]),
+    ("A", [[TIMES[0], [-1] * 5]]),
+    ("A", [["0001-01-01T00:00:00+14:00", [0] * 5]]),
 ]
 
 

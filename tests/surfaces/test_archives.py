@@ -84,6 +84,7 @@ def _without_ids(text: str, pks: dict[int, int]) -> str:
     text = re.sub(r"/task/(\d+)/", lambda match: f"/task/of-{pks.get(int(match[1]), match[1])}/", text)
     text = re.sub(r'name="csrfmiddlewaretoken" value="\w+"', "", text)
     text = re.sub(r'data-version="[^"]*"', "", text)
+    text = re.sub(r'id="history-\d+"', "", text)
     return re.sub(r'"id": ?\d+', '"id"', text)
 
 
