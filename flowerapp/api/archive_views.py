@@ -7,7 +7,6 @@ from typing import Any
 
 from django.http import FileResponse
 from drf_spectacular.utils import OpenApiExample
-from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -21,7 +20,7 @@ from flowerapp.api.flow_serializers import FlowDetailSerializer
 from flowerapp.api.flow_views import FLOW_ID
 from flowerapp.api.parsing import JSON
 from flowerapp.api.permissions import actor, name_of
-from flowerapp.api.queries import Query
+from flowerapp.api.queries import OneOf, Query
 from flowerapp.core import archives
 from flowerapp.core.permissions import ADD_DEFINITION, ADD_FLOW, CHANGE_DEFINITION, is_user, may
 from flowerapp.engine import archive_files
@@ -36,8 +35,10 @@ DOCUMENT = {"type": "object", "description": "The archive, as docs/archive.md ha
 class ArchiveQuerySerializer(Query):
     """What the archive holds."""
 
-    secrets = serializers.BooleanField(
-        default=False, help_text="With the values that are masked otherwise; needs the right to change workflows."
+    secrets = OneOf(
+        [archives.MASKED_SECRETS, archives.WHOLE_SECRETS],
+        default=archives.MASKED_SECRETS,
+        help_text="whole: with the values that are masked otherwise; it needs the right to change workflows.",
     )
 
 
@@ -62,10 +63,11 @@ class ArchiveView(ApiView):
     @documented(responses={(200, JSON): DOCUMENT})
     def get(self, request: Request, flow_id: str) -> FileResponse:
         """Download a flow as one JSON document: workflow, tasks, values, history and log."""
-        if self.wanted["secrets"] and not (is_user(request.user) and may(request.user, CHANGE_DEFINITION)):
+        whole = self.wanted["secrets"] == archives.WHOLE_SECRETS
+        if whole and not (is_user(request.user) and may(request.user, CHANGE_DEFINITION)):
             raise PermissionDenied(f"user {name_of(request.user)} lacks the permission {CHANGE_DEFINITION} for secrets")
         flow = get_flow(flow_id)
-        spool = archive_files.spooled(flow.pk, with_secrets=self.wanted["secrets"])
+        spool = archive_files.spooled(flow.pk, with_secrets=whole)
         name = archive_files.file_name(flow.pk)
         return FileResponse(spool, as_attachment=True, filename=name, content_type=JSON)
 

@@ -33,37 +33,49 @@ _CHECKSUM = "checksum"
 
 
 def pieces(parts: Mapping[str, Any]) -> Iterator[str]:
-    """The text of a document, piece by piece; a part that is an iterator is written as a list, item by item."""
+    """The text of a document, piece by piece; a part that is an iterator is written as a list, item by item.
+
+    Keys within a part keep their order, in which people see them.
+    """
     digest = hashlib.sha256()
-    for piece in _written(parts):
-        digest.update(_encoded(piece))
-        yield piece
+    for around, value in _written(parts):
+        digest.update(_encoded(around if value is _NOTHING else around + _canonical(value)))
+        yield around if value is _NOTHING else around + _dumps(value)
     digest.update(b"}")
     yield f',"{_CHECKSUM}":"{_PREFIX}{digest.hexdigest()}"}}'
 
 
-def _written(parts: Mapping[str, Any]) -> Iterator[str]:
+_NOTHING = object()
+
+
+def _written(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """What stands before each value, and the value, if there is one."""
     opening = "{"
     for name in sorted(parts):
-        yield f"{opening}{_canonical(name)}:"
-        opening, value = ",", parts[name]
+        before, value = f"{opening}{_canonical(name)}:", parts[name]
+        opening = ","
         if isinstance(value, Iterator):
+            yield before, _NOTHING
             yield from _list(value)
         else:
-            yield _canonical(value)
+            yield before, value
 
 
-def _list(items: Iterator[Any]) -> Iterator[str]:
+def _list(items: Iterator[Any]) -> Iterator[tuple[str, Any]]:
     opening = "["
     for item in items:
-        yield f"{opening}{_canonical(item)}"
+        yield opening, item
         opening = ","
-    yield "[]" if opening == "[" else "]"
+    yield "[]" if opening == "[" else "]", _NOTHING
 
 
 def _canonical(value: Any) -> str:
+    return _dumps(value, sort_keys=True)
+
+
+def _dumps(value: Any, *, sort_keys: bool = False) -> str:
     return json.dumps(
-        value, sort_keys=True, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_time_text
+        value, sort_keys=sort_keys, ensure_ascii=False, allow_nan=False, separators=(",", ":"), default=_time_text
     )
 
 

@@ -14,7 +14,7 @@ from flowerapp.engine import readiness
 from flowerapp.exceptions import StateConflictError, UnknownFlowError
 from flowerapp.querysets import clock
 from flowerapp.querysets.db import atomic, one_look
-from flowerapp.selectors.archives import Reader, not_adopted, number_of_tasks
+from flowerapp.selectors.archives import Reader, lacks_values, not_adopted, number_of_tasks
 from flowerapp.selectors.flows import get_flow
 
 WATCH_SECONDS = 2.0
@@ -65,12 +65,13 @@ def _parts(flow_id: str, *, with_secrets: bool, watch: Watch | None = None) -> M
     if flow is None:
         raise UnknownFlowError(f"there is no flow {flow_id!r}")
     tasks = reader.tasks()
+    is_whole = with_secrets and not lacks_values(flow_id)
     return {
         "format": archives.FORMAT,
         "version": archives.VERSION,
         "flowerapp": __version__,
         "archived_ts": clock.now(),
-        "secrets": archives.WHOLE_SECRETS if with_secrets else archives.MASKED_SECRETS,
+        "secrets": archives.WHOLE_SECRETS if is_whole else archives.MASKED_SECRETS,
         "flow": flow,
         "tasks": tasks if watch is None else _watched(tasks, number_of_tasks(flow_id), watch),
         "history": reader.history(),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import os
 import tempfile
 from collections.abc import Iterator
@@ -64,15 +65,23 @@ def archive_to(flow_id: str, target: str, *, with_secrets: bool = False, watch: 
 
 
 def spooled(flow_id: str, *, with_secrets: bool = False) -> IO[bytes]:
-    """The archive of a flow in a temporary file, at its beginning; the caller closes it. Raises as ``archive`` does."""
-    spool: IO[bytes] = tempfile.SpooledTemporaryFile(max_size=PIECE)  # noqa: SIM115 - the caller closes it
+    """The archive of a flow, at its beginning: in memory, or a large one in a temporary file. The caller closes it.
+
+    Raises as ``archive`` does.
+    """
+    spool: IO[bytes] = tempfile.TemporaryFile()  # noqa: SIM115 - the caller closes it
     try:
         write(flow_id, spool, with_secrets=with_secrets)
+        is_large = spool.tell() > PIECE
         spool.seek(0)
+        small = None if is_large else io.BytesIO(spool.read())
     except BaseException:
         spool.close()
         raise
-    return spool
+    if small is None:
+        return spool
+    spool.close()
+    return small
 
 
 def is_folder(target: str) -> bool:

@@ -166,6 +166,11 @@ def number_of_tasks(flow_id: str) -> int:
     return int(Task.objects.filter(task_flow_id=flow_id).count())
 
 
+def lacks_values(flow_id: str) -> bool:
+    """Whether a flow was restored from an archive without its secrets."""
+    return bool(Flow.objects.filter(pk=flow_id, masked=True).exists())
+
+
 def not_adopted(flow_id: str) -> bool:
     """Whether another system inserted open tasks that the watcher has not adopted."""
     inserted = Task.objects.inserted().filter(task_flow_id=flow_id, exec_status__in=sorted(OPEN))

@@ -55,21 +55,21 @@ def test_download(api: APIClient, ended: Flow) -> None:
 def test_secrets_need_the_right_to_change_workflows(
     api: APIClient, client_with: Callable[..., APIClient], ended: Flow
 ) -> None:
-    assert SECRET in json.dumps(download(api, ended, "?secrets=true"))
+    assert SECRET in json.dumps(download(api, ended, "?secrets=whole"))
     viewer = client_with("view_flow", "operate_flow")
     assert SECRET not in json.dumps(download(viewer, ended))
-    answer = viewer.get(f"/api/flows/{ended.pk}/archive/?secrets=true")
+    answer = viewer.get(f"/api/flows/{ended.pk}/archive/?secrets=whole")
     assert answer.status_code == 403
     assert "change_taskdefinition" in answer.json()["detail"]
     editor = client_with("view_flow", "change_taskdefinition", username="ed")
-    assert SECRET in json.dumps(download(editor, ended, "?secrets=true"))
+    assert SECRET in json.dumps(download(editor, ended, "?secrets=whole"))
 
 
 def test_the_open_api_gives_no_secrets(ended: Flow) -> None:
     with override_settings(FLOWER={"OPEN_API": True}):
         client = APIClient(REMOTE_ADDR="127.0.0.1", SERVER_NAME="localhost")
         assert SECRET not in json.dumps(download(client, ended))
-        assert client.get(f"/api/flows/{ended.pk}/archive/?secrets=true").status_code == 403
+        assert client.get(f"/api/flows/{ended.pk}/archive/?secrets=whole").status_code == 403
         assert client.post(RESTORE, {}, format="json").status_code in (401, 403)
 
 

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import threading
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from importlib import import_module
 from typing import Any
 
 import pytest
+from django.db import connection, connections
 
 from flowerapp import engine
 from flowerapp.core import archives
@@ -261,6 +263,59 @@ def test_a_stream_has_the_same_document_and_says_how_far_it_is(
     assert seen == [(1, 4), (2, 4), (3, 4), (4, 4)]
 
 
+def test_a_flow_that_changes_while_it_is_read_is_archived_as_it_was_at_once(
+    runner: InlineRunner, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("SQLite lets nothing change while a transaction reads")
+    flow = engine.register(define(CHAIN))
+    monkeypatch.setattr("flowerapp.selectors.archives.PAGE", 1)
+    read = import_module("flowerapp.selectors.archives").Reader.tasks
+
+    def slowly(reader: Any) -> Iterator[Any]:
+        for task in read(reader):
+            in_another_connection(lambda: runner.step())
+            yield task
+
+    monkeypatch.setattr("flowerapp.selectors.archives.Reader.tasks", slowly)
+    document = engine.archive(flow.pk)
+    assert [task["exec_status"] for task in document["tasks"]] == [0, 0, 0]
+    assert document["flow"]["exec_status"] == 0
+    assert status(flow) is Status.FINISH
+    assert engine.get_flow(flow.pk).ended
+
+
+def in_another_connection(call: Callable[[], Any]) -> None:
+    """Call in a thread, which has a connection of its own, and wait for it."""
+
+    def run() -> None:
+        call()
+        connections.close_all()
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    thread.join()
+
+
+def test_two_restores_at_once_write_one_flow(runner: InlineRunner) -> None:
+    if connection.vendor != "postgresql":
+        pytest.skip("the threads of a test share SQLite's one database in memory")
+    flow = ended(runner)
+    document = engine.archive(flow.pk)
+    remove(flow)
+    created: list[bool] = []
+    threads = [
+        threading.Thread(target=lambda: (created.append(engine.restore(document).created), connections.close_all()))
+        for _ in range(2)
+    ]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(created) == [False, True]
+    assert flow.tasks.count() == 4
+
+
 def test_an_unknown_flow_has_no_archive(db: None) -> None:
     with pytest.raises(UnknownFlowError):
         engine.archive("nothing")
@@ -358,6 +413,14 @@ def test_no_task_runs_with_a_mask(runner: InlineRunner) -> None:
     engine.rerun(flow.pk, from_seq=1, parameters={2: {"value": {"password": "new"}}})
     runner.run()
     assert engine.get_task(flow.pk, 2).output == {"password": "new"}
+
+
+def test_what_lacks_its_secrets_is_never_archived_as_whole(runner: InlineRunner) -> None:
+    flow = with_secret(runner)
+    document = engine.archive(flow.pk)
+    remove(flow)
+    engine.restore(document)
+    assert engine.archive(flow.pk, with_secrets=True)["secrets"] == "masked"
 
 
 def test_a_step_beside_the_masked_ones_is_rerun(runner: InlineRunner) -> None:
