@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 from django.apps import apps
+from django.conf import STATICFILES_STORAGE_ALIAS
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
 
@@ -102,6 +105,29 @@ def check_redis_tasks(**_: Any) -> list[CheckMessage]:
     return [
         Error(problem, hint="docs/operations.md has an example.", id="flowerapp.E032") for problem in setting_problems()
     ]
+
+
+@register("flowerapp")
+def check_retention_archive(**_: Any) -> list[CheckMessage]:
+    """Check that ``RETENTION_ARCHIVE`` names a storage or a folder that can be written (E033)."""
+    place = conf.get().RETENTION_ARCHIVE
+    if check_settings() or place is None or (problem := _place_problem(place)) is None:
+        return []
+    hint = "Write an alias of STORAGES, the absolute path of a folder that flowerapp may write, or None."
+    return [Error(f"FLOWER['RETENTION_ARCHIVE'] is {place!r}, {problem}", hint=hint, id="flowerapp.E033")]
+
+
+def _place_problem(place: str) -> str | None:
+    from django.conf import settings
+
+    if place == STATICFILES_STORAGE_ALIAS:
+        return "which holds the files that the web server shows"
+    if place in settings.STORAGES:
+        return None
+    folder = Path(place)
+    if not folder.is_absolute():
+        return "which is no storage and no absolute path"
+    return None if folder.is_dir() and os.access(folder, os.W_OK) else "which is no folder that can be written"
 
 
 @register("flowerapp")

@@ -49,6 +49,11 @@ class Settings:
     """Days after which ended flows are deleted; None keeps them."""
     EVENT_DAYS: float | None = 7
     """Days for which events are kept; a wait that begins later does not get them. None keeps them."""
+    RETENTION_ARCHIVE: str | None = None
+    """Where flows are archived before RETENTION_DAYS deletes them: an alias of STORAGES, or the path of a folder. The
+    API reads and writes archives there too, and nowhere else."""
+    MAX_ARCHIVE_BYTES: int = 32 * 1024 * 1024
+    """Size of the largest archive that the API and the admin restore; `flow restore` takes any."""
     TASK_LOG: str | None = "INFO"
     """The lowest level of what programs log that is kept as the log of their task; None keeps nothing. ``ctx.log`` and
     stdout count as INFO, stderr as WARNING."""

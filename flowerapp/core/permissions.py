@@ -13,6 +13,8 @@ REGISTER = "flowerapp.register_flow"
 OPERATE = "flowerapp.operate_flow"
 """The operators' verbs."""
 DELETE_FLOW = "flowerapp.delete_flow"
+ADD_FLOW = "flowerapp.add_flow"
+"""Restore flows, which say of themselves who did what."""
 
 VIEW_DEFINITION = "flowerapp.view_taskdefinition"
 """See workflows and programs."""

@@ -5,12 +5,15 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 """
 
 from flowerapp.core.overriding import MayOverride
+from flowerapp.engine.archive import archive
+from flowerapp.engine.archive_files import archive_to, read_archive
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.events import emit
 from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
 from flowerapp.engine.registration import Registration
 from flowerapp.engine.remote import end_task, fail_task
+from flowerapp.engine.restore import restore
 from flowerapp.engine.state import change_state, get_state
 from flowerapp.engine.verbs import cancel, change, delete, rerun, resume, skip, suspend, wake
 from flowerapp.selectors.flows import get_flow
@@ -20,6 +23,8 @@ __all__ = [
     "HookEvent",
     "MayOverride",
     "Registration",
+    "archive",
+    "archive_to",
     "cancel",
     "change",
     "change_state",
@@ -34,10 +39,12 @@ __all__ = [
     "get_task",
     "may_change",
     "plan_of",
+    "read_archive",
     "register",
     "register_many",
     "register_plan",
     "rerun",
+    "restore",
     "resume",
     "set_pool",
     "skip",

@@ -25,6 +25,7 @@ from tests.surfaces.planted.programs import PLANTER, install
 WRITING_ROUTES = {
     "register": "POST; its answers are read",
     "register-named": "the same",
+    "flow-restore": "the same",
     **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail")},
     **{f"flow-{verb}": "the same" for verb in ("suspend", "resume", "cancel", "rerun")},
 }

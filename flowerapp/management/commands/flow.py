@@ -29,6 +29,8 @@ VERBS = {
     "fail": "verbs.fail",
     "set": "verbs.change",
     "rerun": "verbs.rerun",
+    "archive": "archives.archive",
+    "restore": "archives.restore",
     "graph": "graphs.draw",
     "inspect": "vectors.inspect",
     "workflows": "system.workflows",

@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from flowerapp.watcher.duties.admit import admit
 from flowerapp.watcher.duties.adopt import adopt
+from flowerapp.watcher.duties.archive import Archive
 from flowerapp.watcher.duties.children import StartChildren
 from flowerapp.watcher.duties.deferred import send_deferred
 from flowerapp.watcher.duties.hooks import redeliver
@@ -42,5 +43,6 @@ def rota() -> list[tuple[str, float, Callable[[], int]]]:
         ("resend", 2, Resend()),
         ("reject", 2, Reject()),
         ("settle", 3, Settle()),
+        ("archive", 5, Archive()),
         ("prune", 60, prune),
     ]

@@ -32,7 +32,11 @@ def plan_of_text(text: str) -> Plan:
     A name that is registered runs as that program, any other is a remote task. Raises ArrowError for what is wrong with
     the text, InvalidPlanError for what its programs do not take; its problems name line and column.
     """
-    graph = compile_text(text)
+    return plan_of_graph(compile_text(text))
+
+
+def plan_of_graph(graph: Graph) -> Plan:
+    """The checked plan of a graph; raises InvalidPlanError as ``plan_of_text`` does."""
     plan = _Lowering(graph).plan()
     if problems := [_placed(graph, problem) for problem in islice(plan.problems(), MOST_PROBLEMS)]:
         raise InvalidPlanError(problems, plan.name)
