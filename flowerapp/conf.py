@@ -65,6 +65,13 @@ class Settings:
     """``host`` or ``host:port`` of the private addresses that programs may call; ``*`` allows all."""
     RESOURCE_ROOT: str | None = None
     """Directory of the files that ``resource:load`` and ``resource:store`` may read and write; None allows none."""
+    STREAM_URL: str | None = None
+    """URL of the Redis with the stream for remote tasks; None takes the server that ``REDIS_HOST`` and the like name,
+    or else a Redis broker, once a remote task is ready; an empty text turns the stream off."""
+    STREAM_KEY: str = "workflows:run"
+    """Key of the stream."""
+    STREAM_LENGTH: int = 100_000
+    """About the most entries of the stream; of the tasks that are ready, half as many are in it at once."""
     CELERY_TASKS: bool | tuple[str, ...] = True
     """Which Celery tasks of the host may be used as programs: True for all, False for none, or their names."""
     MASK: tuple[str, ...] = (

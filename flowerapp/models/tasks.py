@@ -134,6 +134,9 @@ class Task(Titled, PrimaryModel):
         db_default=False,
         help_text="An older message may still exist, so the one that arrives may be older than sent_ts.",
     )
+    stream_entry = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="Of a remote task: its entry in the stream."
+    )
     ignored_by = models.CharField(
         max_length=16, blank=True, default="", db_default="", choices=IGNORED_BY, help_text="Why it is Ignore."
     )
@@ -233,6 +236,13 @@ class Task(Titled, PrimaryModel):
                 condition=Q(exec_status=Status.WAIT, refused_ts__isnull=False),
             ),
             models.Index(name="kr_task_stat_ignored", fields=["id"], condition=Q(exec_status=Status.IGNORE)),
+            models.Index(
+                name="kr_task_stat_publishable",
+                fields=["task_priority", "id"],
+                condition=Q(exec_status=Status.WAIT, pending=0, parked=False, program="", stream_entry="")
+                & ~Q(remote=""),
+            ),
+            models.Index(name="kr_task_stat_published", fields=["id"], condition=~Q(stream_entry="")),
             models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="", remote="")),
         ]
 
