@@ -38,6 +38,11 @@ class Settings:
     """Seconds for which a watcher stays the leader without renewing its lease; after that another takes over."""
     MAX_RESCUES: int = 3
     """Most rescues of a task, which happen when its worker dies; one more suspends it."""
+    REMOTE_SECONDS: int = 300
+    """Seconds without a heartbeat after which a remote task that another system has claimed is rescued, where its step
+    has no time limit."""
+    REMOTE_WAITS: int = 4
+    """Most requests of remote workers that wait for work at once, in each process of the web server."""
     REJECT_AFTER: int = 300
     """Seconds for which a task is tried again that cannot be published, or whose program the worker that got it does
     not know; then it is Suspend."""
