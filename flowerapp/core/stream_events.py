@@ -83,9 +83,7 @@ def read(entry_id: Any, raw: Mapping[Any, Any] | None) -> StreamEvent:
         except (ValueError, RecursionError):
             problem = problem or f"its field {text_of(name)[:60]!r} is not JSON"
     kind = fields.get("kind")
-    return StreamEvent(
-        id=text_of(entry_id), kind=kind if isinstance(kind, str) else "", fields=fields, problem=problem
-    )
+    return StreamEvent(id=text_of(entry_id), kind=kind if isinstance(kind, str) else "", fields=fields, problem=problem)
 
 
 def text_of(value: Any) -> str:

@@ -253,8 +253,7 @@ class Task(Titled, PrimaryModel):
             models.Index(
                 name="kr_task_stat_publishable",
                 fields=["task_priority", "id"],
-                condition=Q(exec_status=Status.WAIT, pending=0, parked=False, program="", stream_entry="")
-                & ~Q(remote=""),
+                condition=_OFFERED & Q(stream_entry=""),
             ),
             models.Index(name="kr_task_stat_published", fields=["id"], condition=~Q(stream_entry="")),
             models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="", remote="")),

@@ -6,10 +6,14 @@ larger than the number of any step.
 
 from __future__ import annotations
 
+from django.db.models import Q
+
 from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Flow, Task
 
 LARGEST = 2**31 - 1
+MOST_NAMED = 2_000
+"""Steps of one name that are looked for."""
 
 
 def index_of(task: Task) -> int:
@@ -29,6 +33,13 @@ def seq_at(flow: Flow, index: int) -> int:
     if seq is None:
         raise UnknownTaskError(f"flow {flow.pk} has no step with the index {index}")
     return seq
+
+
+def seqs_named(flow: Flow, name: str) -> list[int]:
+    """``task_exec_seq`` of the steps of that name: what people call them, or what does their work elsewhere."""
+    is_named = Q(name=name) | Q(alias=name) | Q(remote=name)
+    steps = flow.tasks.filter(is_named, parent_seq=None).order_by("task_exec_seq")
+    return list(steps.values_list("task_exec_seq", flat=True)[:MOST_NAMED])
 
 
 def _at(flow: Flow, index: int) -> int | None:

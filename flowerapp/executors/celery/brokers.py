@@ -79,7 +79,9 @@ def redis_url() -> str:
     """The address of a Redis server that is a broker, as a client of Redis takes it; empty if none is."""
     conf: Any = app_or_default().conf
     values = [conf.broker_write_url, conf.broker_read_url]
-    urls = ";".join(str(url or "") for value in values for url in (value if isinstance(value, (list, tuple)) else [value]))
+    urls = ";".join(
+        str(url or "") for value in values for url in (value if isinstance(value, (list, tuple)) else [value])
+    )
     return next((url for url in urls.split(";") if url.startswith(("redis://", "rediss://"))), "")
 
 

@@ -22,7 +22,7 @@ class Address(NamedTuple):
     url: str
     key: str
     is_chosen: bool
-    """Whether a setting names it; else it is used once a remote task is ready, as it may be there for other purposes."""
+    """Whether a setting names it; else it may be there for other purposes, and is used once a remote task is ready."""
 
 
 def address() -> Address | None:

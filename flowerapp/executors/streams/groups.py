@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import Any
 
 import redis
@@ -58,10 +58,9 @@ class Group:
         _, entries, *_ = self.client.xautoclaim(self.key, self.name, self.consumer, idle, "0-0", count=PAGE)
         return [stream_events.read(*entry) for entry in entries if entry[0] is not None]
 
-    def acknowledge(self, events: Iterable[StreamEvent]) -> None:
-        """Record that entries have been dealt with; they stay in the stream."""
-        if ids := [event.id for event in events]:
-            self.client.xack(self.key, self.name, *ids)
+    def acknowledge(self, event: StreamEvent) -> None:
+        """Record that an entry has been dealt with; it stays in the stream."""
+        self.client.xack(self.key, self.name, event.id)
 
     def forget_consumers(self) -> None:
         """Forget consumers that have nothing to do and have read nothing for long."""

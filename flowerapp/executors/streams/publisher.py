@@ -8,7 +8,7 @@ from typing import Any
 import redis
 
 from flowerapp import conf, engine
-from flowerapp.core import logs
+from flowerapp.core import logs, stream_events
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.stream_events import text_of
 from flowerapp.exceptions import FlowerError, InvalidError
@@ -66,6 +66,11 @@ class Publisher:
         return Task.objects.all().mark_published(
             {task.pk: text_of(entry) for (task, _), entry in zip(batch, entries, strict=True)}
         )
+
+    def confirm(self, entry_id: str) -> None:
+        """Put a receipt for an entry that was acted on into the stream."""
+        fields: Any = stream_events.receipt(entry_id)
+        self.client.xadd(self.key, fields, maxlen=conf.get().STREAM_LENGTH, approximate=True)
 
     def look_for_lost(self) -> int:
         """Look for a page of entries that wait to be taken, and put the tasks of lost ones in anew; their number."""

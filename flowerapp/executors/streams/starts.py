@@ -17,8 +17,8 @@ from flowerapp.engine import context
 from flowerapp.models import Flow, Task
 from flowerapp.querysets.sizes import bytes_of
 from flowerapp.selectors.node_indexes import index_of
-from flowerapp.selectors.shown import rows, shown
 from flowerapp.selectors.short import complete
+from flowerapp.selectors.shown import rows, shown
 from flowerapp.states import SATISFIED
 
 KEPT_SECONDS = 7 * 86_400
