@@ -6,7 +6,6 @@ out, ``remote_leases`` lets another worker have the task.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -148,7 +147,7 @@ def checked_lease(seconds: float | None) -> float | None:
     """Seconds of a lease that a worker asks for; None for what the step says. Raises InvalidValueError."""
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not math.isfinite(seconds) or not 0 < seconds <= LONGEST_LEASE:
+    if type(seconds) not in (int, float) or not 0 < seconds <= LONGEST_LEASE:
         raise InvalidValueError(f"seconds must be a number above 0, and at most {LONGEST_LEASE:,.0f}")
     return float(seconds)
 
@@ -164,6 +163,8 @@ def checked_names(names: Collection[str]) -> list[str]:
 
 
 def _claimed(wanted: Any, limit: int, worker: str, at_most: float | None) -> list[RemoteWork]:
+    if not wanted.offered().exists():  # a look takes no lock and opens no transaction
+        return []
     lease = conf.get().REMOTE_SECONDS
     with atomic():
         tasks = wanted.claim_remote(limit, worker, lease, at_most=at_most)

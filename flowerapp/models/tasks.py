@@ -295,6 +295,11 @@ class Task(Titled, PrimaryModel):
         return self.is_remote and self.status is Status.WAIT and not self.pending and not self.parked
 
     @property
+    def may_be_answered(self) -> bool:
+        """Whether another system may end it: it is a remote task that is ready, or that such a system has claimed."""
+        return self.awaits_answer or (self.is_remote and self.status is Status.RUNNING)
+
+    @property
     def passes_on(self) -> bool:
         """Whether it is Ignore and has no output of its own, if none is stored: what reached it takes that place."""
         return self.ignored_by in PASSES_ON

@@ -176,11 +176,15 @@ def _add_task_verbs(verbs: Any) -> None:
     parser = _add_of_flows(verbs, "skip", "skip a task that waits or failed; its input becomes its output")
     _with_seq(parser)
     _with_why(parser)
-    parser = _add_of_flows(verbs, "end", "end a remote task that is ready, as another system has done its work")
+    parser = _add_of_flows(
+        verbs, "end", "end a remote task that is ready or claimed, as another system has done its work"
+    )
     _with_seq(parser)
     parser.add_argument("--output", metavar="JSON|@FILE", help="what it made; {} by default; @- reads standard input")
     _with_why(parser)
-    parser = _add_of_flows(verbs, "fail", "fail a remote task that is ready, as another system could not do its work")
+    parser = _add_of_flows(
+        verbs, "fail", "fail a remote task that is ready or claimed, as another system could not do its work"
+    )
     _with_seq(parser)
     parser.add_argument("--reason", metavar="TEXT", required=True, help="why, shown as the task's error")
     parser = _add(verbs, "set", "change a task that waits or failed")

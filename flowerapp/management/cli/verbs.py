@@ -225,7 +225,7 @@ def fail(out: Output, options: Options) -> int:
     """Fail a remote task, of each flow that is named."""
 
     def verb(flow_id: str) -> Flow:
-        return engine.fail_task(flow_id, options["seq"], options["reason"], actor=arguments.actor())
+        return engine.fail_task(flow_id, options["seq"], options["reason"], retry=False, actor=arguments.actor())
 
     return _on_each(verb, out, options)
 
