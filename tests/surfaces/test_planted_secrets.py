@@ -185,6 +185,7 @@ def _operate(client: Client, flows: list[Flow], answers: dict[str, str]) -> None
         "API of remote tasks": doors.answers_by_api(client, of_plan),
         "command": doors.verbs_by_command(by_workflow["planted-sql-retry"], *of_command)
         | doors.answers_by_command(of_plan),
+        "remote worker": doors.answers_by_worker(client),
     }.items():
         answers |= {f"{name} {what}": text for what, text in texts.items()}
 
