@@ -79,10 +79,6 @@ class AttemptSerializer(fields.StrictSerializer):
     seq = fields.StrictIntegerField(bounds=SEQ, help_text="task_exec_seq")
     attempt = fields.StrictIntegerField(bounds=ATTEMPT, help_text="As the claim answered it.")
 
-    def ref_of(self, body: Mapping[str, Any]) -> TaskRef:
-        """The task of a checked body."""
-        return TaskRef(id_of(body["task_flow_id"]), body["seq"])
-
 
 class HeartbeatSerializer(AttemptSerializer):
     """Body of a heartbeat."""
@@ -142,6 +138,10 @@ class AnsweredSerializer(serializers.Serializer[Any]):
     status = serializers.CharField(help_text="Wait if it is to be retried.")
 
 
+def _ref_of(body: Mapping[str, Any]) -> TaskRef:
+    return TaskRef(id_of(body["task_flow_id"]), body["seq"])
+
+
 @documented(tags=["remote"])
 class RemoteView(ApiView):
     """What remote workers do."""
@@ -192,7 +192,7 @@ class HeartbeatView(RemoteView):
     def post(self, request: Request) -> Response:
         """Prolong the lease of an attempt. 409 means that the worker should stop: the attempt no longer runs."""
         body = self.valid(HeartbeatSerializer)
-        ref = HeartbeatSerializer().ref_of(body)
+        ref = _ref_of(body)
         engine.beat_remote(ref, body["attempt"], seconds=body["seconds"], progress=body["progress"])
         return self.answer(ref, body["attempt"])
 
@@ -206,7 +206,7 @@ class EndView(RemoteView):
     def post(self, request: Request) -> Response:
         """End an attempt: with its output, or with an error, which is retried while the step has retries left."""
         body = self.valid(OutcomeSerializer)
-        ref, attempt, user = OutcomeSerializer().ref_of(body), body["attempt"], actor(request)
+        ref, attempt, user = _ref_of(body), body["attempt"], actor(request)
         if "error" in body:
             engine.fail_task(*ref, body["error"], attempt=attempt, retry=body["retry"], actor=user)
         else:

@@ -244,8 +244,12 @@ class Task(Titled, PrimaryModel):
                 condition=Q(exec_status=Status.RUNNING, lease_ts__isnull=False),
             ),
             models.Index(name="kr_task_stat_offered", fields=["task_priority", "id"], condition=_OFFERED),
-            models.Index(name="kr_task_stat_remote", fields=["remote"], condition=_OFFERED),
-            models.Index(name="kr_task_stat_alias", fields=["alias"], condition=_OFFERED & ~Q(alias="")),
+            models.Index(
+                name="kr_task_stat_remote", fields=["remote"], condition=_OFFERED, opclasses=["varchar_pattern_ops"]
+            ),
+            models.Index(
+                name="kr_task_stat_alias", fields=["alias"], condition=_OFFERED, opclasses=["varchar_pattern_ops"]
+            ),
             models.Index(name="kr_task_stat_ignored", fields=["id"], condition=Q(exec_status=Status.IGNORE)),
             models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="", remote="")),
         ]
