@@ -172,6 +172,7 @@ def test_one_task_is_taken_by_its_announced_attempt(runner: InlineRunner) -> Non
         ({"limit": 0}, "limit must be a whole number from 1 to 100"),
         ({"limit": 101}, "limit must be"),
         ({"names": ["a/b"]}, "a slash"),
+        ({"names": ["a", ""]}, "a name is empty"),
         ({"names": [str(number) for number in range(101)]}, "101 names are given; 100 is the most"),
         ({"seconds": 0}, "seconds must be a number above 0"),
         ({"seconds": float("nan")}, "seconds must be"),
