@@ -12,6 +12,8 @@ VIEW_FLOW = "flowerapp.view_flow"
 REGISTER = "flowerapp.register_flow"
 OPERATE = "flowerapp.operate_flow"
 """The operators' verbs."""
+REMOTE_WORKER = "flowerapp.remote_worker"
+"""Claim remote tasks, with all that they hold, and end them."""
 DELETE_FLOW = "flowerapp.delete_flow"
 
 VIEW_DEFINITION = "flowerapp.view_taskdefinition"

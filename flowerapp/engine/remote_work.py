@@ -6,15 +6,15 @@ out, ``remote_leases`` lets another worker have the task.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import Any
 
 from flowerapp import conf
 from flowerapp.core import identity, logs, masking, values
 from flowerapp.core.messages import TaskRef
-from flowerapp.core.names import name_problems, part_problems
+from flowerapp.core.names import name_problems
 from flowerapp.engine import remote
 from flowerapp.engine.context import input_of
 from flowerapp.engine.masks import secrets_of
@@ -119,7 +119,8 @@ def beat_remote(
     lease = lease_of(task.time_limit, conf.get().REMOTE_SECONDS, at_most)
     shown = {} if progress is None else {"progress": _checked_progress(ref, progress)}
     if not Task.objects.prolong(ref, attempt, lease, worker=own, **shown):
-        raise StateConflictError(_not_running(get_task(*ref), attempt, own), status=task.status.label)
+        now = get_task(*ref)
+        raise StateConflictError(_not_running(now, attempt, own), status=now.status.label, attempt=now.attempt)
 
 
 def _checked_progress(ref: TaskRef, progress: Any) -> Any:
@@ -148,7 +149,7 @@ def checked_lease(seconds: float | None) -> float | None:
     """Seconds of a lease that a worker asks for; None for what the step says. Raises InvalidValueError."""
     if seconds is None:
         return None
-    if isinstance(seconds, bool) or not math.isfinite(seconds) or not 0 < seconds <= LONGEST_LEASE:
+    if type(seconds) not in (int, float) or not 0 < seconds <= LONGEST_LEASE:
         raise InvalidValueError(f"seconds must be a number above 0, and at most {LONGEST_LEASE:,.0f}")
     return float(seconds)
 
@@ -158,12 +159,14 @@ def checked_names(names: Collection[str]) -> list[str]:
     wanted = sorted(set(names))
     if len(wanted) > MOST_NAMES:
         raise InvalidValueError(f"{len(wanted)} names are given; {MOST_NAMES} is the most")
-    if problems := [problem for name in wanted for problem in part_problems(name, "a name")]:
+    if problems := [problem for name in wanted for problem in name_problems(name, "a name")]:
         raise InvalidValueError(problems[0])
     return wanted
 
 
 def _claimed(wanted: Any, limit: int, worker: str, at_most: float | None) -> list[RemoteWork]:
+    if not wanted.offered().exists():  # a look takes no lock and opens no transaction
+        return []
     lease = conf.get().REMOTE_SECONDS
     with atomic():
         tasks = wanted.claim_remote(limit, worker, lease, at_most=at_most)
@@ -182,7 +185,8 @@ def _readable(task: Task, lease: float) -> RemoteWork | None:
         return _work(task, lease, attempt=task.attempt)
     except FlowerError as error:
         logger.warning("the input of %s cannot be made: %s", task.ref, error)
-        remote.fail_task(*task.ref, str(error), actor="engine", attempt=task.attempt, retry=False)
+        with suppress(StateConflictError):  # its flow was cancelled meanwhile
+            remote.fail_task(*task.ref, str(error), actor="engine", attempt=task.attempt, retry=False)
         return None
 
 

@@ -30,10 +30,10 @@ class Migration(migrations.Migration):
         ),
         migrations.AddIndex(
             model_name='task',
-            index=models.Index(condition=models.Q(('exec_status', flowerapp.states.Status['WAIT']), ('parked', False), ('pending', 0), ('program', ''), models.Q(('remote', ''), _negated=True)), fields=['remote'], name='kr_task_stat_remote'),
+            index=models.Index(condition=models.Q(('exec_status', flowerapp.states.Status['WAIT']), ('parked', False), ('pending', 0), ('program', ''), models.Q(('remote', ''), _negated=True)), fields=['remote'], name='kr_task_stat_remote', opclasses=['varchar_pattern_ops']),
         ),
         migrations.AddIndex(
             model_name='task',
-            index=models.Index(condition=models.Q(('exec_status', flowerapp.states.Status['WAIT']), ('parked', False), ('pending', 0), ('program', ''), models.Q(('remote', ''), _negated=True), models.Q(('alias', ''), _negated=True)), fields=['alias'], name='kr_task_stat_alias'),
+            index=models.Index(condition=models.Q(('exec_status', flowerapp.states.Status['WAIT']), ('parked', False), ('pending', 0), ('program', ''), models.Q(('remote', ''), _negated=True)), fields=['alias'], name='kr_task_stat_alias', opclasses=['varchar_pattern_ops']),
         ),
     ]

@@ -247,8 +247,12 @@ class Task(Titled, PrimaryModel):
                 condition=Q(exec_status=Status.RUNNING, lease_ts__isnull=False),
             ),
             models.Index(name="kr_task_stat_offered", fields=["task_priority", "id"], condition=_OFFERED),
-            models.Index(name="kr_task_stat_remote", fields=["remote"], condition=_OFFERED),
-            models.Index(name="kr_task_stat_alias", fields=["alias"], condition=_OFFERED & ~Q(alias="")),
+            models.Index(
+                name="kr_task_stat_remote", fields=["remote"], condition=_OFFERED, opclasses=["varchar_pattern_ops"]
+            ),
+            models.Index(
+                name="kr_task_stat_alias", fields=["alias"], condition=_OFFERED, opclasses=["varchar_pattern_ops"]
+            ),
             models.Index(name="kr_task_stat_ignored", fields=["id"], condition=Q(exec_status=Status.IGNORE)),
             models.Index(
                 name="kr_task_stat_publishable",
@@ -302,6 +306,11 @@ class Task(Titled, PrimaryModel):
     def awaits_answer(self) -> bool:
         """Whether it is a remote task that is ready: another system may end it."""
         return self.is_remote and self.status is Status.WAIT and not self.pending and not self.parked
+
+    @property
+    def may_be_answered(self) -> bool:
+        """Whether another system may end it: it is a remote task that is ready, or that such a system has claimed."""
+        return self.awaits_answer or (self.is_remote and self.status is Status.RUNNING)
 
     @property
     def passes_on(self) -> bool:

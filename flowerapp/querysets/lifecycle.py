@@ -77,7 +77,7 @@ class TaskQuerySet(RemoteQuerySet):
     def wake(self) -> int:
         """Make parked tasks and retries that are due ready to start. The caller or the watcher sends them."""
         waits = Q(parked=True) | Q(due_ts__lte=Now())
-        own = self._allowed("wake").filter(waits, children=0).exclude(IS_GATE)
+        own = self._allowed("wake").filter(waits, children=0).exclude(IS_GATE, parked=True)
         return own._update_in_order(parked=False, due_ts=None, sent_ts=None)
 
     def hasten(self) -> int:

@@ -110,8 +110,9 @@ class RemoteQuerySet(AdoptQuerySet):
 
 
 def _begins_with(column: str, beginning: str) -> Q:
-    """A condition that is exact: LIKE is blind to case on SQLite."""
-    return Q(Exact(Left(column, len(beginning)), Value(beginning))) if beginning else Q(pk__isnull=False)
+    """A condition that finds an index on PostgreSQL, by LIKE, and that is exact, as LIKE is blind to case on SQLite."""
+    like = Q(**{f"{column}__startswith": beginning})
+    return like & Q(Exact(Left(column, len(beginning)), Value(beginning))) if beginning else Q(pk__isnull=False)
 
 
 def lease_of(time_limit: int | None, lease: float, at_most: float | None = None) -> float:

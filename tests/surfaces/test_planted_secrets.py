@@ -25,6 +25,8 @@ from tests.surfaces.planted.programs import PLANTER, install
 WRITING_ROUTES = {
     "register": "POST; its answers are read",
     "register-named": "the same",
+    "remote-claim": "POST; a remote worker gets what a program would",
+    **{f"remote-{verb}": "POST; its answers are read" for verb in ("heartbeat", "end")},
     **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail")},
     **{f"flow-{verb}": "the same" for verb in ("suspend", "resume", "cancel", "rerun")},
 }
@@ -183,6 +185,7 @@ def _operate(client: Client, flows: list[Flow], answers: dict[str, str]) -> None
         "API of remote tasks": doors.answers_by_api(client, of_plan),
         "command": doors.verbs_by_command(by_workflow["planted-sql-retry"], *of_command)
         | doors.answers_by_command(of_plan),
+        "remote worker": doors.answers_by_worker(client),
     }.items():
         answers |= {f"{name} {what}": text for what, text in texts.items()}
 

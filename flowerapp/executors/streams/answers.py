@@ -65,7 +65,8 @@ class Answers:
         if status == FAILURE:
             reason = event.fields.get("reason")
             text = reason if isinstance(reason, str) else values.cut(str(reason or ""), 10_000)
-            engine.fail_task(*ref, text.strip() or NO_REASON, attempt=attempt, actor=ACTOR)
+            retry = event.fields.get("retry") is not False
+            engine.fail_task(*ref, text.strip() or NO_REASON, attempt=attempt, retry=retry, actor=ACTOR)
             return
         try:
             engine.end_task(*ref, output=self._output(event), attempt=attempt, actor=ACTOR)

@@ -189,7 +189,7 @@ def _add_task_verbs(verbs: Any) -> None:
 
 
 def _add_remote(verbs: Any) -> None:
-    parser = _add(verbs, "end", "end a remote task that is ready or runs, as another system has done its work")
+    parser = _add(verbs, "end", "end a remote task that is ready or claimed, as another system has done its work")
     parser.usage = (
         "%(prog)s ID [ID ...] SEQ|NAME [--output JSON|@FILE | --failure REASON] [--attempt N] [--why TEXT] [--json]\n"
         "       %(prog)s ID NAME INDEX ..."
@@ -206,7 +206,7 @@ def _add_remote(verbs: Any) -> None:
     parser.add_argument("--attempt", metavar="N", type=_count, help="only if this attempt of it runs")
     _with_why(parser)
     parser = _add_of_flows(
-        verbs, "fail", "fail a remote task that is ready or runs, as its worker could not do its work"
+        verbs, "fail", "fail a remote task that is ready or claimed, as its worker could not do its work"
     )
     _with_seq(parser)
     parser.add_argument("--reason", metavar="TEXT", required=True, help="why, shown as the task's error")

@@ -41,7 +41,7 @@ def end(out: Output, options: Options) -> int:
     def verb(flow_id: str) -> Flow:
         seq = seq_of(get_flow(flow_id))
         if options["failure"] is not None:
-            return engine.fail_task(flow_id, seq, options["failure"], **facts)
+            return engine.fail_task(flow_id, seq, options["failure"], retry=False, **facts)
         return engine.end_task(flow_id, seq, output=output, **facts)
 
     return verbs.on_each(verb, texts, out)
@@ -51,7 +51,7 @@ def fail(out: Output, options: Options) -> int:
     """Fail a remote task, of each flow that is named."""
 
     def verb(flow_id: str) -> Flow:
-        return engine.fail_task(flow_id, options["seq"], options["reason"], actor=arguments.actor())
+        return engine.fail_task(flow_id, options["seq"], options["reason"], retry=False, actor=arguments.actor())
 
     return verbs.on_each(verb, options["flows"], out)
 
