@@ -140,6 +140,7 @@ FLOWER: dict[str, Any] = {
     "OPEN_API_CLIENTS": env.list("FLOWER_OPEN_API_CLIENTS", default=[]),
     "HTTP_ALLOW_PRIVATE": env.list("FLOWER_HTTP_ALLOW_PRIVATE", default=[]),
     "RESOURCE_ROOT": env.str("FLOWER_RESOURCE_ROOT", default="") or None,
+    "STREAM_URL": env.str("FLOWER_STREAM_URL", default=None),
     "HEARTBEAT_FILE": env.str("FLOWER_HEARTBEAT_FILE", default="") or None,
 }
 

@@ -95,9 +95,9 @@ def _refuse(name: str) -> Any:
     raise ValueError(f"{name} is not JSON")
 
 
-def is_entry_id(value: Any) -> bool:
-    """Whether a value can be the id of an entry."""
-    return isinstance(value, str) and _ENTRY_ID.fullmatch(value) is not None
+def is_entry_id(text: str) -> bool:
+    """Whether a text can be the id of an entry."""
+    return _ENTRY_ID.fullmatch(text) is not None
 
 
 def flow_key(flow_id: str) -> str:

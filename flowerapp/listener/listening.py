@@ -58,13 +58,20 @@ class Listener:
         name: str = "",
         concurrency: int = 1,
         heartbeat: float = 20.0,
+        lease: float | None = None,
         idle: float = IDLE_SECONDS,
     ) -> None:
-        """``name`` is what people see as the worker of its tasks; ``heartbeat`` and ``idle`` are seconds."""
+        """``name`` is what people see as the worker of its tasks, at most ``concurrency`` of which run at once.
+
+        ``heartbeat`` is the seconds between two heartbeats of a task, ``lease`` those after which another listener gets
+        a task without one (None takes what the engine says), ``idle`` those for which another member of the group may
+        hold a task that it has not taken.
+        """
         self.client = redis.Redis.from_url(url, protocol=2, socket_timeout=10, health_check_interval=30)
         self.stream, self.group = stream, group
         self.name = name or f"{group}:{uuid.uuid4().hex[:12]}"
         self.concurrency, self.heartbeat, self.idle = concurrency, heartbeat, idle
+        self._lease = {} if lease is None else {"seconds": lease}
         self.functions: dict[str, Function] = {}
         """Name, or the beginning of names up to a colon → what does the work."""
         self.stopping = threading.Event()
@@ -112,7 +119,7 @@ class Listener:
             return
         for event in [*self._abandoned(free), *self._new(free)]:
             work = Work.of(event)
-            function = work and self.function_of(work)
+            function = None if work is None else self.function_of(work)
             if work is None or function is None:
                 self.client.xack(self.stream, self.group, event.id)
                 continue
@@ -154,7 +161,7 @@ class Listener:
 
     def _take(self, work: Work) -> None:
         """Report that the task was taken; from then on its lease counts, which heartbeats prolong."""
-        fields: Any = stream_events.receipt(work.entry, worker=self.name)
+        fields: Any = stream_events.receipt(work.entry, worker=self.name, **self._lease)
         try:
             with self.client.pipeline() as pipe:
                 pipe.xadd(self.stream, fields)
@@ -209,7 +216,7 @@ class Listener:
                 if work.attempt is None:
                     continue
                 try:
-                    self.client.xadd(self.stream, self._entry(HEARTBEAT, work, {}))
+                    self.client.xadd(self.stream, self._entry(HEARTBEAT, work, self._lease))
                 except RedisError as error:
                     logger.warning("no heartbeat can be sent for %s: %r", work.name, error)
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from flowerapp import engine
-from flowerapp.core.messages import TaskRef
 from flowerapp.core.plan import Node
 from flowerapp.executors.streams import groups
 from flowerapp.executors.streams.address import address
@@ -26,8 +28,9 @@ from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from flowerapp.watcher.duties.remote_leases import expire_leases
 from flowerapp.workflows import arrow
-from tests.engine.support import check, planned, status, task, verbs
-from tests.services import fresh_redis, until
+from tests.engine.support import check, planned, status, verbs
+from tests.processes import forget, spawn
+from tests.services import ROOT, fresh_redis, until
 from tests.streams import KEY, PlainListener
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -74,6 +77,11 @@ def start(text: str, **options: Any) -> Flow:
     return engine.register_plan(arrow.plan_of_text(text), source=text, **options)
 
 
+def node(flow: Flow, index: int) -> Task:
+    """The step with that number."""
+    return Task.objects.get(task_flow=flow, task_seq=index, parent_seq=None)
+
+
 def only(starts: list[dict[str, Any]]) -> dict[str, Any]:
     (one_start,) = starts
     return one_start
@@ -88,7 +96,7 @@ def test_a_plain_listener_completes_a_flow(stream: Stream, listener: PlainListen
     first = only(listener.take())
     listener.receive(first)
     serve(stream)
-    assert (status(flow), status(flow, 2)) == (Status.RUNNING, Status.RUNNING)
+    assert (status(flow), node(flow, 1).status) == (Status.RUNNING, Status.RUNNING)
     listener.end(first, {"printed": 3})
     serve(stream)
     second = only(listener.take())
@@ -138,7 +146,7 @@ def test_after_a_receipt_the_task_runs_at_its_listener(stream: Stream, listener:
     listener.receive(only(listener.take()))
     assert listener.kinds() == ["start-task", "receipt"]
     serve(stream)
-    row = task(flow, 2)
+    row = node(flow, 1)
     assert (row.status, row.attempt, row.worker) == (Status.RUNNING, 1, f"remote:docs:{listener.name}")
     assert (listener.kinds(), row.stream_entry) == ([], "")
 
@@ -149,7 +157,7 @@ def test_a_name_without_namespace_and_several_groups(stream: Stream, url: str) -
     serve(stream)
     for name in ("one", "two"):
         assert only(next(member for member in members if member.group == name).take())["name"] == "A"
-    engine.end_task(flow.pk, 2)
+    engine.end_task(*node(flow, 1).ref)
     serve(stream)
     assert {entry["name"] for entry in members[0].take()} == {"B", "D"}
 
@@ -159,13 +167,13 @@ def test_a_failure_has_its_reason(stream: Stream, listener: PlainListener) -> No
     serve(stream)
     listener.end(only(listener.take()), status="FAILURE", reason="no paper")
     serve(stream)
-    assert (status(flow), task(flow, 2).error) == (Status.SUSPEND, "no paper")
+    assert (status(flow), node(flow, 1).error) == (Status.SUSPEND, "no paper")
     engine.rerun(flow.pk)
     serve(stream)
     again = only(listener.take())
     listener.end(again, status="FAILURE")
     serve(stream)
-    assert task(flow, 2).error == "its worker gave no reason"
+    assert node(flow, 1).error == "its worker gave no reason"
 
 
 def test_an_output_that_is_no_json_fails_its_task(stream: Stream, listener: PlainListener) -> None:
@@ -175,7 +183,7 @@ def test_an_output_that_is_no_json_fails_its_task(stream: Stream, listener: Plai
     listener.client.set(f"{first['workflow']}:output:1", "{")
     listener.end(first)
     serve(stream)
-    assert "its output cannot be used: output is not JSON" in task(flow, 2).error
+    assert "its output cannot be used: output is not JSON" in node(flow, 1).error
 
 
 def test_an_output_under_a_key_of_another_type_fails_its_task(stream: Stream, listener: PlainListener) -> None:
@@ -185,7 +193,7 @@ def test_an_output_under_a_key_of_another_type_fails_its_task(stream: Stream, li
     listener.client.rpush(f"{first['workflow']}:output:1", "{}")
     listener.end(first)
     serve(stream)
-    assert "is no text" in task(flow, 2).error
+    assert "is no text" in node(flow, 1).error
 
 
 def test_the_output_of_an_earlier_attempt_is_forgotten(stream: Stream, listener: PlainListener) -> None:
@@ -197,12 +205,12 @@ def test_the_output_of_an_earlier_attempt_is_forgotten(stream: Stream, listener:
     serve(stream)
     listener.end(only(listener.take()))
     serve(stream)
-    assert task(flow, 2).output == {}
+    assert node(flow, 1).output == {}
 
 
 def test_steps_of_a_flow_without_a_text_have_numbers_too(stream: Stream, listener: PlainListener) -> None:
-    remote = {"program": "", "remote": "docs:print"}
-    flow = planned(Node(seq=10, **remote), Node(seq=20, depends_on=(10,), alias="last", **remote))
+    first_step = Node(seq=10, program="", remote="docs:print")
+    flow = planned(first_step, Node(seq=20, program="", remote="docs:print", depends_on=(10,), alias="last"))
     serve(stream)
     first = only(listener.take())
     assert (first["index"], first["name"]) == (1, "docs:print")
@@ -220,11 +228,11 @@ def test_steps_of_a_flow_without_a_text_have_numbers_too(stream: Stream, listene
 
 def test_another_member_takes_over_and_the_late_end_is_refused(stream: Stream, url: str) -> None:
     flow = start("A")
-    dead, living = PlainListener(url, idle=0).join(), PlainListener(url, idle=0)
+    dead, other = PlainListener(url, idle=0).join(), PlainListener(url, idle=0)
     serve(stream)
     first = only(dead.take())
-    assert only(living.take())["id"] == first["id"]  # it died before its receipt
-    living.receive(first)
+    assert only(other.take())["id"] == first["id"]  # it died before its receipt
+    other.receive(first)
     serve(stream)
     clock.advance(301)
     try:
@@ -232,16 +240,16 @@ def test_another_member_takes_over_and_the_late_end_is_refused(stream: Stream, u
     finally:
         clock.reset()
     serve(stream)
-    second = only(living.take())
+    second = only(other.take())
     assert (first["attempt"], second["attempt"]) == (1, 2)
-    living.receive(second)
+    other.receive(second)
     serve(stream)
-    living.end(first, {"late": True}, with_attempt=True)
+    other.end(first, {"late": True}, with_attempt=True)
     serve(stream)
-    assert (status(flow, 2), task(flow, 2).attempt) == (Status.RUNNING, 2)
-    living.end(second, {"late": False}, with_attempt=True)
+    assert (node(flow, 1).status, node(flow, 1).attempt) == (Status.RUNNING, 2)
+    other.end(second, {"late": False}, with_attempt=True)
     serve(stream)
-    assert (status(flow), task(flow, 2).output, living.entries()) == (Status.FINISH, {"late": False}, [])
+    assert (status(flow), node(flow, 1).output, other.entries()) == (Status.FINISH, {"late": False}, [])
     assert verbs(flow) == ["rescue", "end"]
 
 
@@ -254,7 +262,7 @@ def test_without_an_attempt_the_first_outcome_wins(stream: Stream, listener: Pla
     listener.end(first, {"first": True})
     listener.end(first, status="FAILURE", reason="no")
     serve(stream)
-    assert (task(flow, 2).output, task(flow, 2).error, verbs(flow)) == ({"first": True}, "", ["end"])
+    assert (node(flow, 1).output, node(flow, 1).error, verbs(flow)) == ({"first": True}, "", ["end"])
     assert [entry["name"] for entry in listener.take()] == ["B"]
 
 
@@ -267,7 +275,7 @@ def test_an_end_before_its_receipt(stream: Stream, listener: PlainListener) -> N
     assert status(flow) is Status.FINISH
     listener.receive(first)
     serve(stream)
-    assert (listener.entries(), task(flow, 2).attempt) == ([], 1)
+    assert (listener.entries(), node(flow, 1).attempt) == ([], 1)
 
 
 @pytest.mark.parametrize(
@@ -296,7 +304,7 @@ def test_a_wrong_end_is_refused_and_blocks_nothing(stream: Stream, listener: Pla
     first = only(listener.take())
     listener.send("end-task", **{"name": "A", "index": 1, "workflow": first["workflow"], **wrong})
     serve(stream)
-    assert (status(flow, 2), listener.kinds()) == (Status.WAIT, ["start-task"])
+    assert (node(flow, 1).status, listener.kinds()) == (Status.WAIT, ["start-task"])
     listener.end(first)
     serve(stream)
     assert status(flow) is Status.FINISH
@@ -355,7 +363,7 @@ def test_a_database_that_fails_leaves_the_answer_to_a_later_look(
         with pytest.raises(OperationalError):
             serve(stream)
     serve(stream)
-    assert status(flow, 2) is Status.WAIT
+    assert node(flow, 1).status is Status.WAIT
     monkeypatch.setattr(groups, "IDLE_SECONDS", 0.0)
     _stream("w2").take_over()
     assert (status(flow), verbs(flow)) == (Status.FINISH, ["end"])
@@ -376,7 +384,7 @@ def test_an_emptied_redis_gets_the_ready_tasks_again(stream: Stream, listener: P
     assert [entry["name"] for entry in listener.take()] == [{"A": "B", "B": "A"}[running["name"]]]
     listener.end(running, with_attempt=True)
     serve(stream)
-    assert status(flow, 1 + running["index"]) is Status.FINISH
+    assert node(flow, running["index"]).status is Status.FINISH
 
 
 def test_an_entry_that_is_gone_is_put_in_again(stream: Stream, listener: PlainListener) -> None:
@@ -407,13 +415,15 @@ def test_a_task_that_is_not_to_be_taken_any_more_leaves_the_stream(
 ) -> None:
     flow = start("A")
     serve(stream)
-    {
-        "claim": lambda: engine.take_remote(TaskRef(flow.pk, 2), "over-http"),
-        "end": lambda: engine.end_task(flow.pk, 2),
-        "cancel": lambda: engine.cancel(flow.pk),
-        "hold": lambda: engine.suspend(flow.pk),
-        "delete": lambda: (engine.cancel(flow.pk), engine.delete([flow.pk])),
-    }[how]()
+    if how == "claim":
+        assert engine.take_remote(node(flow, 1).ref, "over-http") is not None
+    elif how == "end":
+        engine.end_task(*node(flow, 1).ref)
+    elif how == "hold":
+        engine.suspend(flow.pk)
+    else:
+        engine.cancel(flow.pk)
+        assert how == "cancel" or engine.delete([flow.pk])
     serve(stream)
     if how == "delete":
         listener.receive(only(listener.take()))  # of a flow that is gone
@@ -428,7 +438,7 @@ def test_a_task_that_is_not_to_be_taken_any_more_leaves_the_stream(
 def test_a_changed_task_is_put_in_anew(stream: Stream, listener: PlainListener) -> None:
     flow = start("A(- n: 1 -)")
     serve(stream)
-    engine.change(flow.pk, 2, parameters={"n": 2})
+    engine.change(*node(flow, 1).ref, parameters={"n": 2})
     serve(stream)
     assert only(listener.take())["parameters"] == {"n": 2}
 
@@ -454,12 +464,12 @@ def test_a_task_that_is_too_large_is_left_to_http(stream: Stream, listener: Plai
     settings.FLOWER = {**settings.FLOWER, "MAX_JSON_BYTES": 2000}
     serve(stream)
     serve(stream)
-    assert (listener.entries(), task(flow, 2).stream_entry) == ([], UNPUBLISHABLE)
-    assert engine.take_remote(TaskRef(flow.pk, 2), "over-http") is not None
+    assert (listener.entries(), node(flow, 1).stream_entry) == ([], UNPUBLISHABLE)
+    assert engine.take_remote(node(flow, 1).ref, "over-http") is not None
 
 
 def test_an_input_that_cannot_be_made_fails_its_task(stream: Stream, listener: PlainListener) -> None:
-    flow = start("A > B")
+    flow = start("A → > B")
     serve(stream)
     listener.end(only(listener.take()), 7)
     serve(stream)
@@ -530,7 +540,7 @@ def test_a_redis_that_no_setting_names_is_touched_once_a_remote_task_is_ready(
     flow = start("A")
     loop.look()
     assert listener.kinds() == ["start-task"]
-    engine.take_remote(TaskRef(flow.pk, 2), "somewhere")
+    engine.take_remote(node(flow, 1).ref, "somewhere")
     loop = StreamLoop(lambda: True)  # another worker leads now
     loop.look()
     listener.send("end-task", name="A", index=1, workflow=f"workflow:{flow.pk}")
@@ -554,7 +564,7 @@ def test_events_of_users_are_given_to_the_engine(
 ) -> None:
     emitted: list[Any] = []
     module = SimpleNamespace(emit=lambda kind, data, **_: emitted.append((kind, data)), __spec__=object())
-    monkeypatch.setitem(sys.modules, "flowerapp.engine.events", module)  # type: ignore[misc] # it stands for a module
+    monkeypatch.setitem(sys.modules, "flowerapp.engine.events", module)
     serve(stream)
     listener.send("start-experiment", id=7)
     listener.send("end-workflow", workflow="workflow:1")
@@ -602,7 +612,7 @@ def test_the_listener_does_tasks(stream: Stream, nap: Listener) -> None:
     flow = start("nap:short(- for: 1 -) → nap:long(- for: 2 -)")
     serve_until(stream, flow, Status.FINISH)
     check(flow)
-    row = task(flow, 3)
+    row = node(flow, 2)
     assert row.output == {"slept": 2, "input": {"slept": 1, "input": {}}}
     assert (row.worker, row.attempt) == (f"remote:{nap.name}", 1)
 
@@ -611,7 +621,7 @@ def test_the_listener_does_tasks(stream: Stream, nap: Listener) -> None:
 def test_the_listener_reports_failures(stream: Stream, nap: Listener, name: str, reason: str) -> None:
     flow = start(name)
     serve_until(stream, flow, Status.SUSPEND)
-    assert task(flow, 2).error == reason
+    assert node(flow, 1).error == reason
 
 
 def test_the_listener_sends_heartbeats(stream: Stream, nap: Listener) -> None:
@@ -628,7 +638,7 @@ def test_the_listener_sends_heartbeats(stream: Stream, nap: Listener) -> None:
 
     def lease() -> Any:
         serve(stream)
-        return task(flow, 2).lease_ts
+        return node(flow, 1).lease_ts
 
     first = until(lease, 5)
     until(lambda: lease() > first, 5)
@@ -636,22 +646,74 @@ def test_the_listener_sends_heartbeats(stream: Stream, nap: Listener) -> None:
     serve_until(stream, flow, Status.FINISH)
 
 
-def test_the_listener_takes_over_what_another_left(stream: Stream, url: str, nap: Listener) -> None:
-    nap.stop()
+def test_the_listener_takes_over_what_another_left(stream: Stream, url: str) -> None:
     flow = start("other")
-    dead = PlainListener(url, "naps", idle=0)
+    dead = PlainListener(url, "naps", idle=0).join()
     serve(stream)
-    until(lambda: dead.take(), 5)
-    living = Listener(url, group="naps", idle=0.1)
-    living.task("other")(lambda work: {"by": "the living"})
-    thread = threading.Thread(target=living.run)
+    only(dead.take())
+    other = Listener(url, group="naps", idle=0.1)
+    other.task("other")(lambda work: {"by": "the other"})
+    thread = threading.Thread(target=other.run)
     thread.start()
     try:
         serve_until(stream, flow, Status.FINISH)
     finally:
-        living.stop()
+        other.stop()
         thread.join(10)
-    assert task(flow, 2).output == {"by": "the living"}
+    assert node(flow, 1).output == {"by": "the other"}
+
+
+# The listener in Node.js
+
+EXAMPLE = ROOT / "docs" / "examples" / "listener.mjs"
+
+
+@pytest.fixture
+def in_node(url: str, tmp_path: Path) -> Iterator[Path]:
+    """The example runs; its log."""
+    program = shutil.which("node")
+    if program is None:
+        pytest.skip("Node.js is not installed")
+    log = tmp_path / "node.log"
+    environment = {**os.environ, "REDIS_URL": url, "HEARTBEAT_MS": "50", "IDLE_MS": "200"}
+    with log.open("wb") as file:
+        process = spawn([program, str(EXAMPLE)], env=environment, stdout=file, stderr=file)
+    yield log
+    process.kill()
+    process.wait(10)
+    forget(process.pid)
+
+
+def test_the_listener_in_node_does_tasks(stream: Stream, in_node: Path) -> None:
+    flow = start("text:upper → text:repeat(- times: 3 -)", input={"text": "straße – ja"})
+    serve_until(stream, flow, Status.FINISH)
+    check(flow)
+    assert engine.get_flow(flow.pk).output == {"text": "STRASSE – JA" * 3}
+    assert node(flow, 1).worker.startswith("remote:text:")
+    assert in_node.read_text() == ""
+
+
+def test_the_listener_in_node_sends_heartbeats_and_failures(stream: Stream, in_node: Path) -> None:
+    flow = start("text:wait(- seconds: 0.5 -) → text:repeat(- times: -1 -)")
+    serve(stream)
+    leases = set()
+
+    def ended() -> bool:
+        serve(stream)
+        leases.add(node(flow, 1).lease_ts)
+        return status(flow) is Status.SUSPEND
+
+    until(ended, 10)
+    assert len(leases) > 3
+    assert "RangeError" in node(flow, 2).error
+
+
+def test_the_listener_in_node_survives_a_redis_that_is_emptied(stream: Stream, in_node: Path) -> None:
+    first = start("text:upper")
+    serve_until(stream, first, Status.FINISH)
+    stream.client.flushdb()
+    second = start("text:upper")
+    serve_until(stream, second, Status.FINISH)
 
 
 # Receipts

@@ -45,6 +45,8 @@ PAGES_WITHOUT_VALUES = {
 COMMANDS_WITHOUT_VALUES = {
     "token": "prints the token of a user, which is what it is for",
     **dict.fromkeys(["lint", "format"], "prints the caller's own file"),
+    "simulate": "prints names and times",
+    "receipts": "prints what is in the stream, for which tests/executors/test_streams.py plants secrets",
 }
 NAMES = "a name or an id, which people choose to be seen"
 FOR_PEOPLE = "written by people for people, in a form that gives it back"

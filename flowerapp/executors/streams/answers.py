@@ -123,6 +123,14 @@ def attempt_of(event: StreamEvent) -> int | None:
     return attempt
 
 
+def seconds_of(event: StreamEvent) -> float | None:
+    """The lease that an event asks for; None for what the step says. Raises InvalidValueError."""
+    seconds = event.fields.get("seconds")
+    if seconds is not None and type(seconds) not in (int, float):
+        raise InvalidValueError("its seconds are no number")
+    return remote_work.checked_lease(seconds)
+
+
 def worker_named(name: Any) -> str:
     """A name as the engine takes it for that of a worker."""
     cut = name[:LONGEST_REMOTE] if isinstance(name, str) else ""
@@ -137,11 +145,8 @@ def _beat(event: StreamEvent) -> None:
     ref, attempt = task_of(event), attempt_of(event)
     if attempt is None:
         raise InvalidValueError("a heartbeat names its attempt; write the one of its start-task")
-    seconds = event.fields.get("seconds")
-    if seconds is not None and type(seconds) not in (int, float):
-        raise InvalidValueError("its seconds are no number")
     _take(event, ref, attempt)
-    remote_work.beat_remote(ref, attempt, seconds=seconds, progress=event.fields.get("progress"))
+    remote_work.beat_remote(ref, attempt, seconds=seconds_of(event), progress=event.fields.get("progress"))
 
 
 def _take(event: StreamEvent, ref: TaskRef, attempt: int) -> None:
@@ -157,7 +162,7 @@ def _emit(event: StreamEvent) -> None:
     emit(event.kind, event.data)
 
 
-def refused(event: StreamEvent, error: Exception) -> None:
+def log_refusal(event: StreamEvent, error: Exception) -> None:
     """Log that an event is refused; nothing of its values is quoted."""
     level = logger.info if isinstance(error, StateConflictError) else logger.warning  # the engine has logged that one
     level("%s %s is refused: %s", event.kind, event.id, error)

@@ -109,7 +109,7 @@ def _act_on_all(
         except (*CONNECTION_ERRORS, RedisError):
             raise
         except FlowerError as error:
-            answers.refused(event, error)
+            answers.log_refusal(event, error)
             is_ours = is_refused = True
         except Exception:
             logger.exception("%s %s cannot be dealt with", event.kind, event.id)

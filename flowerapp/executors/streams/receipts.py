@@ -14,7 +14,7 @@ from flowerapp.core import logs, stream_events
 from flowerapp.core.stream_events import PROCESSED, RECEIPT, START_TASK, StreamEvent, is_entry_id
 from flowerapp.engine import remote_work
 from flowerapp.exceptions import FlowerError
-from flowerapp.executors.streams.answers import attempt_of, refused, task_of, worker_named
+from flowerapp.executors.streams.answers import attempt_of, log_refusal, seconds_of, task_of, worker_named
 from flowerapp.executors.streams.groups import consumers_of
 from flowerapp.models import Task
 
@@ -34,7 +34,7 @@ class Receipts:
         """Do what a receipt says; whether the event is one."""
         if event.kind != RECEIPT:
             return False
-        target_id = event.fields.get("for")
+        target_id = str(event.fields.get("for"))
         ids = [event.id]
         if event.fields.get("action") == PROCESSED and is_entry_id(target_id):
             if target := self._read(target_id):
@@ -51,17 +51,17 @@ class Receipts:
 
     def _process(self, target: StreamEvent, event: StreamEvent) -> None:
         if target.kind == START_TASK:
-            self._take(target, event.fields.get("worker"))
+            self._take(target, event)
         if self.log is not None:
             self.log(target, event)
 
-    def _take(self, target: StreamEvent, worker: Any) -> None:
+    def _take(self, target: StreamEvent, event: StreamEvent) -> None:
         """The task of a ``start-task`` runs at the listener that took it; one that is not ready stays as it is."""
-        name = worker or next(consumers_of(self.client, self.key, target.id), "")
+        worker = event.fields.get("worker") or next(consumers_of(self.client, self.key, target.id), "")
         try:
-            ref = task_of(target)
-            if remote_work.take_remote(ref, worker_named(name), attempt=attempt_of(target)) is None:
+            ref, attempt, seconds = task_of(target), attempt_of(target), seconds_of(event)
+            if remote_work.take_remote(ref, worker_named(worker), attempt=attempt, seconds=seconds) is None:
                 logger.info("start-task %s was taken, but its task is not ready any more", target.id)
             Task.objects.at(ref).published().filter(stream_entry=target.id).update(stream_entry="")
         except FlowerError as error:
-            refused(target, error)
+            log_refusal(target, error)

@@ -15,7 +15,7 @@ from flowerapp import engine
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import remote_work
 from flowerapp.exceptions import StateConflictError
-from flowerapp.executors.streams.address import Address
+from flowerapp.executors.streams.address import Address, address
 from flowerapp.listener import Listener, TaskFailed, Work
 from flowerapp.models import Task
 
@@ -62,6 +62,7 @@ class StreamSimulator(Listener):
     """A listener that does every task but those that wait."""
 
     def __init__(self, where: Address, group: str, chances: Chances) -> None:
+        group = f"{group}-{chances.flow_id}" if chances.flow_id else group
         super().__init__(where.url, group=group, stream=where.key, name=WORKER, concurrency=THREADS)
         self.chances = chances
 
@@ -79,9 +80,18 @@ class StreamSimulator(Listener):
             raise TaskFailed(REASON)
         return {}
 
-    def forget_group(self) -> None:
-        """Delete the group; for one that no other process shares."""
-        self.client.xgroup_destroy(self.stream, self.group)
+    def run_until(self, is_over: Callable[[], bool]) -> None:
+        """Take and end tasks until then; those that run are ended at once."""
+        thread = threading.Thread(target=self.run, name="flowerapp-simulate")
+        thread.start()
+        try:
+            while thread.is_alive() and not is_over():
+                thread.join(PAUSE)
+        finally:
+            self.stop()
+            thread.join()
+            if self.chances.flow_id:  # no other process shares its group
+                self.client.xgroup_destroy(self.stream, self.group)
 
 
 class DatabaseSimulator:
@@ -89,19 +99,17 @@ class DatabaseSimulator:
 
     def __init__(self, chances: Chances) -> None:
         self.chances = chances
-        self.stopping = threading.Event()
         self._ends: list[tuple[float, int, TaskRef, int, Simulated]] = []
         self._ages = itertools.count()
 
-    def stop(self) -> None:
-        """Take no more tasks."""
-        self.stopping.set()
-
-    def run(self) -> None:
-        """Take and end tasks until ``stop``; then those that run are ended at once."""
-        while not self.stopping.wait(PAUSE):
-            self.look()
-        self._end_until(float("inf"))
+    def run_until(self, is_over: Callable[[], bool]) -> None:
+        """Take and end tasks until then; those that run are ended at once."""
+        try:
+            while not is_over():
+                self.look()
+                time.sleep(PAUSE)
+        finally:
+            self._end_until(float("inf"))
 
     def look(self) -> None:
         """Take what is ready, and end what is due."""
@@ -129,3 +137,9 @@ class DatabaseSimulator:
                     engine.end_task(*ref, attempt=attempt, actor=WORKER)
             except StateConflictError:  # cancelled, or ended by another
                 continue
+
+
+def simulator(group: str, chances: Chances) -> StreamSimulator | DatabaseSimulator:
+    """What simulates: a member of a group of the stream, if there is one."""
+    where = address()
+    return DatabaseSimulator(chances) if where is None else StreamSimulator(where, group, chances)

@@ -1,6 +1,6 @@
 """What the stream says about a task that is ready: its ``start-task``, and the keys that littleflow keeps beside it.
 
-Secrets are masked in all of it: whoever reads the Redis reads the stream.
+Secrets are masked in all of it: who reads the Redis reads the stream.
 """
 
 from __future__ import annotations

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import json
-import threading
 import time
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -23,8 +22,6 @@ from flowerapp.states import Status
 
 Options = dict[str, Any]
 DONE, ENDED_OTHERWISE = 0, 1
-PAUSE = 0.2
-"""Seconds between two looks at the flow that is simulated alone."""
 
 
 # end, fail
@@ -123,7 +120,7 @@ def _stream() -> Address:
 
 def simulate(out: Output, options: Options) -> int:
     """Be the workers of all remote tasks until Ctrl-C, or of one flow until that has ended."""
-    from flowerapp.executors.streams.simulation import Chances, DatabaseSimulator, Simulated, StreamSimulator
+    from flowerapp.executors.streams.simulation import Chances, Simulated, simulator
 
     flow_id = str(arguments.find_flow(options["only"]).pk) if options["only"] else ""
     ended: list[Simulated] = []
@@ -134,30 +131,14 @@ def simulate(out: Output, options: Options) -> int:
         out.note(f"{simulated.flow}  {simulated.name} {how} after {simulated.seconds:.1f} s")
 
     chances = Chances(wait_period=options["wait_period"], failures=options["failures"], flow_id=flow_id, log=log)
-    where = address()
-    if where is None:
-        _run(DatabaseSimulator(chances), flow_id, options["wait"])
-    else:
-        simulator = StreamSimulator(where, f"{options['group']}-{flow_id}" if flow_id else options["group"], chances)
-        _run(simulator, flow_id, options["wait"])
-        if flow_id:
-            simulator.forget_group()
-    return _result(out, flow_id, len(ended), sum(simulated.failed for simulated in ended))
-
-
-def _run(simulator: Any, flow_id: str, wait: float | None) -> None:
-    """Run the simulator in a thread until its flow has ended or cannot continue, or for ``wait`` seconds, or Ctrl-C."""
-    thread = threading.Thread(target=simulator.run, name="flowerapp-simulate")
-    thread.start()
-    until = float("inf") if wait is None else time.monotonic() + wait
+    until = float("inf") if options["wait"] is None else time.monotonic() + options["wait"]
     try:
-        while thread.is_alive() and time.monotonic() < until and not (flow_id and _rests(get_flow(flow_id))):
-            thread.join(PAUSE)
+        simulator(options["group"], chances).run_until(
+            lambda: time.monotonic() >= until or bool(flow_id and _rests(get_flow(flow_id)))
+        )
     except KeyboardInterrupt:
         close_interrupted()
-    finally:
-        simulator.stop()
-        thread.join()
+    return _result(out, flow_id, len(ended), sum(simulated.failed for simulated in ended))
 
 
 def _rests(flow: Flow) -> bool:
