@@ -146,6 +146,7 @@ def test_after_a_receipt_the_task_runs_at_its_listener(stream: Stream, listener:
     listener.receive(only(listener.take()))
     assert listener.kinds() == ["start-task", "receipt"]
     serve(stream)
+    stream.publisher.publish()
     row = node(flow, 1)
     assert (row.status, row.attempt, row.worker) == (Status.RUNNING, 1, f"remote:docs:{listener.name}")
     assert (listener.kinds(), row.stream_entry) == ([], "")

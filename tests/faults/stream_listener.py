@@ -18,7 +18,7 @@ PAUSE = 0.1
 
 def main(url: str, name: str) -> None:
     """Do tasks until it is killed."""
-    listener = Listener(url, group="docs", name=name, concurrency=2, heartbeat=LEASE / 6, lease=LEASE, idle=1.0)
+    listener = Listener(url, group="docs", name=name, concurrency=8, heartbeat=LEASE / 6, lease=LEASE, idle=1.0)
 
     @listener.task("docs:")
     def work(task: Work) -> Any:

@@ -10,7 +10,6 @@ import redis
 from flowerapp import conf, engine
 from flowerapp.core import logs, values
 from flowerapp.core.identity import LONGEST_REMOTE
-from flowerapp.core.messages import TaskRef
 from flowerapp.core.stream_events import (
     END_TASK,
     FAILURE,
@@ -24,10 +23,8 @@ from flowerapp.core.stream_events import (
 from flowerapp.engine import remote_work
 from flowerapp.exceptions import InvalidValueError, StateConflictError
 from flowerapp.executors.streams.starts import KEPT_SECONDS
-from flowerapp.selectors.flow_ids import id_of
-from flowerapp.selectors.flows import get_flow
-from flowerapp.selectors.node_indexes import seq_at
-from flowerapp.selectors.tasks import get_task
+from flowerapp.selectors.node_indexes import Indexed, task_at
+from flowerapp.states import Status
 
 logger = logs.logger(__name__)
 
@@ -56,12 +53,13 @@ class Answers:
         return event.kind in (END_TASK, HEARTBEAT)
 
     def _end(self, event: StreamEvent) -> None:
-        ref, attempt = task_of(event), attempt_of(event)
+        task, attempt = task_of(event), attempt_of(event)
+        ref = task.ref
         status = event.fields.get("status", SUCCESS)
         if status not in (SUCCESS, FAILURE):
             raise InvalidValueError(f"its status is {status!r}; write {SUCCESS} or {FAILURE}")
         if attempt is not None:
-            _take(event, ref, attempt)
+            _take(event, task, attempt)
         if status == FAILURE:
             reason = event.fields.get("reason")
             text = reason if isinstance(reason, str) else values.cut(str(reason or ""), 10_000)
@@ -91,28 +89,19 @@ class Answers:
         return values.loads(text, "output")
 
 
-def task_of(event: StreamEvent) -> TaskRef:
+def task_of(event: StreamEvent) -> Indexed:
     """The task that an event names; raises InvalidValueError, UnknownFlowError, UnknownTaskError."""
     if event.problem:
         raise InvalidValueError(event.problem)
-    workflow, index = event.fields.get("workflow"), event.fields.get("index")
+    workflow, index, name = (event.fields.get(field) for field in ("workflow", "index", "name"))
     if not isinstance(workflow, str) or not workflow:
         raise InvalidValueError("it has no workflow; write the one of its start-task")
     if type(index) is not int:
         raise InvalidValueError("its index is no whole number; write the one of its start-task")
-    flow = get_flow(id_of(workflow))
-    ref = TaskRef(flow.pk, seq_at(flow, index))
-    _check_name(ref, event.fields.get("name"))
-    return ref
-
-
-def _check_name(ref: TaskRef, name: Any) -> None:
-    """Raise InvalidValueError unless the task has that name, if one is given."""
-    if name is None:
-        return
-    task = get_task(*ref)
-    if name not in (task.alias, task.remote, task.name):
-        raise InvalidValueError(f"its name is {values.cut(str(name), 100)!r}, but its index is that of {task.mention}")
+    task = task_at(workflow, index)
+    if name is not None and name not in task.names:
+        raise InvalidValueError(f"its name is {values.cut(str(name), 100)!r}, but its index is that of {task.ref}")
+    return task
 
 
 def attempt_of(event: StreamEvent) -> int | None:
@@ -142,16 +131,17 @@ def worker_named(name: Any) -> str:
 
 
 def _beat(event: StreamEvent) -> None:
-    ref, attempt = task_of(event), attempt_of(event)
+    task, attempt = task_of(event), attempt_of(event)
     if attempt is None:
         raise InvalidValueError("a heartbeat names its attempt; write the one of its start-task")
-    _take(event, ref, attempt)
-    remote_work.beat_remote(ref, attempt, seconds=seconds_of(event), progress=event.fields.get("progress"))
+    _take(event, task, attempt)
+    remote_work.beat_remote(task.ref, attempt, seconds=seconds_of(event), progress=event.fields.get("progress"))
 
 
-def _take(event: StreamEvent, ref: TaskRef, attempt: int) -> None:
+def _take(event: StreamEvent, task: Indexed, attempt: int) -> None:
     """Let the attempt begin that an event reports of, if the receipt for its ``start-task`` comes later."""
-    remote_work.take_remote(ref, worker_named(event.fields.get("worker")), attempt=attempt)
+    if task.exec_status == Status.WAIT:
+        remote_work.take_remote(task.ref, worker_named(event.fields.get("worker")), attempt=attempt)
 
 
 def _emit(event: StreamEvent) -> None:

@@ -16,7 +16,6 @@ from flowerapp.engine import remote_work
 from flowerapp.exceptions import FlowerError
 from flowerapp.executors.streams.answers import attempt_of, log_refusal, seconds_of, task_of, worker_named
 from flowerapp.executors.streams.groups import consumers_of
-from flowerapp.models import Task
 
 logger = logs.logger(__name__)
 
@@ -59,9 +58,8 @@ class Receipts:
         """The task of a ``start-task`` runs at the listener that took it; one that is not ready stays as it is."""
         worker = event.fields.get("worker") or next(consumers_of(self.client, self.key, target.id), "")
         try:
-            ref, attempt, seconds = task_of(target), attempt_of(target), seconds_of(event)
+            ref, attempt, seconds = task_of(target).ref, attempt_of(target), seconds_of(event)
             if remote_work.take_remote(ref, worker_named(worker), attempt=attempt, seconds=seconds) is None:
                 logger.info("start-task %s was taken, but its task is not ready any more", target.id)
-            Task.objects.at(ref).published().filter(stream_entry=target.id).update(stream_entry="")
         except FlowerError as error:
             log_refusal(target, error)
