@@ -13,7 +13,6 @@ from flowerapp import conf, engine
 from flowerapp.api import fields, long_poll
 from flowerapp.api.base import ApiView, documented
 from flowerapp.api.bounds import ID, SEQ, Bounds
-from flowerapp.api.flow_serializers import LONGEST_TEXT
 from flowerapp.api.permissions import actor
 from flowerapp.core.identity import LONGEST_REMOTE
 from flowerapp.core.messages import TaskRef
@@ -22,6 +21,7 @@ from flowerapp.core.permissions import REMOTE_WORKER
 from flowerapp.core.plan import LARGEST
 from flowerapp.engine import RemoteWork
 from flowerapp.engine.remote_work import LONGEST_LEASE, MOST_CLAIMED, MOST_NAMES
+from flowerapp.models.fields import LONGEST_TEXT
 from flowerapp.selectors.flow_ids import id_of
 from flowerapp.selectors.tasks import get_task
 
@@ -142,7 +142,6 @@ def _ref_of(body: Mapping[str, Any]) -> TaskRef:
     return TaskRef(id_of(body["task_flow_id"]), body["seq"])
 
 
-@documented(tags=["remote"])
 class RemoteView(ApiView):
     """What remote workers do."""
 
@@ -156,6 +155,7 @@ class RemoteView(ApiView):
         return Response(AnsweredSerializer(body).data)
 
 
+@documented(tags=["remote"])
 class ClaimView(RemoteView):
     """Claim remote tasks that are ready."""
 
@@ -183,6 +183,7 @@ def _claimed(body: Mapping[str, Any]) -> list[RemoteWork]:
     return works
 
 
+@documented(tags=["remote"])
 class HeartbeatView(RemoteView):
     """Keep a claimed task."""
 
@@ -197,6 +198,7 @@ class HeartbeatView(RemoteView):
         return self.answer(ref, body["attempt"])
 
 
+@documented(tags=["remote"])
 class EndView(RemoteView):
     """End a claimed task."""
 

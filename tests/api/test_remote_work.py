@@ -225,7 +225,7 @@ def test_a_request_that_waits_holds_no_connection_and_looks_twice_a_second(
         slept.append(seconds)
 
     slept: list[float] = []
-    monkeypatch.setattr(long_poll.time, "sleep", sleep)
+    monkeypatch.setattr(time, "sleep", sleep)
     assert long_poll.first(look, 30, 1) == [1]
     assert (slept, open_while_asleep) == ([0.5] * 3, [False] * 3)
 

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -451,8 +452,8 @@ def test_each_remote_task_is_claimed_by_one_worker(runner: InlineRunner) -> None
     for _ in range(ROUNDS):
         flows = [planned(*(Node(seq=seq, program="", remote="other") for seq in range(1, 6))) for _ in range(3)]
         claims = together(
-            *[lambda name=name: engine.claim_remote(name, limit=4) for name in "abcd"],
-            lambda flow=flows[0]: engine.take_remote(TaskRef(flow.pk, 1), "e"),
+            *[partial(engine.claim_remote, name, limit=4) for name in "abcd"],
+            partial(engine.take_remote, TaskRef(flows[0].pk, 1), "e"),
         )
         works = [work for claim in claims[:4] for work in claim] + [work for work in claims[4:] if work is not None]
         assert len({work.ref for work in works}) == len(works)
@@ -475,14 +476,14 @@ def test_a_claimed_remote_task_ends_once(runner: InlineRunner, verb: str) -> Non
         assert engine.take_remote(ref, "w")
         Task.objects.at(ref).update(lease_ts=Now())
         others: dict[str, Callable[[], Any]] = {
-            "cancel": lambda flow=flow: engine.cancel(flow.pk),  # type: ignore[misc]
-            "suspend": lambda flow=flow: engine.suspend(flow.pk),  # type: ignore[misc]
-            "end": lambda ref=ref: engine.end_task(*ref, output=2, attempt=1),  # type: ignore[misc]
-            "fail": lambda ref=ref: engine.fail_task(*ref, "no", attempt=1),  # type: ignore[misc]
-            "expire": lambda ref=ref: remote_leases.expire(ref),  # type: ignore[misc]
-            "claim": lambda ref=ref: engine.take_remote(ref, "v"),  # type: ignore[misc]
+            "cancel": partial(engine.cancel, flow.pk),
+            "suspend": partial(engine.suspend, flow.pk),
+            "end": partial(engine.end_task, *ref, output=2, attempt=1),
+            "fail": partial(engine.fail_task, *ref, "no", attempt=1),
+            "expire": partial(remote_leases.expire, ref),
+            "claim": partial(engine.take_remote, ref, "v"),
         }
-        ended, _ = together(lambda ref=ref: engine.end_task(*ref, output=1, attempt=1), others[verb])
+        ended, _ = together(partial(engine.end_task, *ref, output=1, attempt=1), others[verb])
         row = engine.get_task(*ref)
         assert (row.status is Status.FINISH and row.output == 1) is not isinstance(ended, StateConflictError)
         propagation.settle(flow.pk)
@@ -494,10 +495,7 @@ def test_a_claimed_remote_task_ends_once(runner: InlineRunner, verb: str) -> Non
 def test_a_claim_against_a_cancelled_or_held_flow(runner: InlineRunner) -> None:
     for verb in (engine.cancel, engine.suspend) * (ROUNDS // 2):
         flow = planned(*(Node(seq=seq, program="", remote="other") for seq in range(1, 4)))
-        works, _ = together(
-            lambda: engine.claim_remote("w", limit=3),
-            lambda flow=flow, verb=verb: verb(flow.pk),  # type: ignore[misc]
-        )
+        works, _ = together(partial(engine.claim_remote, "w", limit=3), partial(verb, flow.pk))
         propagation.settle(flow.pk)
         check(flow)
         if verb is engine.cancel:

@@ -8,6 +8,7 @@ import random
 import signal
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -77,9 +78,18 @@ class Remote:
         self.number = 0
 
     def serve(self) -> Running:
-        """Start the web server."""
+        """Start the web server, and wait until it answers."""
         options = ("--bind", f"127.0.0.1:{self.port}", "--threads", "8", "--log-level", "warning")
-        return self._start("web", "-m", "gunicorn", "project.wsgi", *options)
+        started = self._start("web", "-m", "gunicorn", "project.wsgi", *options)
+        until(self._answers, 60, what=started.log.read_text)
+        return started
+
+    def _answers(self) -> bool:
+        try:
+            with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/livez", timeout=10):
+                return True
+        except OSError:
+            return False
 
     def work(self) -> Running:
         """Start a worker."""
@@ -94,7 +104,8 @@ class Remote:
 
     def runner_of(self, flow: Flow, seq: int, *workers: Running) -> Running:
         """The worker that has claimed a task."""
-        name = until(lambda: task(flow, seq).status is Status.RUNNING and task(flow, seq).worker, SECONDS)
+        claimed = lambda: task(flow, seq).status is Status.RUNNING and task(flow, seq).worker  # noqa: E731
+        name = until(claimed, 3 * SECONDS, what=lambda: "\n".join(worker.log.read_text() for worker in workers))
         return next(worker for worker in workers if worker.log.stem == str(name).removeprefix("remote:"))
 
 
