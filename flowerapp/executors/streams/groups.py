@@ -13,7 +13,7 @@ from flowerapp.core.stream_events import StreamEvent, text_of
 
 ENDING, RECEIPTS = "ending", "__receipt__"
 """The groups, by the names that littleflow's processes have: of those who act on answers, and on receipts."""
-PAGE = 100
+PAGE = 50
 """Entries that are read at once."""
 IDLE_SECONDS = 10.0
 """Seconds after which an entry is taken over that another consumer of the group was given and has not dealt with."""

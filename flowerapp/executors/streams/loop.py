@@ -168,10 +168,10 @@ class StreamLoop(Loop):
             return
         stream.join()
         self._do("publish remote", PUBLISH_PAUSE, stream.publisher.publish)
+        if stream.read_answers():  # before receipts, so that no lease runs out of a task that has ended
+            stream.publisher.publish()
         if not stream.logs_elsewhere():
             stream.read_receipts()
-        if stream.read_answers():
-            stream.publisher.publish()
         self._do("take over", 5, stream.take_over)
         self._do("look for lost entries", 2, stream.publisher.look_for_lost)
         self._do("forget consumers", 600, stream.forget_consumers)
