@@ -78,6 +78,7 @@ EXEMPT = {
     **dict.fromkeys(["Task.ignored_by", "Task.refused_by"], "one of a few words"),
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
     "Flow.request_hash": "a digest",
+    "Task.stream_entry": "an id that Redis gave",
     **dict.fromkeys(
         [
             "Task.error",
