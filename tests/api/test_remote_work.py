@@ -99,6 +99,16 @@ def test_a_failure_is_retried_and_then_final(worker: APIClient, api: APIClient) 
     assert post(worker, END, {**attempt_of(task), "error": "no such document", "retry": False})["status"] == "Suspend"
 
 
+def test_an_operator_fails_a_claimed_task_for_good(worker: APIClient, api: APIClient) -> None:
+    flow = remote(max_retries=3)
+    (task,) = claim(worker)
+    shown = api.get(f"/api/flows/{flow.pk}/tasks/1/").json()
+    assert (shown["status"], shown["worker"], shown["note"]) == ("Running", "remote:printer-1", "by another system")
+    failed = post(api, f"/api/flows/{flow.pk}/tasks/1/fail/", {"reason": "enough"})
+    assert (failed["status"], failed["failed"]["error"]) == ("Suspend", "enough")
+    post(worker, END, {**attempt_of(task), "output": 1}, 409)
+
+
 def test_a_late_outcome_is_refused(worker: APIClient) -> None:
     flow = remote()
     (late,) = claim(worker)

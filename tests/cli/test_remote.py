@@ -54,6 +54,19 @@ def test_end_and_fail(remote: Flow) -> None:
     assert remote.status is Status.FINISH
 
 
+def test_a_claimed_task(remote: Flow) -> None:
+    engine.claim_remote("printer-1")
+    engine.beat_remote(TaskRef(remote.pk, 2), 1, progress={"done": 3, "total": 10})
+    shown = flow("task", remote.pk, 2).out
+    assert "Running" in shown
+    assert "remote:printer-1" in shown
+    assert "3 of 10" in flow("show", remote.pk).out
+    assert json.loads(flow("task", remote.pk, 2, "--json").out)["worker"] == "remote:printer-1"
+    assert flow("skip", remote.pk, 2).code == 2
+    assert flow("end", remote.pk, 2, "--output", '{"pages": 2}').code == 0
+    assert "remote:printer-1" in flow("show", remote.pk).out
+
+
 def test_a_task_says_why_it_was_skipped(remote: Flow) -> None:
     assert flow("end", remote.pk, 2, "--output", '{"pages": 1}').code == 0
     assert "its condition input.pages > 1 is false" in flow("task", remote.pk, 3).out
