@@ -86,6 +86,20 @@ def check_task_log(**_: Any) -> list[CheckMessage]:
     return [Error(f"FLOWER['TASK_LOG'] is {level!r}, which is no level", hint=hint, id="flowerapp.E024")]
 
 
+STREAM_SCHEMES = ("redis://", "rediss://", "unix://")
+"""How addresses of the stream's Redis begin."""
+
+
+@register("flowerapp")
+def check_stream(**_: Any) -> list[CheckMessage]:
+    """Check that ``STREAM_URL`` is the address of a Redis (E027), if the settings are right."""
+    url = conf.get().STREAM_URL
+    if check_settings() or not url or url.startswith(STREAM_SCHEMES):
+        return []
+    hint = f"Write one that begins with {', '.join(STREAM_SCHEMES)}; None for the broker's Redis; '' for no stream."
+    return [Error("FLOWER['STREAM_URL'] is no address of a Redis server", hint=hint, id="flowerapp.E027")]
+
+
 @register("flowerapp")
 def check_requests(**_: Any) -> list[CheckMessage]:
     """Check the base addresses of ``request:*``, and the headers that go there (E031), if the settings are right."""

@@ -38,6 +38,11 @@ class Settings:
     """Seconds for which a watcher stays the leader without renewing its lease; after that another takes over."""
     MAX_RESCUES: int = 3
     """Most rescues of a task, which happen when its worker dies; one more suspends it."""
+    REMOTE_SECONDS: int = 300
+    """Seconds without a heartbeat after which a remote task that another system has claimed is rescued, where its step
+    has no time limit."""
+    REMOTE_WAITS: int = 4
+    """Most requests of remote workers that wait for work at once, in each process of the web server."""
     REJECT_AFTER: int = 300
     """Seconds for which a task is tried again that cannot be published, or whose program the worker that got it does
     not know; then it is Suspend."""
@@ -81,6 +86,13 @@ class Settings:
     """URL of the Redis server on which the programs ``redis:*`` run their commands; without it there are none."""
     REDIS_COMMANDS: tuple[str, ...] = ("*",)
     """The commands that they may run; ``*`` stands for those that only read and change values."""
+    STREAM_URL: str | None = None
+    """URL of the Redis with the stream for remote tasks; None takes the server that ``REDIS_HOST`` and the like name,
+    or else a Redis broker, once a remote task is ready; an empty text turns the stream off."""
+    STREAM_KEY: str = "workflows:run"
+    """Key of the stream."""
+    STREAM_LENGTH: int = 100_000
+    """About the most entries of the stream; of the tasks that are ready, half as many are in it at once."""
     CELERY_TASKS: bool | tuple[str, ...] = True
     """Which Celery tasks of the host may be used as programs: True for all, False for none, or their names."""
     MASK: tuple[str, ...] = (

@@ -144,6 +144,7 @@ FLOWER: dict[str, Any] = {
     "REQUEST_HEADERS": env.json("FLOWER_REQUEST_HEADERS", default={}),
     "REDIS_TASKS": env.str("FLOWER_REDIS_TASKS", default="") or None,
     "REDIS_COMMANDS": env.list("FLOWER_REDIS_COMMANDS", default=["*"]),
+    "STREAM_URL": env.str("FLOWER_STREAM_URL", default=None),
     "HEARTBEAT_FILE": env.str("FLOWER_HEARTBEAT_FILE", default="") or None,
 }
 

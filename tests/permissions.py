@@ -138,6 +138,12 @@ ACTS = [
         admin_text="*Restore…*",
     ),
     Act(
+        "claim remote tasks, with the secrets that they hold, and end them",
+        permissions.REMOTE_WORKER,
+        api=("POST remote-claim", "POST remote-heartbeat", "POST remote-end"),
+        api_text="`POST` of `/api/remote/…`",
+    ),
+    Act(
         "delete a flow that has ended",
         permissions.DELETE_FLOW,
         admin=("GET flow delete", "POST flow delete", "ACTION flow delete_selected"),

@@ -114,6 +114,17 @@ def test_a_level_that_there_is_none_of_is_found(level: str | None, ids: list[str
         assert [message.id for message in checks.check_task_log()] == ids
 
 
+@pytest.mark.parametrize(
+    ("url", "ids"),
+    [(None, []), ("", []), ("rediss://h/1", []), ("unix:///r.sock", []), ("amqp://ann:pw@h", ["flowerapp.E027"])],
+)
+def test_a_stream_that_is_in_no_redis_is_found(url: str | None, ids: list[str]) -> None:
+    with override_settings(FLOWER={"STREAM_URL": url}):
+        messages = checks.check_stream()
+    assert [message.id for message in messages] == ids
+    assert not any("pw" in str(message) for message in messages)
+
+
 def test_settings_are_read_when_they_are_needed() -> None:
     with override_settings(FLOWER={"MAX_TASKS": 5, "MASK": ["pin"], "UNKNOWN": 1}):
         assert (conf.get().MAX_TASKS, conf.get().MASK) == (5, ("pin",))

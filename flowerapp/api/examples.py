@@ -13,6 +13,7 @@ STEPS = [
 ]
 WHY = {"why": "the shop is closed"}
 POOL = {"name": "warehouse", "slots": 4, "description": "Connections to the warehouse"}
+ATTEMPT = {"task_flow_id": FLOW, "seq": 1, "attempt": 1}
 REQUESTS: Mapping[str, Any] = {
     "register_named": {"input": {"day": "2026-11-29"}, "parameters": {"1": {"URL": "http://stock.example/"}}},
     "api_workflows_create": {"task_id": "etl", "description": "Every night", "tasks": STEPS},
@@ -26,6 +27,9 @@ REQUESTS: Mapping[str, Any] = {
     "api_flows_tasks_skip_create": WHY,
     "api_flows_tasks_end_create": {"output": {"rows": 7}, **WHY},
     "api_flows_tasks_fail_create": {"reason": "the file is damaged"},
+    "api_remote_claim_create": {"worker": "printer-1", "names": ["docs:*"], "limit": 10, "wait": 20},
+    "api_remote_heartbeat_create": {**ATTEMPT, "progress": {"done": 3, "total": 10}},
+    "api_remote_end_create": {**ATTEMPT, "output": {"pages": 2}},
     "api_flows_tasks_partial_update": {"parameters": {"URL": "http://stock.example/"}, "priority": -5, **WHY},
 }
 """Operation → a body that it takes."""

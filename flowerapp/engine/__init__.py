@@ -13,6 +13,7 @@ from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
 from flowerapp.engine.registration import Registration
 from flowerapp.engine.remote import end_task, fail_task
+from flowerapp.engine.remote_work import RemoteWork, beat_remote, claim_remote, offered_remote, take_remote
 from flowerapp.engine.restore import restore
 from flowerapp.engine.state import change_state, get_state
 from flowerapp.engine.verbs import cancel, change, delete, rerun, resume, skip, suspend, wake
@@ -23,11 +24,14 @@ __all__ = [
     "HookEvent",
     "MayOverride",
     "Registration",
+    "RemoteWork",
     "archive",
     "archive_to",
+    "beat_remote",
     "cancel",
     "change",
     "change_state",
+    "claim_remote",
     "define",
     "delete",
     "delete_pool",
@@ -38,6 +42,7 @@ __all__ = [
     "get_state",
     "get_task",
     "may_change",
+    "offered_remote",
     "plan_of",
     "read_archive",
     "register",
@@ -49,6 +54,7 @@ __all__ = [
     "set_pool",
     "skip",
     "suspend",
+    "take_remote",
     "undefine",
     "wake",
 ]

@@ -79,6 +79,7 @@ class Flow(PrimaryModel):
         permissions = [
             ("register_flow", "Can register flows"),
             ("operate_flow", "Can suspend, resume, cancel and rerun flows, and skip and change tasks"),
+            ("remote_worker", "Can claim remote tasks with all that they hold, and end them"),
         ]
         constraints = [
             *fields.status_checks("kr_task_flow"),

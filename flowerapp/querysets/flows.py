@@ -88,6 +88,17 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         value = Value({}, models.JSONField())
         return self.filter(pk=flow_id).update(state=value, state_version=F("state_version") + 1)
 
+    def begin(self, flow_id: str) -> bool:
+        """Make an open flow that is not held Running, as another system has claimed a task of it; whether it is its
+        first start. In a transaction.
+        """
+        flow = self.for_update(flow_id)
+        if flow is None or flow.held or flow.status not in (Status.WAIT, Status.SUSPEND):
+            return False
+        started_ts = Coalesce("started_ts", Now())
+        self.filter(pk=flow_id).update(exec_status=Status.RUNNING, started_ts=started_ts, suspended_ts=None)
+        return flow.started_ts is None
+
     def begin_elsewhere(self, flow_id: str) -> int:
         """Record the start of a flow whose first task is another system's; the caller settles the status."""
         begun = self.filter(pk=flow_id, started_ts=None).exclude(exec_status=Status.IGNORE)

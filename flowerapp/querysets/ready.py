@@ -155,10 +155,27 @@ class ReadyQuerySet(OutputQuerySet):
         """The gates among them. Two queries, as PostgreSQL may find no index for both kinds together."""
         return self.filter(_READY_GATE, **_PARKED, task_flow__exec_status__in=OPEN)
 
-    def answerable(self) -> Self:
-        """Tasks that another system may end: remote tasks that are ready, and those whose programs have asked it."""
-        asking = Q(exec_status=Status.RUNNING, program__in=sorted(ANSWERED))
-        return self.filter(AWAITS_ANSWER | asking, task_flow__exec_status__in=OPEN)
+    def remote(self) -> Self:
+        """Tasks whose work another system does."""
+        return self.filter(program="").exclude(remote="")
+
+    def offered(self) -> Self:
+        """Remote tasks that another system may claim now."""
+        return self.remote().filter(_IS_DUE, _STARTS, exec_status=Status.WAIT, pending=0, parked=False)
+
+    def answerable(self, attempt: int | None = None) -> Self:
+        """Tasks that another system may end: those whose ``attempt`` runs; with None also those that are ready.
+
+        They are remote tasks, and tasks whose programs have asked it. None takes any attempt that runs.
+        """
+        asked = Q(~Q(remote=""), program="") | Q(program__in=sorted(ANSWERED))
+        running = Q(asked, exec_status=Status.RUNNING)
+        answered = running | AWAITS_ANSWER if attempt is None else running & Q(attempt=attempt)
+        return self.filter(answered, task_flow__exec_status__in=OPEN)
+
+    def lease_expired(self) -> Self:
+        """Remote tasks that run, and whose lease has run out."""
+        return self.filter(exec_status=Status.RUNNING, lease_ts__lt=Now())
 
     def waiting_for(self, pool: str | None = None) -> Self:
         """Tasks that lack nothing but a slot of ``pool``, or of any pool; the next in line comes first."""

@@ -77,6 +77,7 @@ STATES: dict[str, tuple[Callable[[InlineRunner], Flow], Status]] = {
     "cancel": (remote, Status.IGNORE),
     "end": (remote, Status.RUNNING),
     "fail": (remote, Status.SUSPEND),
+    "simulate": (remote, Status.FINISH),
 }
 """Verb → what it is tried on, and what that is afterwards; other verbs read, and are tried on a finished flow."""
 SILENT = {"lint", "logs"}

@@ -30,6 +30,7 @@ ROLES: dict[str, tuple[str, ...] | None] = {
     "registrar": ("register_flow",),
     "operator": ("operate_flow",),
     "definer": tuple(f"{verb}_{model}" for verb in ("add", "change", "delete") for model in ("taskdefinition", "pool")),
+    "remote worker": ("remote_worker",),
     "cleaner": ("delete_flow",),
     "archivist": ("add_flow",),
     "of other models": tuple(
