@@ -4,7 +4,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('flowerapp', '0013_waits'),
+        ('flowerapp', '0015_stream_entries'),
     ]
 
     operations = [
