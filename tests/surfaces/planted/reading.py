@@ -224,7 +224,7 @@ def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
             if not _waits(flow_id):
                 yield "follow", [flow_id, *more]
             yield "archive", [flow_id, *more]
-            yield "restore", [_archive(flow_id), *more]
+        yield "restore", [_archive(flow_ids[0]), *more]
     for flow_id in flow_ids:
         yield "show", [flow_id, "--traceback"]
         for form in ("ascii", "mermaid", "svg", "json"):
