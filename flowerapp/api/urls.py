@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, re_path
 
 from flowerapp.api import (
+    cache_views,
     flow_views,
     log_views,
     pool_views,
@@ -41,6 +42,9 @@ urlpatterns: list[URLPattern] = [
     re_path(FLOW + r"/rerun/?\Z", flow_views.RerunView.as_view(), name="flow-rerun"),
     re_path(r"^api/pools/?\Z", pool_views.PoolListView.as_view(), name="pools"),
     re_path(r"^api/pools/(?P<name>[^/]+)/?\Z", pool_views.PoolView.as_view(), name="pool"),
+    re_path(r"^api/cache/?\Z", cache_views.CacheListView.as_view(), name="cache"),
+    re_path(r"^api/cache/forget/?\Z", cache_views.ForgetView.as_view(), name="cache-forget"),
+    re_path(r"^api/cache/(?P<entry>[^/]+)/?\Z", cache_views.CacheEntryView.as_view(), name="cache-entry"),
     re_path(r"^api/programs/?\Z", system_views.ProgramListView.as_view(), name="programs"),
     re_path(r"^api/queues/?\Z", system_views.QueueListView.as_view(), name="queues"),
     re_path(r"^api/workers/?\Z", system_views.WorkerListView.as_view(), name="workers"),

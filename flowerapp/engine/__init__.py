@@ -5,8 +5,10 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 """
 
 from flowerapp.core.overriding import MayOverride
+from flowerapp.core.process_clock import now
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.hooks import HookEvent
+from flowerapp.engine.output_cache import forget_cache
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
 from flowerapp.engine.registration import Registration
 from flowerapp.engine.remote import end_task, fail_task
@@ -27,10 +29,12 @@ __all__ = [
     "delete_pool",
     "end_task",
     "fail_task",
+    "forget_cache",
     "get_flow",
     "get_state",
     "get_task",
     "may_change",
+    "now",
     "plan_of",
     "register",
     "register_many",

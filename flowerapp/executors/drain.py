@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from flowerapp.core.messages import Message, TaskRef
-from flowerapp.engine import dispatching, hooks, propagation, recovery
+from flowerapp.engine import dispatching, hooks, output_cache, propagation, recovery
 from flowerapp.exceptions import FlowerError
 from flowerapp.executors.enclosing import OnCommit
 from flowerapp.executors.inline import InlineRunner
@@ -48,7 +48,8 @@ class Drain:
         self.skip_delay = skip_delay
         self.flow_ids = flow_ids
         self._on_commit = OnCommit()
-        self._duties = (admit, propagation.complete_all_parked, StartChildren(), _deliver_hooks, adopt, Settle())
+        parked = (propagation.complete_all_parked, output_cache.wake_waiting)
+        self._duties = (admit, *parked, StartChildren(), _deliver_hooks, adopt, Settle())
         self._found: set[tuple[TaskRef, int]] = set()
         """Tasks that were found ready, with their attempts then; one that is found again cannot be claimed."""
         self._delays: dict[TaskRef, int] = {}

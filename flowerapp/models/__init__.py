@@ -3,7 +3,20 @@
 from flowerapp.models.definitions import Pool, TaskDefinition, Workflow
 from flowerapp.models.flows import Flow
 from flowerapp.models.history import HistoryEntry, Hook, Log
+from flowerapp.models.output_cache import CachedOutput
 from flowerapp.models.tasks import Task
 from flowerapp.models.workers import Lease, Worker
 
-__all__ = ["Flow", "HistoryEntry", "Hook", "Lease", "Log", "Pool", "Task", "TaskDefinition", "Worker", "Workflow"]
+__all__ = [
+    "CachedOutput",
+    "Flow",
+    "HistoryEntry",
+    "Hook",
+    "Lease",
+    "Log",
+    "Pool",
+    "Task",
+    "TaskDefinition",
+    "Worker",
+    "Workflow",
+]
