@@ -30,7 +30,9 @@ from flowerapp.querysets import Claim, clock
 Result = TypeVar("Result")
 
 TICK = 0.000_001
-"""Seconds that pass before each start, so that what happens at the same time has an order."""
+"""Seconds between two starts at the same time, so that they have an order."""
+SLACK = timedelta(milliseconds=1)
+"""What happens so soon after the time until which time passes belongs to it: some ticks may lie in between."""
 
 
 @dataclass(slots=True)
@@ -61,6 +63,8 @@ class VirtualRunner(InlineRunner):
         super().__init__(soft_limit_error=soft_limit_error)
         self._durations: dict[str, deque[float]] = {}
         self._simulated: _Simulated | None = None
+        self._started: datetime | None = None
+        """When the last task has started."""
         self._endings: list[_Ending] = []
         self._numbers = itertools.count()
 
@@ -76,7 +80,7 @@ class VirtualRunner(InlineRunner):
 
     def perform(self, message: Message) -> Outcome:
         """Run the task of a message; of one that lasts for a while, the end is still to come."""
-        clock.advance(TICK)
+        self._tick()
         durations = self._durations.get(message.head.program)
         if not durations:
             return super().perform(message)
@@ -84,6 +88,12 @@ class VirtualRunner(InlineRunner):
         if claim is None:
             return attempts.look_again(message.ref)
         return self._perform_claimed(claim, durations[0])
+
+    def _tick(self) -> None:
+        """Let a moment pass if a task has started just now."""
+        if self._started == clock.about_now():
+            clock.advance(TICK)
+        self._started = clock.about_now()
 
     def _perform_claimed(self, claim: Claim, seconds: float) -> Outcome:
         began, simulated = clock.about_now(), _Simulated(seconds)
@@ -149,7 +159,7 @@ class VirtualDrain(Drain):
         task = self._tasks().delayed().order_by("due_ts", "pk").first()
         due, end = task.due_ts if task else None, self.runner.next_end
         at = min(filter(None, (due, end)), default=None)
-        if at is None or (self.until is not None and at > self.until):
+        if at is None or (self.until is not None and at > self.until + SLACK):
             return 0
         clock.stop(max(at, clock.about_now()))
         if task is None or at == end:
