@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from flowerapp.core import expressions, programs
 from flowerapp.core.caching import INPUT, NOT_CACHED, PARAMETERS, WHOLE, CacheScope, Caching
 from flowerapp.core.expressions import ExpressionError
-from flowerapp.core.gates import EACH, GATES
+from flowerapp.core.gates import EACH, UNSENT
 from flowerapp.exceptions import Problem
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def _default(step: Node) -> Caching:
 
 def _refusal(step: Node) -> str:
     """Why the outputs of a step cannot be kept; empty if they can."""
-    if step.is_remote or step.program in GATES:
+    if step.is_remote or step.program in UNSENT:
         return "no worker runs this step, so it needs no cache"
     if step.child_program or step.program == EACH:
         return "this step has children, and outputs that are joined are not kept"

@@ -7,6 +7,7 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 from flowerapp.core.overriding import MayOverride
 from flowerapp.core.process_clock import now
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
+from flowerapp.engine.events import emit
 from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.output_cache import forget_cache
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
@@ -27,6 +28,7 @@ __all__ = [
     "define",
     "delete",
     "delete_pool",
+    "emit",
     "end_task",
     "fail_task",
     "forget_cache",
