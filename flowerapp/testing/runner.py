@@ -87,8 +87,8 @@ class FlowRunner:
 
         It has ended, or it is Suspend because a task failed or it is held, or it waits for what a run does not bring,
         such as ``engine.wake``. Retries, and tasks that are parked for a time, need no waiting: flowerapp's clock
-        stands while tasks run, and is moved on to what happens next. With ``skip_delays=False`` it is not moved, and
-        ``advance`` moves it.
+        stands while tasks run, and is moved on to what happens next, a time-out of a wait among that. With
+        ``skip_delays=False`` it is not moved, and ``advance`` moves it.
         """
         flow = workflow if isinstance(workflow, Flow) else self.register(workflow, **options)
         self.run_all(skip_delays=skip_delays)
@@ -120,6 +120,14 @@ class FlowRunner:
             raise ValueError(f"time cannot pass from {self.now} until {when}; give a later time with a zone")
         VirtualDrain(self._runner, when).run()
         clock.stop(max(when, self.now))
+
+    def emit(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
+        """Let an event happen now, and run what it leads to; raises InvalidValueError as ``engine.emit`` does.
+
+        No time passes: ``run`` would first let all time-outs pass that come before anything else.
+        """
+        engine.emit(kind, None if data is None else dict(data))
+        self.run_all(skip_delays=False)
 
     def set_duration(self, program: Any, *seconds: float) -> None:
         """Let the program last for so many seconds of flowerapp's clock, without waiting.

@@ -17,14 +17,16 @@ from typing import TypeVar
 
 from flowerapp.core import identity
 from flowerapp.core.executor import Limits
+from flowerapp.core.gates import WAITS
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import Message
-from flowerapp.engine import attempts, dispatching
+from flowerapp.engine import attempts
 from flowerapp.engine.propagation import REFUSED, Outcome
 from flowerapp.engine.results import Result as AttemptResult
 from flowerapp.exceptions import TimeLimitError
 from flowerapp.executors.drain import Drain
 from flowerapp.executors.inline import InlineRunner
+from flowerapp.models import Task
 from flowerapp.querysets import Claim, clock
 
 Result = TypeVar("Result")
@@ -166,5 +168,7 @@ class VirtualDrain(Drain):
             self.runner.end_next()
             return 1
         self._count(task)
-        dispatching.send_unsent(task.task_flow_id)
+        self._is_later = task.program in WAITS
+        if task.parked and not self._is_later:
+            Task.objects.filter(pk=task.pk).wake()
         return 1

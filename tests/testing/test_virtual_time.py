@@ -195,6 +195,52 @@ def test_the_clock_runs_again_after_the_test() -> None:
     assert engine.now() > before
 
 
+def wait(program: str, *after: int, **parameters: Any) -> dict[str, Any]:
+    return {"program": f"wait:{program}", "parameters": parameters, "depends_on": list(after)}
+
+
+def test_waits_end_in_order_at_their_times(flower: FlowRunner) -> None:
+    long = flower.register([wait("delay", duration=30 * DAY), step("virtual.Say", 1, name="long")])
+    short = flower.register([wait("delay", duration="2h"), step("virtual.Say", 1, name="short")])
+    parked = flower.register([step("virtual.Park", seconds=DAY, name="parked")])
+    flower.run_all()
+    assert [name for name, _ in SEEN] == ["short", "parked", "long"]
+    assert [seconds(flow, 1) for flow in (long, short, parked)] == [30 * DAY, 7200, DAY]
+    assert seconds(long, 2) == 30 * DAY
+
+
+def test_an_event_ends_its_wait_when_it_happens(flower: FlowRunner) -> None:
+    flow = flower.run([wait("event", event="paid", timeout=3600), step("Echo", 1)], skip_delays=False)
+    flower.advance(600)
+    flower.emit("paid", {"amount": 7})
+    flower.assert_finished(flow)
+    assert (seconds(flow, 1), flower.outputs(flow)[1]["amount"]) == (600, 7)
+    at_once = flower.run([wait("event", event="paid", timeout=3600)], skip_delays=False)
+    flower.emit("paid")
+    flower.assert_finished(at_once)
+    assert seconds(at_once, 1) == 0
+
+
+def test_a_wait_whose_event_does_not_come_fails_at_its_timeout(flower: FlowRunner) -> None:
+    other = flower.register([wait("delay", duration=1800), step("virtual.Say", 1, name="before")])
+    flow = flower.run([wait("event", event="paid", timeout=3600), step("Echo", 1)])
+    assert flow.status is Status.SUSPEND
+    assert seconds(flow, 1, "suspended_ts") == 3600
+    assert "'paid'" in flower.errors(flow)[1]
+    flower.assert_finished(other)
+
+
+def test_waits_of_the_output_cache_end_when_the_output_is_there(flower: FlowRunner) -> None:
+    flower.set_duration("virtual.Say", 60)
+    steps = [step("virtual.Say", name="x", cache_seconds=DAY, cache_scope="global")]
+    flows = [flower.register(steps) for _ in range(3)]
+    flower.run_all()
+    assert [name for name, _ in SEEN] == ["x"]
+    assert [seconds(flow, 1) for flow in flows] == [60, 60, 60]
+    later = flower.run(steps)
+    assert (seconds(later, 1), task(later, 1).cached_from) == (0, {"flow_id": flows[0].pk, "seq": 1})
+
+
 MONTH = [
     step("virtual.Park", seconds=10 * DAY, name="ten days"),
     step("testing.Retry", 1, until=6, delay=3 * DAY),
