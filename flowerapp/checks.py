@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
@@ -69,6 +70,19 @@ def check_task_log(**_: Any) -> list[CheckMessage]:
         return []
     hint = f"Write one of {', '.join(LEVELS)}, or None for no logs."
     return [Error(f"FLOWER['TASK_LOG'] is {level!r}, which is no level", hint=hint, id="flowerapp.E024")]
+
+
+@register("flowerapp")
+def check_approval_links(**_: Any) -> list[CheckMessage]:
+    """Check that ``APPROVAL_LINKS`` is an address (E031), if the settings are right."""
+    address = conf.get().APPROVAL_LINKS
+    if check_settings() or address is None or _ADDRESS.match(address):
+        return []
+    hint = "Write the address under which people reach this site, as https://flows.example.org, without a query."
+    return [Error(f"FLOWER['APPROVAL_LINKS'] is {address!r}, which is no address", hint=hint, id="flowerapp.E031")]
+
+
+_ADDRESS = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?\Z")
 
 
 @register("flowerapp")

@@ -48,10 +48,22 @@ class UnknownPoolError(NotFoundError):
     code = "unknown_pool"
 
 
+class UnknownApprovalError(NotFoundError):
+    """The approval does not exist."""
+
+    code = "unknown_approval"
+
+
 class UnknownProgramError(NotFoundError):
     """No program of that name is registered."""
 
     code = "unknown_program"
+
+
+class ForbiddenError(FlowerError):
+    """The caller may not do this."""
+
+    code = "forbidden"
 
 
 class InvalidError(FlowerError):

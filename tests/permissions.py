@@ -129,6 +129,24 @@ ACTS = [
         admin_text="buttons and actions",
     ),
     Act(
+        "see approvals",
+        permissions.VIEW_APPROVAL,
+        api=("GET approvals", "GET approval"),
+        admin=_reads("approval"),
+        commands=("approvals",),
+        api_text="`GET` of `/api/approvals/…`",
+        admin_text="Approvals",
+    ),
+    Act(
+        "decide about an approval, if it is for the user",
+        permissions.DECIDE,
+        api=("POST approval-decide",),
+        admin=("VERB approval decide",),
+        commands=("approve", "reject"),
+        api_text="`POST /api/approvals/ID/decide/`",
+        admin_text="buttons",
+    ),
+    Act(
         "delete a flow that has ended",
         permissions.DELETE_FLOW,
         admin=("GET flow delete", "POST flow delete", "ACTION flow delete_selected"),
@@ -144,9 +162,9 @@ OTHER_COMMANDS = {"token", "lint", "format"}
 """The first makes the token of a user; in the admin, the pages of ``rest_framework.authtoken`` do that. The others read
 the caller's own files."""
 CLOSED = (
-    *(f"{method} {model} add" for model in ("flow", "task", "worker") for method in ("GET", "POST")),
-    *(f"{method} {model} delete" for model in ("task", "worker") for method in ("GET", "POST")),
-    *(f"POST {model} change" for model in ("flow", "task", "worker")),
+    *(f"{method} {model} add" for model in ("approval", "flow", "task", "worker") for method in ("GET", "POST")),
+    *(f"{method} {model} delete" for model in ("approval", "task", "worker") for method in ("GET", "POST")),
+    *(f"POST {model} change" for model in ("approval", "flow", "task", "worker")),
 )
 """Pages of Django's admin that no user may open: the engine alone does this."""
 

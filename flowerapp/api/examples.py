@@ -19,6 +19,7 @@ REQUESTS: Mapping[str, Any] = {
     "api_workflows_update": {"description": "Every night", "tasks": STEPS[:1]},
     "api_pools_create": POOL,
     "api_pools_update": {"slots": 8},
+    "api_approvals_decide_create": {"choice": "approve", "comment": "as agreed", "data": {"amount": 15}},
     "api_flows_suspend_create": WHY,
     "api_flows_resume_create": WHY,
     "api_flows_cancel_create": WHY,

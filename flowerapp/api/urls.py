@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, re_path
 
 from flowerapp.api import (
+    approval_views,
     flow_views,
     log_views,
     pool_views,
@@ -39,6 +40,9 @@ urlpatterns: list[URLPattern] = [
     re_path(FLOW + r"/resume/?\Z", flow_views.ResumeView.as_view(), name="flow-resume"),
     re_path(FLOW + r"/cancel/?\Z", flow_views.CancelView.as_view(), name="flow-cancel"),
     re_path(FLOW + r"/rerun/?\Z", flow_views.RerunView.as_view(), name="flow-rerun"),
+    re_path(r"^api/approvals/?\Z", approval_views.ApprovalListView.as_view(), name="approvals"),
+    re_path(r"^api/approvals/(?P<pk>[^/]+)/?\Z", approval_views.ApprovalView.as_view(), name="approval"),
+    re_path(r"^api/approvals/(?P<pk>[^/]+)/decide/?\Z", approval_views.DecideView.as_view(), name="approval-decide"),
     re_path(r"^api/pools/?\Z", pool_views.PoolListView.as_view(), name="pools"),
     re_path(r"^api/pools/(?P<name>[^/]+)/?\Z", pool_views.PoolView.as_view(), name="pool"),
     re_path(r"^api/programs/?\Z", system_views.ProgramListView.as_view(), name="programs"),

@@ -25,7 +25,17 @@ ADD_POOL = "flowerapp.add_pool"
 CHANGE_POOL = "flowerapp.change_pool"
 DELETE_POOL = "flowerapp.delete_pool"
 
-INCLUDED_IN = {VIEW_FLOW: OPERATE, VIEW_DEFINITION: CHANGE_DEFINITION, VIEW_POOL: CHANGE_POOL}
+VIEW_APPROVAL = "flowerapp.view_approval"
+"""See all approvals; users who may only decide see those that are theirs to decide."""
+DECIDE = "flowerapp.decide_approval"
+"""Decide about approvals; each may ask for more."""
+
+INCLUDED_IN = {
+    VIEW_FLOW: OPERATE,
+    VIEW_DEFINITION: CHANGE_DEFINITION,
+    VIEW_POOL: CHANGE_POOL,
+    VIEW_APPROVAL: DECIDE,
+}
 """Permission → the one that includes it: who changes something may see it."""
 
 

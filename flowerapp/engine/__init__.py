@@ -5,6 +5,9 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 """
 
 from flowerapp.core.overriding import MayOverride
+from flowerapp.engine import approval_mails  # noqa: F401 - it registers what sends them
+from flowerapp.engine.approval_links import approval_link
+from flowerapp.engine.decisions import decide
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
@@ -19,9 +22,11 @@ __all__ = [
     "HookEvent",
     "MayOverride",
     "Registration",
+    "approval_link",
     "cancel",
     "change",
     "change_state",
+    "decide",
     "define",
     "delete",
     "delete_pool",

@@ -1,9 +1,22 @@
 """The tables. ``ms_task_definition`` and ``kr_task_stat`` carry the original's columns under its names."""
 
+from flowerapp.models.approvals import Approval
 from flowerapp.models.definitions import Pool, TaskDefinition, Workflow
 from flowerapp.models.flows import Flow
 from flowerapp.models.history import HistoryEntry, Hook, Log
 from flowerapp.models.tasks import Task
 from flowerapp.models.workers import Lease, Worker
 
-__all__ = ["Flow", "HistoryEntry", "Hook", "Lease", "Log", "Pool", "Task", "TaskDefinition", "Worker", "Workflow"]
+__all__ = [
+    "Approval",
+    "Flow",
+    "HistoryEntry",
+    "Hook",
+    "Lease",
+    "Log",
+    "Pool",
+    "Task",
+    "TaskDefinition",
+    "Worker",
+    "Workflow",
+]

@@ -10,11 +10,12 @@ from django.db.models import Q
 
 from flowerapp import conf
 from flowerapp.core import values
+from flowerapp.core.gates import APPROVAL
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.plan import most_flows
 from flowerapp.models import Flow, Pool, Task, Workflow
 from flowerapp.querysets import clock
-from flowerapp.selectors import times
+from flowerapp.selectors import approvals, times
 from flowerapp.selectors.durations import spelled
 from flowerapp.selectors.pools import PoolUse
 from flowerapp.selectors.shown import rows
@@ -64,6 +65,8 @@ class _Facts:
             return self._for_tasks(task)
         if task.children:
             return "for its children's outputs to be collected"
+        if reason := self._approvals.get(task.ref):
+            return reason
         if flow.admitted and (task.is_gate or (task.is_remote and task.parked)):
             return "for its input to be passed on" if task.is_gate else "for its condition to be tested"
         if flow.held:
@@ -79,6 +82,11 @@ class _Facts:
         if task.due_ts is not None and task.due_ts > clock.about_now():
             return f"for its retry at {times.with_zone(task.due_ts)}"
         return "" if task.admitted else self._for_slot(task.pool)
+
+    @cached_property
+    def _approvals(self) -> dict[TaskRef, str]:
+        """Who may decide about the tasks that wait for that."""
+        return approvals.reasons([task for task in self._tasks if task.program == APPROVAL])
 
     @cached_property
     def _errors(self) -> dict[int, str]:

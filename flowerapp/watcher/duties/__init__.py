@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from flowerapp.watcher.duties.admit import admit
 from flowerapp.watcher.duties.adopt import adopt
+from flowerapp.watcher.duties.approvals import remind
 from flowerapp.watcher.duties.children import StartChildren
 from flowerapp.watcher.duties.deferred import send_deferred
 from flowerapp.watcher.duties.hooks import redeliver
@@ -39,5 +40,6 @@ def rota() -> list[tuple[str, float, Callable[[], int]]]:
         ("resend", 2, Resend()),
         ("reject", 2, Reject()),
         ("settle", 3, Settle()),
+        ("remind", 5, remind),
         ("prune", 60, prune),
     ]
