@@ -47,6 +47,8 @@ class Settings:
     """Path of a file that a worker touches with each heartbeat, every 2 s, for the health check of its container."""
     RETENTION_DAYS: int | None = None
     """Days after which ended flows are deleted; None keeps them."""
+    EVENT_DAYS: float | None = 7
+    """Days for which events are kept; a wait that begins later does not get them. None keeps them."""
     TASK_LOG: str | None = "INFO"
     """The lowest level of what programs log that is kept as the log of their task; None keeps nothing. ``ctx.log`` and
     stdout count as INFO, stderr as WARNING."""

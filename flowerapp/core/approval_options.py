@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
@@ -10,6 +9,8 @@ from enum import StrEnum
 from typing import Any
 
 from flowerapp.core import json_forms
+from flowerapp.core.durations import seconds_of
+from flowerapp.core.format_templates import template_problems
 from flowerapp.core.names import text_problems, unseen_problems
 from flowerapp.core.permissions import DECIDE
 from flowerapp.exceptions import InvalidValueError
@@ -19,7 +20,6 @@ LONGEST_TITLE, LONGEST_MESSAGE = 200, 20_000
 MOST_NAMES = 50
 """Groups, users or addresses."""
 MOST_CHOICES = 20
-LONGEST_SECONDS = 10 * 365 * 86_400.0
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}\Z")
 _PERMISSION = re.compile(r"\w+\.\w+\Z", re.ASCII)
 _ADDRESS = re.compile(r"[^\s@<>,;\"]+@[^\s@<>,;\"]+\Z")
@@ -120,6 +120,17 @@ def options_of(parameters: Mapping[str, Any]) -> ApprovalOptions:
     return options
 
 
+def option_problems(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """What is wrong with the parameters whatever the input is: pairs of field and sentence."""
+    try:
+        options = options_of(parameters)
+    except InvalidValueError as error:
+        yield "parameters", str(error)
+        return
+    for name, template in (("title", options.title), ("message", options.message)):
+        yield from ((f"parameters.{name}", f"{name}: {problem}") for problem in template_problems(template))
+
+
 def _check_default(options: ApprovalOptions) -> None:
     if options.default and options.timeout is None:
         raise InvalidValueError("default is the choice at the time-out; give timeout, in seconds, too")
@@ -184,11 +195,10 @@ def _word(facts: Mapping[str, Any], name: str, words: Collection[str]) -> str:
 
 def _seconds(facts: Mapping[str, Any], name: str) -> float | None:
     value = facts.get(name)
-    if value is None:
-        return None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not 0 < value <= LONGEST_SECONDS:
-        raise InvalidValueError(f"{name} must be a number of seconds above 0, and at most ten years")
-    return float(value) if math.isfinite(value) else None
+    seconds = None if value is None else seconds_of(value, name)
+    if seconds == 0:
+        raise InvalidValueError(f"{name} must be more than 0 seconds; leave it out for none")
+    return seconds
 
 
 def _permission(facts: Mapping[str, Any]) -> str:

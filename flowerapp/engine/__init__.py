@@ -9,6 +9,7 @@ from flowerapp.engine import approval_mails  # noqa: F401 - it registers what se
 from flowerapp.engine.approval_links import approval_link
 from flowerapp.engine.decisions import decide
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
+from flowerapp.engine.events import emit
 from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
 from flowerapp.engine.registration import Registration
@@ -30,6 +31,7 @@ __all__ = [
     "define",
     "delete",
     "delete_pool",
+    "emit",
     "end_task",
     "fail_task",
     "get_flow",

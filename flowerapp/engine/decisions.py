@@ -18,12 +18,18 @@ from flowerapp.engine.context import input_of_step
 from flowerapp.engine.dispatching import send
 from flowerapp.engine.masks import secrets_of
 from flowerapp.engine.propagation import propagate, settle
-from flowerapp.exceptions import ForbiddenError, InvalidValueError, StateConflictError, UnknownApprovalError
+from flowerapp.exceptions import (
+    FlowerError,
+    ForbiddenError,
+    InvalidValueError,
+    StateConflictError,
+    UnknownApprovalError,
+)
 from flowerapp.models import Approval, HistoryEntry, Task
 from flowerapp.querysets import Completion
 from flowerapp.querysets.db import atomic, each_isolated
 from flowerapp.selectors.approvals import get_approval, name_of, outcome, refusal
-from flowerapp.selectors.durations import spelled
+from flowerapp.selectors.durations import seconds_between, spelled
 from flowerapp.selectors.tasks import get_task
 
 KEY = "approval"
@@ -155,19 +161,22 @@ def _record(approval: Approval, task: Task, choice: Choice, decision: Decision) 
 
 
 def expire(task: Task) -> Completion | None:
-    """The time of an approval ran out: end the step with the default choice, or fail it. In a transaction.
+    """The time of an approval ran out: end the step with the default choice, or fail it.
 
-    None if it has been decided meanwhile.
+    In a transaction, with the task's row locked. None if the step has ended meanwhile.
     """
     approval = Approval.objects.open().of(task.ref).first()
-    if approval is None or not Approval.objects.expire(approval.pk, approval.default_choice):
-        return None
+    if approval is None:
+        return waits.fail(task, "its question is gone, so no person could decide; rerun it")
+    Approval.objects.expire(approval.pk, approval.default_choice)
     approval.refresh_from_db()
-    choice = approval.way(approval.default_choice)
-    seconds = (approval.ended_ts or approval.opened_ts) - approval.opened_ts
-    late = f"no decision within {spelled(seconds.total_seconds())}"
+    late = f"no decision within {spelled(seconds_between(approval.opened_ts, approval.ended_ts))}"
     HistoryEntry.objects.record("expire", *task.ref, actor="engine", reason=late, details=approvals.facts_of(approval))
-    return waits.fail(task, late) if choice is None else end(task, approval, choice, late)
+    choice = approval.way(approval.default_choice)
+    try:
+        return waits.fail(task, late) if choice is None else end(task, approval, choice, late)
+    except FlowerError as error:
+        return waits.fail(task, str(error))
 
 
 def end(task: Task, approval: Approval, choice: Choice, why: str = "") -> Completion | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -56,12 +56,12 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         """Flows that have not ended."""
         return self.filter(exec_status__in=OPEN)
 
-    def sinks_satisfied(self, flow_id: str, number: int) -> int:
-        """Reduce the count of open sinks by ``number``; at 0 the flow is Finish."""
+    def sinks_satisfied(self, flow_ids: Collection[str], number: int) -> int:
+        """Reduce the count of open sinks of each of these flows by ``number``; at 0 a flow is Finish."""
         last = Q(open_sinks=number)
         return (
             self.open()
-            .filter(pk=flow_id, open_sinks__gte=number)
+            .filter(pk__in=flow_ids, open_sinks__gte=number)
             .update(
                 exec_status=status_case(last, Status.FINISH),
                 finished_ts=Case(When(last, then=Now())),
@@ -88,6 +88,11 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         """Record the start of a flow whose first task is another system's; the caller settles the status."""
         begun = self.filter(pk=flow_id, started_ts=None).exclude(exec_status=Status.IGNORE)
         return begun.update(started_ts=Now())
+
+    def begin_waiting(self, flow_ids: Collection[str]) -> int:
+        """Record the start of flows whose first tasks are waits."""
+        begun = self.filter(pk__in=flow_ids, started_ts=None, exec_status=Status.WAIT)
+        return begun.update(started_ts=Now(), exec_status=Status.RUNNING)
 
     def hold(self, flow_id: str) -> int:
         """Hold an open flow: none of its tasks is started until ``release``."""

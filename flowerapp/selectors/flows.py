@@ -68,7 +68,16 @@ def output_of(flow: Flow) -> Any:
     """
     if not flow.ended:
         return None
-    columns = ("task_flow_id", "task_exec_seq", "parent_seq", "program", "ignored_by", "output", "parameters")
+    columns = (
+        "task_flow_id",
+        "task_exec_seq",
+        "parent_seq",
+        "program",
+        "exec_status",
+        "ignored_by",
+        "output",
+        "parameters",
+    )
     lasts = flow.tasks.filter(task_exec_seq__in=flow.last_seqs(), exec_status__in=SATISFIED)
     lasts = lasts.order_by("task_seq", "task_exec_seq")
     size = _size_of(lasts)
