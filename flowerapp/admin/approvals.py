@@ -97,7 +97,7 @@ class ApprovalAdmin(LongListAdmin, VerbAdmin):
 
     def matching(self, queryset: QuerySet[Any], term: str) -> QuerySet[Any]:
         """By the start of the flow's id, or the name of the workflow."""
-        return queryset.filter(Q(task_flow_id__startswith=term) | Q(task_flow__task_id=term))
+        return queryset.filter(Q(task_flow__task_flow_id__startswith=term) | Q(task_flow__task_id=term))
 
     def has_operate_permission(self, request: HttpRequest) -> bool:
         """Whether the user may decide at all."""

@@ -18,7 +18,7 @@ from django.views.decorators.csrf import csrf_exempt
 from flowerapp import conf
 from flowerapp.core import logs, values
 from flowerapp.engine import approval_links
-from flowerapp.engine.approval_links import Link
+from flowerapp.engine.approval_links import ApprovalLink
 from flowerapp.exceptions import FlowerError, ForbiddenError, StateConflictError
 from flowerapp.querysets.outages import RETRY_SECONDS, is_outage
 from flowerapp.selectors import approvals, times
@@ -58,6 +58,7 @@ def _approval_page(request: HttpRequest, token: str) -> HttpResponse:
         response["Retry-After"] = str(RETRY_SECONDS)
     for name, value in HEADERS.items():
         response[name] = value
+    response._has_been_logged = True  # type: ignore[attr-defined] # Django would log the address, which is a secret
     return response
 
 
@@ -73,7 +74,7 @@ def _answer(request: HttpRequest, token: str) -> HttpResponse:
     return _decide(request, link) if request.method == "POST" else _form(link, DecisionForm(target=link.approval))
 
 
-def _decide(request: HttpRequest, link: Link) -> HttpResponse:
+def _decide(request: HttpRequest, link: ApprovalLink) -> HttpResponse:
     if refused := _refusal(request):
         return refused
     form = DecisionForm(request.POST, target=link.approval)
@@ -91,7 +92,7 @@ def _decide(request: HttpRequest, link: Link) -> HttpResponse:
     return _page({"title": approval.title, "done": approvals.outcome(approval)}, 200)
 
 
-def _conflict(link: Link) -> HttpResponse:
+def _conflict(link: ApprovalLink) -> HttpResponse:
     """Another decision was first, or the time has run out."""
     approval = approvals.get_approval(link.approval.pk)
     if approval.is_open and approval.tries >= approval_links.MOST_TRIES:
@@ -111,7 +112,7 @@ def _refusal(request: HttpRequest) -> HttpResponse | None:
     return None
 
 
-def _form(link: Link, form: DecisionForm, status: int = 200) -> HttpResponse:
+def _form(link: ApprovalLink, form: DecisionForm, status: int = 200) -> HttpResponse:
     approval = link.approval
     facts = [
         ("Workflow", approval.task_flow.task_id),
@@ -123,7 +124,7 @@ def _form(link: Link, form: DecisionForm, status: int = 200) -> HttpResponse:
     return _page({"title": approval.title, "approval": approval, "form": form, "facts": shown}, status)
 
 
-def _closed(link: Link, why: str) -> HttpResponse:
+def _closed(link: ApprovalLink, why: str) -> HttpResponse:
     return _page({"title": link.approval.title, "closed": why}, 410)
 
 

@@ -43,8 +43,10 @@ class ApprovalQuerySerializer(Query):
 
     flow = serializers.CharField(required=False, max_length=256, help_text="Only of this flow, by id.")
     state = OneOf(choices=STATES, default=ApprovalState.OPEN.value, help_text="Only in this state.")
-    mine = serializers.BooleanField(
-        default=True, help_text="Only those that are for the caller to decide; false for all that it may see."
+    mine = OneOf(
+        choices=["true", "false"],
+        default="true",
+        help_text="Only those that are for the caller to decide; false for all that it may see.",
     )
 
 
@@ -52,7 +54,7 @@ class ChoiceSerializer(serializers.Serializer[Any]):
     """One way to decide."""
 
     name = serializers.CharField(help_text="What a decision names.")
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment] # a field of this name
     approved = serializers.BooleanField(help_text="Whether it counts as approved.")
     comment = serializers.ChoiceField(choices=COMMENTS, help_text="Whether it takes a comment.")
     form = serializers.BooleanField(help_text="Whether it takes the data of the form.")
@@ -66,7 +68,7 @@ class ApprovalSerializer(fields.ModelSerializer):
     groups = serializers.SerializerMethodField(help_text="Their members may decide.")
     users = serializers.SerializerMethodField(help_text="These may decide.")
     choices = serializers.SerializerMethodField()
-    data = fields.AnyField(help_text="What the form was filled in with.")
+    data = fields.AnyField(help_text="What the form was filled in with.")  # type: ignore[assignment] # the same
     form = fields.AnyField(help_text="JSON schema of the data of a decision; null for none.")
     may_decide = serializers.SerializerMethodField(help_text="Whether the caller may decide now.")
 
@@ -110,7 +112,9 @@ class DecideSerializer(fields.StrictSerializer):
 
     choice = fields.StrictTextField(bounds={"minLength": 1, "maxLength": 64}, help_text="Name of one of its choices.")
     comment = fields.StrictTextField(default="", bounds={"maxLength": LONGEST_WHY}, help_text="Kept in the history.")
-    data = fields.AnyField(default=None, help_text="An object as the form asks for, if it asks for one.")
+    data = fields.AnyField(  # type: ignore[assignment] # the same
+        default=None, help_text="An object as the form asks for, if it asks for one."
+    )
 
 
 @documented(tags=["approvals"])
@@ -131,7 +135,7 @@ class ApprovalListView(ApiView, ListAPIView[Any]):
         if "flow" in self.wanted:
             listed = listed.filter(task_flow_id__in=possible_ids(self.wanted["flow"]))
         user = self.request.user
-        if self.wanted["mine"] and is_user(user):
+        if self.wanted["mine"] == "true" and is_user(user):
             return approvals.decidable_by(user, listed)
         return approvals.visible_to(user, listed)
 
@@ -143,7 +147,7 @@ class ApprovalListView(ApiView, ListAPIView[Any]):
 class OneApproval(ApiView):
     """A view of one approval."""
 
-    serializer_class = ApprovalSerializer
+    serializer_class: type[serializers.BaseSerializer[Any]] = ApprovalSerializer
 
     def shown(self, text: str) -> Approval:
         """The approval of a URL; raises UnknownApprovalError, also for one that the caller may not see."""

@@ -39,7 +39,7 @@ FORGED = "this link is not valid: it was not made here, or it was cut off; ask f
 
 
 @dataclass(frozen=True, slots=True)
-class Link:
+class ApprovalLink:
     """A link that was made here."""
 
     approval: Approval
@@ -122,25 +122,25 @@ def _digest(nonce: str) -> str:
     return hashlib.sha256(nonce.encode()).hexdigest()
 
 
-def read(token: str) -> Link:
+def read(token: str) -> ApprovalLink:
     """The link of a token; raises ForbiddenError for one that was not made here."""
     try:
         facts = signing.loads(token, salt=SALT)
-        pk, run, expires, nonce = facts["a"], facts["r"], int(facts["e"]), str(facts["n"])
+        pk, run, expires, nonce = int(facts["a"]), int(facts["r"]), int(facts["e"]), str(facts["n"])
     except (signing.BadSignature, KeyError, TypeError, ValueError):
         raise ForbiddenError(FORGED) from None
     approval = shown_approvals().filter(pk=pk, run=run).first()
     entry = _entry(approval, _digest(nonce)) if approval is not None else None
     if entry is None:
         raise ForbiddenError(FORGED)
-    return Link(approval, entry["reader"], entry["user"], expires)
+    return ApprovalLink(approval, entry["reader"], entry["user"], expires)
 
 
 def _entry(approval: Any, digest: str) -> dict[str, str] | None:
     return next((entry for entry in approval.links if hmac.compare_digest(entry["digest"], digest)), None)
 
 
-def user_of(link: Link) -> Any:
+def user_of(link: ApprovalLink) -> Any:
     """The user of a link; None if it is for no user. Raises ForbiddenError if that user may not decide."""
     if not link.user:
         return None
@@ -154,7 +154,7 @@ def user_of(link: Link) -> Any:
     return user
 
 
-def decide_by_link(link: Link, choice: str, comment: str, data: Any) -> Approval:
+def decide_by_link(link: ApprovalLink, choice: str, comment: str, data: Any) -> Approval:
     """Decide by a link. Raises what ``decide`` raises, and StateConflictError for one that has expired."""
     user = user_of(link)
     if closed := link.closed():

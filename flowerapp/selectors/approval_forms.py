@@ -68,7 +68,7 @@ class DecisionForm(forms.Form):
             raise ValidationError("press the button of one choice")
         self._check_comment(way)
         self.data_of_form = dict(self._values()) if way.form else None
-        if way.form and self.target.form is not None and not self.errors:
+        if way.form and self.target.form is not None:
             self._check_data(self.target.form)
         return cleaned
 
@@ -79,8 +79,9 @@ class DecisionForm(forms.Form):
     def _check_data(self, schema: dict[str, Any]) -> None:
         fields = {name: field for field, name in self.names.items()}
         for problem in json_forms.problems(schema, self.data_of_form):
-            inside = problem.place.removeprefix(problem.field)
-            self.add_error(fields.get(problem.field), f"{inside} {problem.message}".strip())
+            inside, field = problem.place.removeprefix(problem.field), fields.get(problem.field)
+            if field not in self.errors:
+                self.add_error(field, f"{inside} {problem.message}".strip())
 
     def _values(self) -> Iterator[tuple[str, Any]]:
         """The fields that were filled in, as JSON values."""
@@ -113,7 +114,11 @@ def _field(name: str, schema: Mapping[str, Any]) -> forms.Field:
         offered = [(values.dumps(value), _label(value)) for value in schema["enum"]]
         initial = {"initial": values.dumps(schema["default"])} if "default" in schema else {}
         return forms.ChoiceField(choices=[("", "–"), *offered], **options | initial)
-    made = {"boolean": forms.BooleanField, "integer": forms.IntegerField, "number": forms.FloatField}
+    made: dict[str, type[forms.Field]] = {
+        "boolean": forms.BooleanField,
+        "integer": forms.IntegerField,
+        "number": forms.FloatField,
+    }
     if (kind := made.get(schema["type"])) is not None:
         return kind(**options)
     if schema["type"] == "string":

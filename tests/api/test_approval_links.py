@@ -79,6 +79,14 @@ def test_headers_keep_the_address_to_the_page(runner: InlineRunner, browser: Cli
         assert "Set-Cookie" not in answer
 
 
+def test_no_log_has_the_address(runner: InlineRunner, browser: Client, caplog: pytest.LogCaptureFixture) -> None:
+    flow = asking(runner)
+    link = path(flow)
+    for status_code, fields in ((400, {"choice": "maybe"}), (200, {"choice": "approve"}), (410, {"choice": "approve"})):
+        assert browser.post(link, fields).status_code == status_code
+    assert link.split("/")[2] not in caplog.text
+
+
 def test_clicked_twice_it_decides_once(runner: InlineRunner, browser: Client) -> None:
     flow = asking(runner)
     link = path(flow, reader="Ann")

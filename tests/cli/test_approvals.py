@@ -19,7 +19,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 @pytest.fixture
 def two(runner: InlineRunner) -> Flow:
     """A flow whose two steps ask at once."""
-    made = planned(approval(1, title="First"), approval(2, title="Second"))
+    made = planned(approval(1, title="First"), approval(2, name="", title="Second"))
     runner.run()
     return made
 

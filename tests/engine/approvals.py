@@ -20,9 +20,9 @@ FORM = {
 }
 
 
-def approval(seq: int, *before: int, **parameters: Any) -> Node:
+def approval(seq: int, *before: int, name: str = "boss", **parameters: Any) -> Node:
     """A step that asks."""
-    return Node(seq=seq, program=APPROVAL, name="boss", depends_on=before, parameters=parameters)
+    return Node(seq=seq, program=APPROVAL, name=name, depends_on=before, parameters=parameters)
 
 
 def echo(seq: int, *before: int, **options: Any) -> Node:
@@ -39,7 +39,8 @@ def asking(runner: InlineRunner, *, actor: str = "", input: Any = None, **parame
 
 def asked(flow: Flow, seq: int = 2) -> Approval:
     """The last approval of a task, as the database has it."""
-    return Approval.objects.filter(task_flow=flow, task_exec_seq=seq).order_by("-id")[0]
+    latest: Approval = Approval.objects.filter(task_flow=flow, task_exec_seq=seq).order_by("-id")[0]
+    return latest
 
 
 def user(name: str, *permissions: str, groups: tuple[str, ...] = ()) -> User:

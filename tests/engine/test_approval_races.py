@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 
@@ -33,8 +34,8 @@ def test_of_two_people_at_once_one_decides_and_the_other_reads_what(runner: Inli
     for _ in range(ROUNDS):
         flow = asking(runner)
         outcomes = together(
-            lambda flow=flow: engine.decide(flow.pk, 2, "approve", actor="ann"),  # type: ignore[misc]
-            lambda flow=flow: engine.decide(flow.pk, 2, "reject", actor="bob"),  # type: ignore[misc]
+            partial(engine.decide, flow.pk, 2, "approve", actor="ann"),
+            partial(engine.decide, flow.pk, 2, "reject", actor="bob"),
         )
         (refusal,) = [outcome for outcome in outcomes if isinstance(outcome, StateConflictError)]
         (decided,) = [outcome for outcome in outcomes if isinstance(outcome, Approval)]
@@ -59,11 +60,11 @@ def test_the_time_out_and_a_verb_leave_one_outcome(runner: InlineRunner) -> None
     for verb in ("cancel", "expire"):
         for _ in range(ROUNDS):
             flow = asking(runner, timeout=60, default="approve")
-            other = (lambda flow=flow: engine.cancel(flow.pk)) if verb == "cancel" else end_due_waits  # type: ignore[misc]
+            other = partial(engine.cancel, flow.pk) if verb == "cancel" else end_due_waits
             if verb == "expire":
                 Approval.objects.filter(task_flow=flow).update(due_ts=None)  # the watcher's clock is ahead
                 flow.tasks.filter(task_exec_seq=2).update(due_ts=clock.now())
-            together(other, lambda flow=flow: engine.decide(flow.pk, 2, "reject", actor="ann"))  # type: ignore[misc]
+            together(other, partial(engine.decide, flow.pk, 2, "reject", actor="ann"))
             row, of_task = asked(flow), task(flow, 2)
             state = {"decided": Status.SUSPEND, "expired": Status.FINISH, "closed": Status.IGNORE}[row.state]
             runner.run()

@@ -13,6 +13,7 @@ from django.test import override_settings
 from flowerapp import engine
 from flowerapp.exceptions import (
     ForbiddenError,
+    InvalidPlanError,
     InvalidValueError,
     StateConflictError,
     UnknownTaskError,
@@ -26,8 +27,8 @@ from flowerapp.states import Status
 from flowerapp.testing import InlineRunner
 from flowerapp.watcher.duties.approvals import remind
 from flowerapp.watcher.duties.waits import end_due_waits
-from tests.engine.approvals import FORM, asked, asking, decider, user
-from tests.engine.support import check, status, statuses, task, verbs
+from tests.engine.approvals import FORM, approval, asked, asking, decider, user
+from tests.engine.support import check, planned, status, statuses, task, verbs
 from tests.engine.test_hooks import Listener, listener
 
 __all__ = ["listener"]
@@ -78,21 +79,29 @@ class TestAsking:
     def test_without_a_title_the_step_names_it(self, runner: InlineRunner) -> None:
         assert asked(asking(runner)).title == "boss"
 
+    def test_a_template_that_its_input_does_not_fill_in_fails_the_step(self, runner: InlineRunner) -> None:
+        flow = asking(runner, title="{input[no]}")
+        assert status(flow, 2) is SUSPEND
+        assert "no key 'no'" in task(flow, 2).error
+        assert not Approval.objects.exists()
+        check(flow)
+        engine.change(flow.pk, 2, parameters={"title": "Now"})
+        engine.rerun(flow.pk)
+        assert asked(flow).title == "Now"
+
     @pytest.mark.parametrize(
         ("parameters", "says"),
         [
-            ({"title": "{input[no]}"}, "no key 'no'"),
+            ({"color": "red"}, "color"),
+            ({"groups": [1]}, "groups must be a list of names"),
+            ({"title": "{input.order}"}, "title: line 1, column 1: a field reads keys"),
             ({"form": {"type": "object", "properties": {"a": {"type": "string", "pattern": "("}}}}, "'pattern'"),
         ],
     )
-    def test_parameters_that_cannot_be_used_fail_the_step_and_a_rerun_asks(
-        self, runner: InlineRunner, parameters: dict[str, Any], says: str
-    ) -> None:
-        flow = asking(runner, **parameters)
-        assert status(flow, 2) is SUSPEND
-        assert says in task(flow, 2).error
-        assert not Approval.objects.exists()
-        check(flow)
+    def test_wrong_parameters_are_refused_where_it_is_defined(self, parameters: dict[str, Any], says: str) -> None:
+        with pytest.raises(InvalidPlanError) as refusal:
+            planned(approval(1, **parameters))
+        assert says in str(refusal.value)
 
     def test_secrets_are_masked_in_what_people_read_and_stay_in_the_output(self, runner: InlineRunner) -> None:
         secret = {"password": "hunter2", "note": "the word is hunter2"}

@@ -15,7 +15,7 @@ from django.urls import reverse
 from flowerapp import engine
 from flowerapp.api import urls
 from flowerapp.management.cli import parser
-from flowerapp.models import Worker
+from flowerapp.models import Approval, Worker
 from flowerapp.testing import inline
 from tests import permissions
 from tests.cli.support import define
@@ -26,17 +26,23 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ROLES: dict[str, tuple[str, ...] | None] = {
     "anonymous": None,
     "without rights": (),
-    "viewer": ("view_flow", "view_taskdefinition", "view_pool"),
+    "viewer": ("view_flow", "view_taskdefinition", "view_pool", "view_approval"),
     "registrar": ("register_flow",),
     "operator": ("operate_flow",),
     "definer": tuple(f"{verb}_{model}" for verb in ("add", "change", "delete") for model in ("taskdefinition", "pool")),
     "cleaner": ("delete_flow",),
+    "decider": ("decide_approval",),
     "of other models": tuple(
         f"{verb}_{model}" for verb in ("view", "change") for model in ("workflow", "task", "worker")
     ),
 }
 """Role → permissions; None is a caller who is not logged in. A superuser may do all."""
-SEES = {"view_flow": "operate_flow", "view_taskdefinition": "change_taskdefinition", "view_pool": "change_pool"}
+SEES = {
+    "view_flow": "operate_flow",
+    "view_taskdefinition": "change_taskdefinition",
+    "view_pool": "change_pool",
+    "view_approval": "decide_approval",
+}
 METHODS = ("get", "post", "put", "patch", "delete")
 FORMS = ("add", "change", "delete", "register")
 """Pages of the admin that take a form."""
@@ -60,7 +66,9 @@ def names() -> Iterator[dict[str, str]]:
         flow = engine.register("etl")
         Worker.objects.create(id="w", name="w", pid=1, concurrency=1, queues=[])
         task = flow.tasks.values_list("pk", flat=True)[0]
-        yield {"flow": flow.pk, "ended": ended.pk, "task": str(task), "workflow": "etl", "pool": "gpu", "worker": "w"}
+        asked = Approval.objects.create(task_flow=flow, task_exec_seq=1, run=1)
+        named = {"task": str(task), "workflow": "etl", "pool": "gpu", "worker": "w", "approval": str(asked.pk)}
+        yield {"flow": flow.pk, "ended": ended.pk, **named}
 
 
 def client_of(role: str) -> Client:
@@ -78,7 +86,7 @@ def client_of(role: str) -> Client:
 def api_lets(client: Client, door: str, names: dict[str, str]) -> bool:
     """Whether a route does what it is asked, or finds another reason not to."""
     method, name = door.split()
-    parts = {"flow_id": names["flow"], "seq": "1", "task_id": "etl", "name": "gpu"}
+    parts = {"flow_id": names["flow"], "seq": "1", "task_id": "etl", "name": "gpu", "pk": names["approval"]}
     pattern = next(pattern for pattern in urls.urlpatterns if pattern.name == name)
     kwargs = {key: value for key, value in parts.items() if key in pattern.pattern.regex.groupindex}
     answer = client.generic(method, reverse(f"flowerapp:{name}", kwargs=kwargs), "{}", content_type="application/json")
