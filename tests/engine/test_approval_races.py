@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from functools import partial
 
 import pytest
+from django.test import Client, override_settings
 
 from flowerapp import engine
 from flowerapp.exceptions import StateConflictError
@@ -54,6 +55,18 @@ def test_many_clicks_at_once_are_one_decision(runner: InlineRunner) -> None:
     assert sum(isinstance(outcome, Approval) for outcome in outcomes) == 1
     assert HistoryEntry.objects.filter(task_flow=flow, verb="decide").count() == 1
     assert [message.head.seq for message in runner.sent if message.ref.flow_id == flow.pk] == [1, 3]
+
+
+@override_settings(FLOWER={"APPROVAL_LINKS": "https://flows.example.org"})
+def test_a_link_that_is_clicked_twice_at_once_decides_once(runner: InlineRunner) -> None:
+    for _ in range(ROUNDS // 2):
+        flow = asking(runner)
+        link = engine.approval_link(flow.pk, 2, reader="Ann").removeprefix("https://flows.example.org")
+        answers = together(*[partial(Client().post, link, {"choice": choice}) for choice in ("approve", "reject")])
+        assert sorted(answer.status_code for answer in answers) == [200, 410]
+        assert {f"link:Ann chose {asked(flow).label} at " in answer.text for answer in answers} == {True}
+        runner.run()
+        check(flow)
 
 
 def test_the_time_out_and_a_verb_leave_one_outcome(runner: InlineRunner) -> None:

@@ -26,11 +26,13 @@ WRITING_ROUTES = {
     "register": "POST; its answers are read",
     "register-named": "the same",
     **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail")},
+    "approval-decide": "the same",
     **{f"flow-{verb}": "the same" for verb in ("suspend", "resume", "cancel", "rerun")},
 }
 PAGES_WITHOUT_VALUES = {
     **dict.fromkeys(
-        [f"flowerapp_{name}" for name in ("flow_add", "task_add", "worker_add", "task_delete", "worker_delete")],
+        [f"flowerapp_{name}_{page}" for page in ("add", "delete") for name in ("approval", "task", "worker")]
+        + ["flowerapp_flow_add"],
         "forbidden to everyone",
     ),
     "login": "of a user without a session",
@@ -66,12 +68,16 @@ EXEMPT = {
             ),
             *("HistoryEntry.worker", "HistoryEntry.actor", "Hook.event", "Hook.worker", "Worker.id", "Worker.name"),
             *("Worker.pool", "Worker.queues", "Lease.name", "Lease.holder"),
+            *("Approval.permission", "Approval.deciders", "Approval.notify", "Approval.decided_by"),
+            *("Approval.choice", "Approval.default_choice"),
         ],
         NAMES,
     ),
     **dict.fromkeys(["Workflow.description", "Pool.description", "TaskDefinition.when", "Task.when"], FOR_PEOPLE),
     **dict.fromkeys(["TaskDefinition.depends_on", "Task.depends_on", "Task.dependents", "Task.canvas"], "numbers"),
     **dict.fromkeys(["Task.ignored_by", "Task.refused_by"], "one of a few words"),
+    **dict.fromkeys(["Approval.state", "Approval.on_reject"], "one of a few words"),
+    "Approval.links": "digests, and names of readers",
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
     "Flow.request_hash": "a digest",
     **dict.fromkeys(
@@ -84,6 +90,7 @@ EXEMPT = {
             "Log.message",
             "Log.source",
             "Hook.error",
+            *(f"Approval.{name}" for name in ("title", "message", "choices", "form", "comment")),
         ],
         "masked when it is recorded",
     ),
@@ -181,8 +188,10 @@ def _operate(client: Client, flows: list[Flow], answers: dict[str, str]) -> None
         "admin": doors.verbs_by_admin(client, by_workflow["planted-admin"]),
         "API": doors.verbs_by_api(client, by_workflow["planted-sql-error"]),
         "API of remote tasks": doors.answers_by_api(client, of_plan),
+        "decisions": doors.decisions(client, of_plan),
         "command": doors.verbs_by_command(by_workflow["planted-sql-retry"], *of_command)
-        | doors.answers_by_command(of_plan),
+        | doors.answers_by_command(of_plan)
+        | doors.decisions_by_command(of_plan),
     }.items():
         answers |= {f"{name} {what}": text for what, text in texts.items()}
 

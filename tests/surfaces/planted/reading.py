@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from flowerapp.admin.verbs import VerbAdmin
 from flowerapp.api import urls
-from flowerapp.models import Flow, Task, Workflow
+from flowerapp.models import Approval, Flow, Task, Workflow
 from flowerapp.states import ACTIVE
 from tests.cli.support import flow as command
 
@@ -58,6 +58,7 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         "workflows",
         "flows",
         "pools",
+        "approvals",
         "programs",
         "queues",
         "workers",
@@ -72,6 +73,9 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         yield "workflow", reverse("flowerapp:workflow", args=[task_id])
         yield "flows", f"{reverse('flowerapp:flows')}?task_id={task_id}"
     yield "pool", reverse("flowerapp:pool", args=["planted"])
+    yield "approvals", f"{reverse('flowerapp:approvals')}?state=any&mine=false"
+    for pk in Approval.objects.filter(task_flow__in=flow_ids).values_list("pk", flat=True):
+        yield "approval", reverse("flowerapp:approval", args=[pk])
     for flow_id in flow_ids:
         for name in ("flow", "tasks", "flow-history", "flow-graph", "flow-logs"):
             yield name, reverse(f"flowerapp:{name}", args=[flow_id])
@@ -198,6 +202,7 @@ def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
     for more in ([], ["--json"]):
         for verb in ("list", "workflows", "pools", "programs", "workers", "queues"):
             yield verb, [*more]
+        yield "approvals", ["--all", *more]
         for flow_id in flow_ids:
             yield "show", [flow_id, *more]
             yield "logs", [flow_id, *more]
