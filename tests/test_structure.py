@@ -132,7 +132,7 @@ def test_one_module_reads_the_clock() -> None:
         "flowerapp/executors/celery/host_requests.py": "an ETA of a Celery task is a time of this process",
         **{
             f"flowerapp/models/{name}.py": "defaults of columns"
-            for name in ("approvals", "flows", "history", "workers")
+            for name in ("approvals", "flows", "history", "waits", "workers")
         },
     }
     assert at <= {*may}, f"use flowerapp.querysets.clock in {sorted(at - {*may})}"

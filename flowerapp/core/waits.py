@@ -1,4 +1,4 @@
-"""What wait steps are told by their parameters; pure."""
+"""What the parameters of waits mean, and which events a wait matches."""
 
 from __future__ import annotations
 

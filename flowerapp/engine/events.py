@@ -19,7 +19,7 @@ logger = logs.logger(__name__)
 PAGE = 100
 """Events that one run of the duty takes up."""
 STARTER = "event"
-"""Who registers the flows that an event starts."""
+"""The actor of the flows that an event starts."""
 
 
 def emit(kind: str, data: Any = None, *, actor: str = "") -> Event:

@@ -21,10 +21,10 @@ def outputs_of(event: Event) -> Iterator[tuple[dict[int, Any], bool]]:
     while rows := list(Wait.objects.for_event(event.kind, anchors).filter(pk__gt=last)[:PAGE]):
         last = rows[-1].pk
         fitting = [row for row in rows if waits.matches(row.match, event.data)]
-        for some in batched(fitting, MOST_AT_ONCE):
-            keys = keys_of(some)
-            outputs = {keys[row.pk]: waits.output_of_event(row.match, event.data) for row in some if row.pk in keys}
-            yield outputs, any(row.receipt for row in some if row.pk in keys)
+        for batch in batched(fitting, MOST_AT_ONCE):
+            keys = keys_of(batch)
+            outputs = {keys[row.pk]: waits.output_of_event(row.match, event.data) for row in batch if row.pk in keys}
+            yield outputs, any(row.receipt for row in batch if row.pk in keys)
 
 
 def keys_of(rows: Any) -> dict[int, int]:
@@ -32,8 +32,8 @@ def keys_of(rows: Any) -> dict[int, int]:
     wanted = {(row.task_flow_id, row.task_exec_seq): row.pk for row in rows}
     flow_ids, seqs = {flow_id for flow_id, _ in wanted}, {seq for _, seq in wanted}
     tasks = Task.objects.filter(task_flow_id__in=flow_ids, task_exec_seq__in=seqs).begun_waits()
-    found_keys = tasks.values_list("pk", "task_flow_id", "task_exec_seq")
-    return {wanted[flow_id, seq]: pk for pk, flow_id, seq in found_keys if (flow_id, seq) in wanted}
+    begun = tasks.values_list("pk", "task_flow_id", "task_exec_seq")
+    return {wanted[flow_id, seq]: pk for pk, flow_id, seq in begun if (flow_id, seq) in wanted}
 
 
 def earlier_event(wait: Wait) -> Event | None:

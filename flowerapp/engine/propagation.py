@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -18,7 +18,7 @@ from flowerapp.engine import children, gates, hooks, matching, readiness, waits
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.dispatching import send, send_released, send_unsent, take_deferred
 from flowerapp.engine.results import Recorded
-from flowerapp.engine.waits import Finished
+from flowerapp.engine.waits import EndedWaits
 from flowerapp.models import Event, Flow, Task, Wait
 from flowerapp.querysets import Claim, Completion, batched
 from flowerapp.querysets.db import atomic, on_commit, retry_on_disconnect
@@ -29,6 +29,8 @@ logger = logs.logger(__name__)
 
 PAGE = 100
 """Parked tasks that one look of the watcher completes."""
+FEW = 10
+"""Parked tasks that are completed one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,12 +89,22 @@ def _propagate(messages: list[Message], flow_id: str, task_id: str, completion: 
     waiting = deque([completion])
     while waiting:
         completion = waiting.popleft()
-        for seq in completion.parked:
+        for seq in _still_parked(flow_id, completion.parked):
             if (completed := complete_parked(TaskRef(flow_id, seq))) is not None:
                 messages += completed.released
                 waiting.append(completed)
         _follow(messages, flow_id, task_id, completion, freed)
         freed = ""
+
+
+def _still_parked(flow_id: str, seqs: Sequence[int]) -> Sequence[int]:
+    """Of many that are parked and ready, those that are left once the delays among them were begun together."""
+    if len(seqs) <= FEW:
+        return seqs
+    _begin_delays([flow_id])
+    ready = Task.objects.completable().filter(task_flow_id=flow_id)
+    chosen = (ready.filter(task_exec_seq__in=batch) for batch in batched(seqs))
+    return [seq for tasks in chosen for seq in tasks.values_list("task_exec_seq", flat=True)]
 
 
 def _follow(messages: list[Message], flow_id: str, task_id: str, completion: Completion, freed: str) -> None:
@@ -216,7 +228,7 @@ def end_waits(outputs: Mapping[int, Any]) -> int:
 _finish_waits = retry_on_disconnect()(atomic()(waits.finish))
 
 
-def follow_waits(finished: Finished) -> None:
+def follow_waits(finished: EndedWaits) -> None:
     """Do what the ends of waits led to."""
     workflows = {wait.ref.flow_id: wait.task_id for wait in finished.ended}
     if with_parked := [flow_id for flow_id, completion in finished.followed.items() if completion.parked]:
@@ -246,7 +258,7 @@ def look_back(wait_id: int) -> int:
 
 @retry_on_disconnect()
 @atomic()
-def _finish_by_earlier(wait_id: int) -> Finished | None:
+def _finish_by_earlier(wait_id: int) -> EndedWaits | None:
     wait = Wait.objects.select_for_update().filter(pk=wait_id).first()
     if wait is None:
         return None

@@ -20,7 +20,7 @@ from flowerapp.models import Flow, HistoryEntry, Task, Wait
 from flowerapp.querysets import Completion
 from flowerapp.querysets.finish_many import Ended
 
-AT_ONCE = 0.0
+NO_SECONDS = 0.0
 """Seconds of a wait that ends as it begins."""
 
 
@@ -48,7 +48,7 @@ def begin(task: Task, value: Any) -> Completion | None:
     if not Task.objects.begin_wait(task.ref, beginning.seconds):
         return None
     _record_beginning(task)
-    at_once = beginning.seconds is not None and beginning.seconds <= AT_ONCE
+    at_once = beginning.seconds is not None and beginning.seconds <= NO_SECONDS
     completion = finish({task.pk: None}).followed.get(task.task_flow_id) if at_once else None
     return replace(completion or Completion(), opened=beginning.opened, looks_back=beginning.looks_back)
 
@@ -79,18 +79,18 @@ def _event(task: Task, value: Any) -> Beginning:
 
 def _acquire(task: Task, value: Any) -> Beginning:
     opened = latches.acquire(waits.latch_name(task.parameters, value), task.ref)
-    return Beginning(seconds=AT_ONCE, opened=opened)
+    return Beginning(seconds=NO_SECONDS, opened=opened)
 
 
 def _release(task: Task, value: Any) -> Beginning:
     opened = latches.release(waits.latch_name(task.parameters, value), task.ref)
-    return Beginning(seconds=AT_ONCE, opened=opened)
+    return Beginning(seconds=NO_SECONDS, opened=opened)
 
 
 def _countdown(task: Task, value: Any) -> Beginning:
     name, timeout = waits.latch_name(task.parameters, value), waits.timeout_of(task.parameters, value)
     if not latches.is_held(name):
-        return Beginning(seconds=AT_ONCE)
+        return Beginning(seconds=NO_SECONDS)
     Wait.objects.create(task_flow_id=task.task_flow_id, task_exec_seq=task.task_exec_seq, latch=name, looked=True)
     return Beginning(seconds=timeout)
 
@@ -111,7 +111,7 @@ BEGINNINGS: dict[str, Callable[[Task, Any], Beginning]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Finished:
+class EndedWaits:
     """Waits that ended in one transaction."""
 
     ended: Sequence[Ended]
@@ -119,7 +119,7 @@ class Finished:
     """By flow, what that led to."""
 
 
-def finish(outputs: Mapping[int, Any]) -> Finished:
+def finish(outputs: Mapping[int, Any]) -> EndedWaits:
     """End waits that have begun; ``outputs`` has an output by the key of each, or None for its input.
 
     In a transaction. Those that have ended, or that another process is ending, are left out. The caller gives what it
@@ -135,7 +135,7 @@ def finish(outputs: Mapping[int, Any]) -> Finished:
             wait.task_id, wait.ref, ["task_over", "task_all_over", *all_over]
         ):
             hooks.deliver_on_commit(wait.ref.flow_id)
-    return Finished(ended, followed)
+    return EndedWaits(ended, followed)
 
 
 def fail(task: Task, error: str) -> Completion | None:
@@ -165,4 +165,4 @@ def begin_delays(tasks: Sequence[tuple[int, str, Mapping[str, Any]]]) -> list[in
     Flow.objects.begin_waiting(
         {flow_id for _, flow_id, parameters in tasks if waits.constant_delay(parameters) is not None}
     )
-    return alike.get(AT_ONCE, [])
+    return alike.get(NO_SECONDS, [])

@@ -202,7 +202,8 @@ UPDATE kr_task_stat t
  WHERE t.id = dependent.id AND t.pending > dependent.coalesced
 RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool, t.parked,
           t.pending = 0 AND t.exec_status = {Status.WAIT} AS ready,
-          t.admitted AND (dependent.surplus OR dependent.kept) AS deferred, dependent.surplus,
+          dependent.sendable AND (dependent.surplus OR dependent.kept) AS deferred,
+          dependent.sendable AND dependent.surplus AS surplus,
           dependent.claimed, t.task_id, t.task_seq, CASE WHEN dependent.claimed THEN t.parameters END AS parameters,
           t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program, t.when
 """

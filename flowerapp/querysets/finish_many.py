@@ -51,8 +51,8 @@ class FinishManyQuerySet(FinishQuerySet):
     def finish_waits(self, outputs: Mapping[int, Any]) -> tuple[list[Ended], dict[str, Completion]]:
         """End waits that have begun, and release what depends on them: those that ended, and by flow what followed.
 
-        ``outputs`` has for the key of each its output, ``NULL`` for null, None for the input that it passes on. At most ``MOST_AT_ONCE``
-        in a transaction; those that another process has locked, or that have ended, are left out.
+        ``outputs`` has for the key of each its output, ``NULL`` for null, None for the input that it passes on. At most
+        ``MOST_AT_ONCE`` in a transaction; those that another process has locked, or that have ended, are left out.
         """
         ended = self._lock_waits(outputs)
         self._store_outputs([wait.pk for wait in ended], outputs)

@@ -15,7 +15,7 @@ from flowerapp.querysets.clock import Now, ago
 from flowerapp.states import Status
 
 if TYPE_CHECKING:
-    from flowerapp.models import Latch, LatchHold
+    from flowerapp.models import Event, Latch, LatchHold, Wait  # noqa: F401 - named in quotes
 
 
 class EventQuerySet(models.QuerySet["Event"]):
@@ -54,7 +54,7 @@ class WaitQuerySet(models.QuerySet["Wait"]):
     """What waits for events and latches."""
 
     def begun(self) -> WaitQuerySet:
-        """Those whose task still waits; the others are left over by a verb."""
+        """Those whose task still waits; a verb has ended the others."""
         task_model: Any = self.model._meta.apps.get_model("flowerapp", "Task")
         own = task_model.objects.filter(task_flow_id=OuterRef("task_flow_id"), task_exec_seq=OuterRef("task_exec_seq"))
         waiting = own.filter(program__in=sorted(WAITS), exec_status=Status.WAIT, parked=True, started_ts__isnull=False)

@@ -76,8 +76,10 @@ class TestDelay:
         flow = finish(runner, flow)
         assert (flow.status, flow.output, task(flow, 2).output) == (FINISH, {"n": 1}, {"n": 1})
         assert [message.head.program for message in runner.sent] == ["Echo", "Echo"]
-        lasted = (task(flow, 2).finished_ts or 0) - (task(flow, 2).started_ts or 0)  # type: ignore[operator]
-        assert timedelta(seconds=60) < lasted < timedelta(seconds=70)
+        row = task(flow, 2)
+        assert row.started_ts is not None
+        assert row.finished_ts is not None
+        assert timedelta(seconds=60) < row.finished_ts - row.started_ts < timedelta(seconds=70)
 
     def test_the_first_step_of_a_flow_may_be_one(self, runner: InlineRunner) -> None:
         flow = waiting(runner, step(1, DELAY, duration="1m 30s"), input=[1])
@@ -179,7 +181,7 @@ class TestDelay:
         with pytest.raises(StateConflictError, match="has not begun"):
             engine.wake(flow.pk, 2)
 
-    def test_hooks_hear_of_its_beginning_and_its_end(self, runner: InlineRunner, listener: Listener) -> None:
+    def test_hooks_receive_its_beginning_and_its_end(self, runner: InlineRunner, listener: Listener) -> None:
         flow = waiting(runner, step(1, DELAY, duration=60))
         assert end_due_waits() == 0
         clock.advance(61)
