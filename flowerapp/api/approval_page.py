@@ -9,7 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import urlsplit
 
+from django.conf import settings
 from django.db import connections, transaction
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseNotAllowed
 from django.template.loader import render_to_string
@@ -34,10 +36,9 @@ HEADERS = {
     "X-Robots-Tag": "noindex, nofollow, noarchive",
     "X-Frame-Options": "DENY",
     "X-Content-Type-Options": "nosniff",
-    "Content-Security-Policy": (
-        "default-src 'none'; style-src 'unsafe-inline'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
-    ),
 }
+POLICY = "default-src 'none'; style-src 'self'{}; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+"""What the page may load: its style, which may come from another server, as the host's settings say."""
 FOREIGN = ("cross-site", "same-site")
 """Values of the header Sec-Fetch-Site of a form of another page."""
 
@@ -58,8 +59,15 @@ def _approval_page(request: HttpRequest, token: str) -> HttpResponse:
         response["Retry-After"] = str(RETRY_SECONDS)
     for name, value in HEADERS.items():
         response[name] = value
+    response["Content-Security-Policy"] = POLICY.format(_origin_of_styles())
     response._has_been_logged = True  # type: ignore[attr-defined] # Django would log the address, which is a secret
     return response
+
+
+def _origin_of_styles() -> str:
+    """The server of static files, where that is another one."""
+    parts = urlsplit(settings.STATIC_URL or "")
+    return f" {parts.scheme or 'https'}://{parts.netloc}" if parts.netloc else ""
 
 
 def _answer(request: HttpRequest, token: str) -> HttpResponse:

@@ -64,6 +64,7 @@ def test_the_page_shows_the_question_and_decides_nothing(runner: InlineRunner, b
     assert '<label for="id_data-0">Amount:</label>' in page
     assert 'type="password"' in page
     assert "<script" not in page
+    assert "style=" not in page
     assert asked(flow).state == "open"
     assert asked(flow).tries == 0
 
