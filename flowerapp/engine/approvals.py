@@ -6,7 +6,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import asdict
 from typing import Any
 
@@ -84,9 +84,13 @@ def announce(hook: str, flow_id: str, task: Task, *, notifies: bool) -> None:
         hooks.deliver_on_commit(flow_id)
 
 
-def close(flow_id: str, seqs: Any = None) -> int:
-    """Ask no longer about these tasks, or about all of a flow, because an operator's verb has ended their wait."""
-    return Approval.objects.close(flow_id, seqs)
+def close(flow_id: str, seqs: Collection[int] | None = None) -> int:
+    """Ask no longer about these tasks, or about all of a flow, as their wait has ended otherwise; the number closed."""
+    if seqs is None:
+        return Approval.objects.close(flow_id)
+    asked = Approval.objects.open().filter(task_flow_id=flow_id).values_list("task_exec_seq", flat=True)
+    mine = set(asked) & set(seqs)
+    return Approval.objects.close(flow_id, mine) if mine else 0
 
 
 def facts_of(approval: Approval) -> dict[str, Any]:

@@ -143,7 +143,8 @@ def fail(task: Task, error: str) -> Completion | None:
     if not Task.objects.give_up(task.ref, error):
         return None
     Wait.objects.forget([task.ref])
-    approvals.close(task.task_flow_id, [task.task_exec_seq])
+    if task.program == APPROVAL:
+        approvals.close(task.task_flow_id, [task.task_exec_seq])
     HistoryEntry.objects.record("fail", *task.ref, actor="engine", reason=error)
     if hooks.record(task.task_id, task.ref, ["task_failed"], error=error):
         hooks.deliver_on_commit(task.task_flow_id)
