@@ -38,10 +38,9 @@ class DecisionForm(forms.Form):
         self.target = target
         self.names: dict[str, str] = {}
         """Name of a field of the page → its name in the schema."""
-        schema: Mapping[str, Any] = target.form or {}
-        for number, (name, field) in enumerate(schema.get("properties", {}).items()):
+        for number, (name, field) in enumerate(_fields(target.form or {})):
             self.names[f"{PREFIX}{number}"] = name
-            self.fields[f"{PREFIX}{number}"] = _field(name, field)
+            self.fields[f"{PREFIX}{number}"] = field
         self._describe()
 
     def _describe(self) -> None:
@@ -102,11 +101,19 @@ class DecisionForm(forms.Form):
         return {"choice": self.cleaned_data["choice"], "comment": comment, "data": self.data_of_form}
 
 
-def _field(name: str, schema: Mapping[str, Any]) -> forms.Field:
+def _fields(schema: Mapping[str, Any]) -> Iterator[tuple[str, forms.Field]]:
+    """The fields by name, the required ones first, in the order of ``required``: PostgreSQL keeps none of names."""
+    properties, required = schema.get("properties", {}), schema.get("required", [])
+    for name in dict.fromkeys([*required, *properties]):
+        if name in properties:
+            yield name, _field(name, properties[name], "Required." if name in required else "")
+
+
+def _field(name: str, schema: Mapping[str, Any], note: str) -> forms.Field:
     """The field of a page for one of a schema; whether it must be filled in depends on the choice."""
     options: dict[str, Any] = {
         "label": schema.get("title") or name,
-        "help_text": schema.get("description", ""),
+        "help_text": f"{note} {schema.get('description', '')}".strip(),
         "initial": schema.get("default"),
         "required": False,
     }

@@ -63,6 +63,7 @@ def test_the_page_shows_the_question_and_decides_nothing(runner: InlineRunner, b
     assert re.findall(r'<button type="submit" name="choice" value="(\w+)"', page) == ["approve", "reject"]
     assert '<label for="id_data-0">Amount:</label>' in page
     assert 'type="password"' in page
+    assert page.index("Required.") < page.index("password")
     assert "<script" not in page
     assert "style=" not in page
     assert asked(flow).state == "open"
