@@ -38,6 +38,11 @@ class Settings:
     """Seconds for which a watcher stays the leader without renewing its lease; after that another takes over."""
     MAX_RESCUES: int = 3
     """Most rescues of a task, which happen when its worker dies; one more suspends it."""
+    REMOTE_SECONDS: int = 300
+    """Seconds without a heartbeat after which a remote task that another system has claimed is rescued, where its step
+    has no time limit."""
+    REMOTE_WAITS: int = 4
+    """Most requests of remote workers that wait for work at once, in each process of the web server."""
     REJECT_AFTER: int = 300
     """Seconds for which a task is tried again that cannot be published, or whose program the worker that got it does
     not know; then it is Suspend."""
@@ -49,6 +54,11 @@ class Settings:
     """Days after which ended flows are deleted; None keeps them."""
     EVENT_DAYS: float | None = 7
     """Days for which events are kept; a wait that begins later does not get them. None keeps them."""
+    RETENTION_ARCHIVE: str | None = None
+    """Where flows are archived before RETENTION_DAYS deletes them: an alias of STORAGES, or the path of a folder. The
+    API reads and writes archives there too, and nowhere else."""
+    MAX_ARCHIVE_BYTES: int = 32 * 1024 * 1024
+    """Size of the largest archive that the API and the admin restore; `flow restore` takes any."""
     TASK_LOG: str | None = "INFO"
     """The lowest level of what programs log that is kept as the log of their task; None keeps nothing. ``ctx.log`` and
     stdout count as INFO, stderr as WARNING."""
@@ -72,6 +82,22 @@ class Settings:
     about approvals without a login; None makes no links, and those that were made decide nothing."""
     APPROVAL_LINK_DAYS: int = 7
     """Days for which such a link decides about an approval without a time-out."""
+    REQUEST_URLS: dict[str, str] = field(default_factory=dict)
+    """Base addresses of the programs ``request:*``, by ``environ:category``, or by ``category`` alone."""
+    REQUEST_HEADERS: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Headers that these programs send to a base address, such as ``Authorization``; the keys are those of
+    REQUEST_URLS. The values are secret."""
+    REDIS_TASKS: str | None = None
+    """URL of the Redis server on which the programs ``redis:*`` run their commands; without it there are none."""
+    REDIS_COMMANDS: tuple[str, ...] = ("*",)
+    """The commands that they may run; ``*`` stands for those that only read and change values."""
+    STREAM_URL: str | None = None
+    """URL of the Redis with the stream for remote tasks; None takes the server that ``REDIS_HOST`` and the like name,
+    or else a Redis broker, once a remote task is ready; an empty text turns the stream off."""
+    STREAM_KEY: str = "workflows:run"
+    """Key of the stream."""
+    STREAM_LENGTH: int = 100_000
+    """About the most entries of the stream; of the tasks that are ready, half as many are in it at once."""
     CELERY_TASKS: bool | tuple[str, ...] = True
     """Which Celery tasks of the host may be used as programs: True for all, False for none, or their names."""
     MASK: tuple[str, ...] = (

@@ -112,6 +112,9 @@ TRANSITIONS: dict[str, Transition] = {
     "end_remote": _verb(Status.WAIT, to=Status.FINISH),
     "fail_remote": _verb(Status.WAIT, to=Status.SUSPEND),
     "tolerate_remote": _verb(Status.WAIT, to=Status.IGNORE),
+    "claim_remote": _verb(Status.WAIT, to=Status.RUNNING),
+    "prolong": _verb(Status.RUNNING, to=None),
+    "rescue_remote": _verb(Status.RUNNING, to=Status.WAIT),
     "fail": _verb(Status.RUNNING, to=Status.SUSPEND),
     "tolerate_failure": _verb(Status.RUNNING, to=Status.IGNORE),
     "await_children": _verb(Status.RUNNING, to=Status.WAIT),
@@ -136,9 +139,10 @@ TRANSITIONS: dict[str, Transition] = {
 
 ``wake``, ``complete_parked`` and those of gates need a parked task, ``give_up`` one that is parked for its children or
 a gate, ``reopen`` one with children, ``adopt``, ``adopt_ended``, ``refuse_adoption`` and ``observe`` a row without a
-program, ``begin_wait`` a wait that is ready, ``finish_waits`` one that has begun, ``offer``, ``end_remote``,
-``fail_remote`` and ``tolerate_remote`` a remote task, ``reject`` and ``tolerate_rejection`` one that is refused.
-``ignore``, ``finish_gate`` and ``ignore_gate`` are what ``finish`` does with such a ``Success``.
+program, ``begin_wait`` a wait that is ready, ``finish_waits`` one that has begun, ``reject`` and
+``tolerate_rejection`` one that is refused, ``offer``, ``end_remote``, ``fail_remote``, ``tolerate_remote``,
+``claim_remote``, ``prolong`` and ``rescue_remote`` a remote task. ``ignore``, ``finish_gate`` and ``ignore_gate`` are
+what ``finish`` does with such a ``Success``.
 """
 
 

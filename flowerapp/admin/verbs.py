@@ -81,7 +81,7 @@ def _end(task: Task, form: EndForm, user: Any) -> None:
 
 def _fail(task: Task, form: FailForm, user: Any) -> None:
     reason, why = form.cleaned_data["reason"], form.cleaned_data["why"]
-    engine.fail_task(task.task_flow_id, task.task_exec_seq, reason, actor=user.get_username(), why=why)
+    engine.fail_task(task.task_flow_id, task.task_exec_seq, reason, retry=False, actor=user.get_username(), why=why)
 
 
 def _named(*verbs: Verb) -> dict[str, Verb]:

@@ -13,6 +13,7 @@ STEPS = [
 ]
 WHY = {"why": "the shop is closed"}
 POOL = {"name": "warehouse", "slots": 4, "description": "Connections to the warehouse"}
+ATTEMPT = {"task_flow_id": FLOW, "seq": 1, "attempt": 1}
 REQUESTS: Mapping[str, Any] = {
     "register_named": {"input": {"day": "2026-11-29"}, "parameters": {"1": {"URL": "http://stock.example/"}}},
     "api_workflows_create": {"task_id": "etl", "description": "Every night", "tasks": STEPS},
@@ -27,6 +28,9 @@ REQUESTS: Mapping[str, Any] = {
     "api_flows_tasks_skip_create": WHY,
     "api_flows_tasks_end_create": {"output": {"rows": 7}, **WHY},
     "api_flows_tasks_fail_create": {"reason": "the file is damaged"},
+    "api_remote_claim_create": {"worker": "printer-1", "names": ["docs:*"], "limit": 10, "wait": 20},
+    "api_remote_heartbeat_create": {**ATTEMPT, "progress": {"done": 3, "total": 10}},
+    "api_remote_end_create": {**ATTEMPT, "output": {"pages": 2}},
     "api_flows_tasks_partial_update": {"parameters": {"URL": "http://stock.example/"}, "priority": -5, **WHY},
 }
 """Operation → a body that it takes."""
@@ -83,6 +87,24 @@ BY_OPERATION: Mapping[str, Any] = {
     },
     "state": {"state": "RUNNING", "S": [0, 1, 0], "A": [0, 0, 0], "output": [None, None, None]},
     "trace": [[TIME, [0, 1, 0]]],
+    "archive": {
+        "F": [[0, 1, 0], [0, 0, 1], [0, 0, 0]],
+        "T": [["StartFlow", {"index": 0}], ["InvokeTask", {"index": 1, "name": "A"}], ["Sink", {"index": 2}]],
+        "S": [[TIME, [0, 1, 0]]],
+        "A": [[TIME, [0, 0, 0]]],
+    },
+    "api_flows_archive_retrieve": {
+        "format": "flowerapp.flow",
+        "version": 1,
+        "archived_ts": TIME,
+        "secrets": "masked",
+        "flow": {"task_flow_id": FLOW, "task_id": "etl", "exec_status": 3, "input": {}, "registered_ts": TIME},
+        "tasks": [{"task_exec_seq": 1, "task_seq": 1, "exec_status": 3, "program": "Test1", "output": {"rows": 7}}],
+        "history": [],
+        "logs": [],
+        "workflow": None,
+        "checksum": "sha256:9f2c…",
+    },
 }
 """Operation → its answer, where its schema does not say enough."""
 DEEPEST = 8

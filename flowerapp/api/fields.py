@@ -31,6 +31,21 @@ class StrictIntegerField(serializers.IntegerField):
         return data
 
 
+class StrictNumberField(serializers.FloatField):
+    """A JSON number."""
+
+    def __init__(self, *, bounds: Bounds | None = None, **options: Any) -> None:
+        super().__init__(**options)
+        self.bounds = bounds or {}
+        """What the document says."""
+
+    def to_internal_value(self, data: Any) -> float:
+        """The number; raises ValidationError."""
+        if type(data) not in (int, float):
+            raise serializers.ValidationError("must be a number")
+        return data  # type: ignore[no-any-return] # an int stays one, as some are too large for a float
+
+
 class StrictBooleanField(serializers.BooleanField):
     """``true`` or ``false``."""
 

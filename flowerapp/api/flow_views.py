@@ -304,7 +304,7 @@ class SkipView(VerbView):
 
 @documented(tags=["tasks"], parameters=[FLOW_ID, SEQ])
 class EndView(VerbView):
-    """End a remote task that is ready: another system has done its work."""
+    """End a remote task that is ready or claimed: another system has done its work."""
 
     serializer_class = EndSerializer
 
@@ -317,11 +317,11 @@ class EndView(VerbView):
 
 @documented(tags=["tasks"], parameters=[FLOW_ID, SEQ])
 class FailView(VerbView):
-    """Fail a remote task that is ready: another system could not do its work."""
+    """Fail a remote task that is ready or claimed: another system could not do its work."""
 
     serializer_class = FailSerializer
 
     @documented(request=FailSerializer, responses=FlowDetailSerializer)
     def post(self, request: Request, flow_id: str, seq: str) -> Response:
         """The task is Suspend with this reason; a rerun lets it wait again."""
-        return self.answer(engine.fail_task, flow_id, seq_of(flow_id, seq), named={"reason": "reason"})
+        return self.answer(engine.fail_task, flow_id, seq_of(flow_id, seq), named={"reason": "reason"}, retry=False)

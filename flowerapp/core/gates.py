@@ -11,6 +11,8 @@ REMOTE = "flow:remote"
 ``remote``."""
 GATES = frozenset({GATE, VALUE})
 """A step that runs one of them ends with what it waits for; it is called a gate."""
+ANSWERED = frozenset({"request:get", "request:post", "request:put", "request:delete"})
+"""A task that one of them has parked waits for an answer: another system ends it, as it ends a remote task."""
 OURS = GATES | {EACH, REMOTE}
 """Programs that do nothing by themselves."""
 

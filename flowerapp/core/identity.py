@@ -6,6 +6,11 @@ import os
 import uuid
 from typing import NamedTuple
 
+REMOTE = "remote:"
+"""How the column ``worker`` begins of a task that another system has claimed; ids of workers have no colon."""
+LONGEST_REMOTE = 64 - len(REMOTE)
+"""Characters of the longest name of a remote worker; the column is varchar(64)."""
+
 _worker = ""
 _parent = 0
 

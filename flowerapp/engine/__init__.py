@@ -7,6 +7,8 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 from flowerapp.core.overriding import MayOverride
 from flowerapp.engine import approval_mails  # noqa: F401 - it registers what sends them
 from flowerapp.engine.approval_links import approval_link
+from flowerapp.engine.archive import archive
+from flowerapp.engine.archive_files import archive_to, read_archive
 from flowerapp.engine.decisions import decide
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.events import emit
@@ -14,6 +16,8 @@ from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
 from flowerapp.engine.registration import Registration
 from flowerapp.engine.remote import end_task, fail_task
+from flowerapp.engine.remote_work import RemoteWork, beat_remote, claim_remote, offered_remote, take_remote
+from flowerapp.engine.restore import restore
 from flowerapp.engine.state import change_state, get_state
 from flowerapp.engine.verbs import cancel, change, delete, rerun, resume, skip, suspend, wake
 from flowerapp.selectors.flows import get_flow
@@ -23,10 +27,15 @@ __all__ = [
     "HookEvent",
     "MayOverride",
     "Registration",
+    "RemoteWork",
     "approval_link",
+    "archive",
+    "archive_to",
+    "beat_remote",
     "cancel",
     "change",
     "change_state",
+    "claim_remote",
     "decide",
     "define",
     "delete",
@@ -38,15 +47,19 @@ __all__ = [
     "get_state",
     "get_task",
     "may_change",
+    "offered_remote",
     "plan_of",
+    "read_archive",
     "register",
     "register_many",
     "register_plan",
     "rerun",
+    "restore",
     "resume",
     "set_pool",
     "skip",
     "suspend",
+    "take_remote",
     "undefine",
     "wake",
 ]

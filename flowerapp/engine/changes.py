@@ -68,7 +68,7 @@ def change(task: Task, wish: TaskChange, actor: str, why: str) -> None:
     columns = wish.columns_of(task)
     _must_fit(task, columns)
     details = wish.details(_own(task), columns["parameters"])
-    if wish.priority is not None or wish.queue is not None:
+    if task.is_remote or wish.priority is not None or wish.queue is not None:
         columns |= {"sent_ts": None, "deferred": False, **NOT_REFUSED}
     if not Task.objects.change(task.ref, **columns):
         raise StateConflictError(refusal(task, "changed"))

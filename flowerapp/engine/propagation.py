@@ -12,7 +12,7 @@ from flowerapp import signals
 from flowerapp.core import executor, logs
 from flowerapp.core.endings import Ending
 from flowerapp.core.gates import DELAY
-from flowerapp.core.messages import Message, TaskRef
+from flowerapp.core.messages import SEND_BATCH, Message, TaskRef
 from flowerapp.core.waits import output_of_event
 from flowerapp.engine import children, gates, hooks, matching, readiness, waits
 from flowerapp.engine.admission import admit, admit_flows
@@ -236,7 +236,8 @@ def follow_waits(finished: EndedWaits) -> None:
     messages: list[Message] = []
     for flow_id, completion in finished.followed.items():
         _propagate(messages, flow_id, workflows[flow_id], completion)
-    send(messages)
+    for batch in batched(messages, SEND_BATCH):
+        send(batch)
 
 
 def end_countdowns(latch: str) -> int:

@@ -14,7 +14,7 @@ from flowerapp.core import unmasking
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.names import checked_why
 from flowerapp.core.overriding import MayOverride
-from flowerapp.engine import approvals, changes, children, due_waits, hooks, propagation, readiness, waits
+from flowerapp.engine import approvals, changes, children, due_waits, hooks, masked_flows, propagation, readiness, waits
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.changes import TaskChange
 from flowerapp.engine.dispatching import send, send_released
@@ -51,12 +51,16 @@ def _free_places(flow: Flow) -> None:
 
 
 def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
-    """Let a held flow continue, and send what is ready. Raises StateConflictError if it is not held."""
+    """Let a held flow continue, and send what is ready.
+
+    Raises StateConflictError if it is not held, InvalidPlanError if an archive left out what its tasks would run with.
+    """
     with atomic():
         flow = readiness.lock(flow_id).flow
         Task.objects.ask_anew(flow_id)
         if not Flow.objects.release(flow_id):
             raise StateConflictError(_not_held(flow))
+        masked_flows.must_have_values(flow)
         HistoryEntry.objects.record("resume", flow_id, actor=actor, reason=checked_why(why))
         propagation.save(flow)
     flow.refresh_from_db()
@@ -220,9 +224,10 @@ def rerun(
         if refresh:
             changes.refresh(locked.flow, reset.seqs)
         changes.change_all(locked.flow, wishes, actor, why)
-        changes.must_all_fit(locked.flow, reset.seqs)
         if all_tasks:
             Flow.objects.forget_state(flow_id)
+        masked_flows.must_have_values(locked.flow)
+        changes.must_all_fit(locked.flow, reset.seqs)
         how = {"from": from_seq} if from_seq is not None else {_chosen(all_tasks, cancelled): True}
         details = {**how, "refresh": refresh, "tasks": moved, "seqs": sorted(reset.seqs)[:100]}
         HistoryEntry.objects.record("rerun", flow_id, from_seq, actor=actor, reason=checked_why(why), details=details)

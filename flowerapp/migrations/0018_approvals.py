@@ -9,7 +9,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('flowerapp', '0013_waits'),
+        ('flowerapp', '0016_restored_flows'),
     ]
 
     operations = [

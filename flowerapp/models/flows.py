@@ -63,6 +63,10 @@ class Flow(PrimaryModel):
         help_text="Text that it was compiled from; empty for a stored workflow's.",
     )
     request_hash = models.CharField(max_length=64, blank=True, default="", db_default="")
+    restored_ts = TimeField(null=True, blank=True, help_text="When it was restored from an archive.")
+    masked = models.BooleanField(
+        default=False, db_default=False, help_text="It was restored from an archive without its secrets."
+    )
 
     objects = PrimaryManager.from_queryset(FlowQuerySet)()
 
@@ -75,6 +79,7 @@ class Flow(PrimaryModel):
         permissions = [
             ("register_flow", "Can register flows"),
             ("operate_flow", "Can suspend, resume, cancel and rerun flows, and skip and change tasks"),
+            ("remote_worker", "Can claim remote tasks with all that they hold, and end them"),
         ]
         constraints = [
             *fields.status_checks("kr_task_flow"),

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce
 
-from flowerapp.core.gates import UNSENT, WAITS
+from flowerapp.core.gates import ANSWERED, UNSENT, WAITS
 from flowerapp.core.messages import TaskCall, TaskRef
 from flowerapp.models import fields
 from flowerapp.models.base import PrimaryModel
@@ -19,6 +19,9 @@ from flowerapp.states import ACTIVE, CHOICES, IGNORED_BY, PASSES_ON, REFUSED_BY,
 
 NO_DEPENDENCY = -1
 """``depends_task_exec_seq`` of a task without dependencies."""
+
+_OFFERED = Q(exec_status=Status.WAIT, pending=0, parked=False, program="") & ~Q(remote="")
+"""Remote tasks that are ready."""
 
 
 class Task(Titled, PrimaryModel):
@@ -116,6 +119,9 @@ class Task(Titled, PrimaryModel):
         max_length=64, blank=True, default="", db_default="", help_text="Worker of the last start."
     )
     pid = models.IntegerField(null=True, blank=True, help_text="Its process.")
+    lease_ts = TimeField(
+        null=True, blank=True, help_text="Of a remote task that runs: when it is rescued, unless a heartbeat comes."
+    )
     parked = models.BooleanField(default=False, db_default=False)
     due_ts = TimeField(null=True, blank=True, help_text="Not started before this.")
     sent_ts = TimeField(null=True, blank=True, help_text="When a message for it was last sent.")
@@ -133,6 +139,9 @@ class Task(Titled, PrimaryModel):
         default=False,
         db_default=False,
         help_text="An older message may still exist, so the one that arrives may be older than sent_ts.",
+    )
+    stream_entry = models.CharField(
+        max_length=64, blank=True, default="", db_default="", help_text="Of a remote task: its entry in the stream."
     )
     ignored_by = models.CharField(
         max_length=16, blank=True, default="", db_default="", choices=IGNORED_BY, help_text="Why it is Ignore."
@@ -247,7 +256,25 @@ class Task(Titled, PrimaryModel):
                 fields=["id"],
                 condition=Q(exec_status=Status.WAIT, refused_ts__isnull=False),
             ),
+            models.Index(
+                name="kr_task_stat_lease",
+                fields=["lease_ts"],
+                condition=Q(exec_status=Status.RUNNING, lease_ts__isnull=False),
+            ),
+            models.Index(name="kr_task_stat_offered", fields=["task_priority", "id"], condition=_OFFERED),
+            models.Index(
+                name="kr_task_stat_remote", fields=["remote"], condition=_OFFERED, opclasses=["varchar_pattern_ops"]
+            ),
+            models.Index(
+                name="kr_task_stat_alias", fields=["alias"], condition=_OFFERED, opclasses=["varchar_pattern_ops"]
+            ),
             models.Index(name="kr_task_stat_ignored", fields=["id"], condition=Q(exec_status=Status.IGNORE)),
+            models.Index(
+                name="kr_task_stat_publishable",
+                fields=["task_priority", "id"],
+                condition=_OFFERED & Q(stream_entry=""),
+            ),
+            models.Index(name="kr_task_stat_published", fields=["id"], condition=~Q(stream_entry="")),
             models.Index(name="kr_task_stat_inserted", fields=["task_flow"], condition=Q(program="", remote="")),
         ]
 
@@ -302,8 +329,20 @@ class Task(Titled, PrimaryModel):
 
     @property
     def awaits_answer(self) -> bool:
-        """Whether it is a remote task that is ready: another system may end it."""
-        return self.is_remote and self.status is Status.WAIT and not self.pending and not self.parked
+        """Whether another system may end it: a remote task that is ready, or one that has asked it and is parked."""
+        if self.status is not Status.WAIT or self.pending:
+            return False
+        return not self.parked if self.is_remote else self.has_asked
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether it is parked until the service ends it that its program has called."""
+        return self.program in ANSWERED and self.parked and self.due_ts is None and not self.children
+
+    @property
+    def may_be_answered(self) -> bool:
+        """Whether another system may end it: it is a remote task that is ready, or that such a system has claimed."""
+        return self.awaits_answer or (self.is_remote and self.status is Status.RUNNING)
 
     @property
     def passes_on(self) -> bool:

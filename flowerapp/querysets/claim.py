@@ -21,7 +21,7 @@ from flowerapp.core.messages import TaskRef
 from flowerapp.querysets import prepared
 from flowerapp.querysets.clock import Now
 from flowerapp.querysets.db import atomic, in_sql
-from flowerapp.querysets.ready import ReadyQuerySet
+from flowerapp.querysets.streams import StreamQuerySet
 from flowerapp.states import OPEN, SATISFIED, Status
 
 
@@ -131,7 +131,7 @@ CLAIM = prepared.composed(
 """Returns the columns ``CLAIMED``, the seconds that the message waited, and whether the flow began, or no row."""
 
 
-class ClaimQuerySet(ReadyQuerySet):
+class ClaimQuerySet(StreamQuerySet):
     """Tasks, as the processes see them that run them."""
 
     def claim(self, ref: TaskRef, process: Process, *, sent: bool = True) -> Claim | None:

@@ -20,6 +20,8 @@ from flowerapp.states import OPEN, Status
 
 MOST_AT_ONCE = 500
 """Waits that one transaction ends."""
+MOST_SENT = 50
+"""Tasks of one transaction that its process sends; the watcher sends the others, so that waits behind them end soon."""
 
 
 class Ended(NamedTuple):
@@ -43,6 +45,15 @@ class _Dependent(NamedTuple):
     program: str
     queue: str
     priority: int
+
+
+_MARKS: dict[str, dict[str, Any]] = {
+    "": {},
+    "sent": {"sent_ts": Now()},
+    "unsent": {"sent_ts": None},
+    "deferred": {"deferred": True},
+}
+"""What is recorded of a dependent: it is sent now, later by the watcher, behind others; or it does not start yet."""
 
 
 class FinishManyQuerySet(FinishQuerySet):
@@ -95,15 +106,16 @@ class FinishManyQuerySet(FinishQuerySet):
         ends = Counter((wait.ref.flow_id, seq) for wait in ended for seq in wait.dependents)
         dependents = self._lock_dependents(ends)
         sent = self._not_deferred(dependents, ends)
-        alike: dict[tuple[int, bool, bool], list[int]] = defaultdict(list)
+        first = set(sorted(sent)[:MOST_SENT])
+        alike: dict[tuple[int, str], list[int]] = defaultdict(list)
         for task in dependents:
             number = ends[task.flow_id, task.seq]
             ready = task.sendable and task.pending == number
-            alike[number, ready, task.pk in sent].append(task.pk)
-        for (number, ready, is_sent), keys in alike.items():
-            marks = {} if not ready else {"sent_ts": Now()} if is_sent else {"deferred": True}
+            mark = "" if not ready else "sent" if task.pk in first else "unsent" if task.pk in sent else "deferred"
+            alike[number, mark].append(task.pk)
+        for (number, mark), keys in alike.items():
             for batch in batched(keys):
-                self.filter(pk__in=batch).update(pending=F("pending") - number, **marks)
+                self.filter(pk__in=batch).update(pending=F("pending") - number, **_MARKS[mark])
         deferring = {task.flow_id for task in dependents if task.sendable and task.pk not in sent}
         return self._ready_columns([task.pk for task in dependents]), deferring
 
@@ -140,9 +152,10 @@ class FinishManyQuerySet(FinishQuerySet):
         return sent
 
     def _ready_columns(self, keys: Sequence[int]) -> list[Any]:
-        ready = self.filter(pending=0, exec_status=Status.WAIT, deferred=False).order_by(
-            "task_flow_id", "task_exec_seq"
-        )
+        """Of those of these tasks that are ready and not left to the watcher."""
+        taken = Q(sent_ts__isnull=False) | Q(admitted=False) | Q(parked=True)
+        ready = self.filter(taken, pending=0, exec_status=Status.WAIT, deferred=False)
+        ready = ready.order_by("task_flow_id", "task_exec_seq")
         columns = ("task_flow_id", *COLUMNS_OF_READY)
         return [row for batch in batched(keys) for row in ready.filter(pk__in=batch).values_list(*columns)]
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,14 @@ from django.db import models
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce
 
-from flowerapp.querysets import insert
+from flowerapp.querysets import insert, restored
 from flowerapp.querysets.clock import Now, ago
 from flowerapp.querysets.db import status_case
 from flowerapp.querysets.insert import Expected, NewFlow
 from flowerapp.states import ACTIVE, OPEN, SATISFIED, Status
 
 if TYPE_CHECKING:
-    from flowerapp.models import Flow
+    from flowerapp.models import Flow, Task
 
 
 _ANEW = Case(When(limited=True, then=Value(value=False)), default=Value(value=True))
@@ -52,6 +52,10 @@ class FlowQuerySet(models.QuerySet["Flow"]):
             flow.registered_ts = registered_ts
             flow._state.adding, flow._state.db = False, self.db
 
+    def restore(self, flow: Flow, tasks: Sequence[Task], history: Iterable[Any], logs: Iterable[Any]) -> None:
+        """Write the unsaved rows of an archived flow, in the statuses that they have. In a transaction."""
+        restored.write(self, flow, tasks, history, logs)
+
     def open(self) -> FlowQuerySet:
         """Flows that have not ended."""
         return self.filter(exec_status__in=OPEN)
@@ -83,6 +87,17 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         """Empty the shared state, as at the beginning."""
         value = Value({}, models.JSONField())
         return self.filter(pk=flow_id).update(state=value, state_version=F("state_version") + 1)
+
+    def begin(self, flow_id: str) -> bool:
+        """Make an open flow that is not held Running, as another system has claimed a task of it; whether it is its
+        first start. In a transaction.
+        """
+        flow = self.for_update(flow_id)
+        if flow is None or flow.held or flow.status not in (Status.WAIT, Status.SUSPEND):
+            return False
+        started_ts = Coalesce("started_ts", Now())
+        self.filter(pk=flow_id).update(exec_status=Status.RUNNING, started_ts=started_ts, suspended_ts=None)
+        return flow.started_ts is None
 
     def begin_elsewhere(self, flow_id: str) -> int:
         """Record the start of a flow whose first task is another system's; the caller settles the status."""
@@ -185,7 +200,11 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         )
 
     def ended_before(self, days: float) -> FlowQuerySet:
-        """Flows that ended over ``days`` ago, the oldest first. The index on ``registered_ts`` bounds what is read."""
+        """Flows that ended over ``days`` ago, the oldest first. The index on ``registered_ts`` bounds what is read.
+
+        The days of a flow that was restored count from then.
+        """
         then = ago(days * 86400)
         old = self.filter(exec_status__in=SATISFIED, finished_ts__lt=then, registered_ts__lt=then)
+        old = old.filter(Q(restored_ts=None) | Q(restored_ts__lt=then))
         return old.order_by("registered_ts", "task_flow_id")

@@ -1,20 +1,19 @@
-"""Every change of a task's status except claim (``claim.py``), finish (``finish.py``) and adoption (``adopt.py``)."""
+"""Every change of a task's status but those in ``claim.py``, ``finish.py``, ``adopt.py`` and ``remote.py``."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any
 
-from django.db import models
-from django.db.models import Case, F, Q, Value, When
+from django.db.models import Case, F, Q, When
 from django.db.models.functions import Coalesce
 
 from flowerapp.core.gates import WAITS
 from flowerapp.core.messages import TaskRef
-from flowerapp.querysets.adopt import AdoptQuerySet
 from flowerapp.querysets.clock import Now
 from flowerapp.querysets.ready import IN_ORDER, IS_GATE, NOT_REFUSED, OWN_SLOT
+from flowerapp.querysets.remote import ENDED, RemoteQuerySet, as_json
 from flowerapp.querysets.successes import Completion
 from flowerapp.states import OPEN, IgnoredBy, RefusedBy, Status
 
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     from flowerapp.models import Task
 
 
-class TaskQuerySet(AdoptQuerySet):
+class TaskQuerySet(RemoteQuerySet):
     """Tasks, and every change of their status."""
 
     def for_update(self, flow_id: str) -> list[Task]:
@@ -79,7 +78,7 @@ class TaskQuerySet(AdoptQuerySet):
     def wake(self) -> int:
         """Make parked tasks and retries that are due ready to start. The caller or the watcher sends them."""
         waits = Q(parked=True) | Q(due_ts__lte=Now())
-        own = self._allowed("wake").filter(waits, children=0).exclude(IS_GATE)
+        own = self._allowed("wake").filter(waits, children=0).exclude(IS_GATE, parked=True)
         return own._update_in_order(parked=False, due_ts=None, sent_ts=None)
 
     def hasten(self) -> int:
@@ -89,7 +88,7 @@ class TaskQuerySet(AdoptQuerySet):
     def complete_parked(self, ref: TaskRef, output: Any) -> Completion | None:
         """Finish a parked task with ``output``, without another start; None if it is not parked. In a transaction."""
         own = self.at(ref)._allowed("complete_parked").filter(parked=True, pending=0)
-        return self.satisfied(ref) if own.update(exec_status=Status.FINISH, output=_json(output), **_ENDED) else None
+        return self.satisfied(ref) if own.update(exec_status=Status.FINISH, output=as_json(output), **ENDED) else None
 
     # Gates.
 
@@ -100,7 +99,7 @@ class TaskQuerySet(AdoptQuerySet):
     def keep_input(self, value: Any) -> int:
         """Store what tasks pass on that a false condition has skipped, as it stands nowhere else."""
         skipped = self.filter(exec_status=Status.IGNORE, ignored_by=IgnoredBy.CONDITION)
-        return skipped.update(output=_json(value))
+        return skipped.update(output=as_json(value))
 
     # Waits.
 
@@ -114,29 +113,6 @@ class TaskQuerySet(AdoptQuerySet):
         due = Now() + timedelta(seconds=seconds)
         own = self.filter(pk__in=keys)._allowed("begin_wait").filter(**_BEGINS)
         return own.update(started_ts=Now(), due_ts=due)
-
-    # Remote tasks, whose rows the caller has locked.
-
-    def offer(self, ref: TaskRef) -> int:
-        """Let another system answer for a remote task whose condition is true."""
-        return self.at(ref)._allowed("offer").filter(IS_GATE, parked=True, pending=0).update(parked=False)
-
-    def end_remote(self, ref: TaskRef, output: Any) -> Completion | None:
-        """Finish a remote task with what the other system made; None if it is not ready. In a transaction."""
-        own = self._remote("end_remote", ref)
-        return self.satisfied(ref) if own.update(exec_status=Status.FINISH, output=_json(output), **_ENDED) else None
-
-    def fail_remote(self, ref: TaskRef, error: str) -> int:
-        """Suspend a remote task with the reason that the other system gives."""
-        own = self._remote("fail_remote", ref)
-        return own.update(exec_status=Status.SUSPEND, suspended_ts=Now(), error=error, traceback="")
-
-    def tolerate_remote(self, ref: TaskRef, error: str) -> Completion | None:
-        """Record that a remote child failed and that its parent continues without it. In a transaction."""
-        return self._tolerate(self._remote("tolerate_remote", ref), ref, error=error)
-
-    def _remote(self, verb: str, ref: TaskRef) -> Self:
-        return self.at(ref)._allowed(verb).filter(program="", parked=False, pending=0).exclude(remote="")
 
     def tolerate_failure(self, ref: TaskRef, attempt: int, error: str, traceback: str) -> Completion | None:
         """Record that a child failed and that its parent continues without it; None if this attempt no longer runs.
@@ -191,10 +167,6 @@ class TaskQuerySet(AdoptQuerySet):
         """
         refused = self.at(ref)._allowed("tolerate_rejection").being_refused()
         return self._tolerate(refused, ref, error=error, due_ts=None, deferred=False, **NOT_REFUSED)
-
-    def _tolerate(self, child: TaskQuerySet, ref: TaskRef, **values: Any) -> Completion | None:
-        moved = child.update(exec_status=Status.IGNORE, ignored_by=IgnoredBy.TOLERATED, finished_ts=Now(), **values)
-        return self.satisfied(ref) if moved else None
 
     # Children and their parents.
 
@@ -311,15 +283,8 @@ class TaskQuerySet(AdoptQuerySet):
 
 _BEGINS: dict[str, Any] = {"program__in": sorted(WAITS), "parked": True, "pending": 0, "started_ts": None}
 """A wait that is ready and has not begun."""
-_ENDED: dict[str, Any] = {"parked": False, "due_ts": None, "finished_ts": Now()}
-"""Columns of a parked task that has ended."""
-_IGNORED: dict[str, Any] = {"exec_status": Status.IGNORE, "ignored_by": IgnoredBy.CONDITION, "output": None, **_ENDED}
+_IGNORED: dict[str, Any] = {"exec_status": Status.IGNORE, "ignored_by": IgnoredBy.CONDITION, "output": None, **ENDED}
 """Columns of a step that a condition skips; it gets no output, and so passes its input on."""
-
-
-def _json(value: Any) -> Value:
-    """A JSON value as it is stored: None is ``null``."""
-    return Value(value, models.JSONField())
 
 
 def _refused(by: RefusedBy, reason: str, pause: float) -> dict[str, Any]:

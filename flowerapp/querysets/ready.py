@@ -8,7 +8,7 @@ from typing import Any, Self
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from flowerapp.core.gates import UNSENT, WAITS
+from flowerapp.core.gates import ANSWERED, UNSENT, WAITS
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import Message, TaskCall, TaskRef
 from flowerapp.querysets.clock import Now, ago
@@ -51,6 +51,13 @@ IS_WAIT = Q(program__in=sorted(WAITS))
 _READY_GATE = IS_GATE & Q(task_flow__admitted=True, started_ts=None) & (~IS_WAIT | Q(task_flow__held=False))
 """A gate waits until its flow is admitted, as what it releases could not start before. A wait begins only once."""
 _PARKED: dict[str, Any] = {"exec_status": Status.WAIT, "parked": True, "pending": 0}
+
+AWAITS_ANSWER = Q(
+    Q(~Q(remote=""), program="", parked=False) | Q(program__in=sorted(ANSWERED), parked=True, due_ts=None, children=0),
+    exec_status=Status.WAIT,
+    pending=0,
+)
+"""Tasks whose work another system does; ``Task.awaits_answer`` says the same of one."""
 
 NOT_REFUSED: dict[str, Any] = {"refused_ts": None, "refused_by": ""}
 """Columns of a task that is not refused."""
@@ -148,10 +155,27 @@ class ReadyQuerySet(OutputQuerySet):
         """The gates among them. Two queries, as PostgreSQL may find no index for both kinds together."""
         return self.filter(_READY_GATE, **_PARKED, task_flow__exec_status__in=OPEN)
 
-    def answerable(self) -> Self:
-        """Remote tasks that are ready: another system may end them."""
-        remote = self.filter(program="", exec_status=Status.WAIT, pending=0, parked=False).exclude(remote="")
-        return remote.filter(task_flow__exec_status__in=OPEN)
+    def remote(self) -> Self:
+        """Tasks whose work another system does."""
+        return self.filter(program="").exclude(remote="")
+
+    def offered(self) -> Self:
+        """Remote tasks that another system may claim now."""
+        return self.remote().filter(_IS_DUE, _STARTS, exec_status=Status.WAIT, pending=0, parked=False)
+
+    def answerable(self, attempt: int | None = None) -> Self:
+        """Tasks that another system may end: those whose ``attempt`` runs; with None also those that are ready.
+
+        They are remote tasks, and tasks whose programs have asked it. None takes any attempt that runs.
+        """
+        asked = Q(~Q(remote=""), program="") | Q(program__in=sorted(ANSWERED))
+        running = Q(asked, exec_status=Status.RUNNING)
+        answered = running | AWAITS_ANSWER if attempt is None else running & Q(attempt=attempt)
+        return self.filter(answered, task_flow__exec_status__in=OPEN)
+
+    def lease_expired(self) -> Self:
+        """Remote tasks that run, and whose lease has run out."""
+        return self.filter(exec_status=Status.RUNNING, lease_ts__lt=Now())
 
     def waiting_for(self, pool: str | None = None) -> Self:
         """Tasks that lack nothing but a slot of ``pool``, or of any pool; the next in line comes first."""

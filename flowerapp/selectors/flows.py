@@ -43,6 +43,11 @@ FAILED_COLUMNS = ("task_exec_seq", "task_seq", "name", "alias", "remote", "progr
 """Columns of the task that failed first."""
 
 
+def ended_before(days: float, most: int) -> list[str]:
+    """Ids of flows that ended over ``days`` ago, the oldest first."""
+    return list(Flow.objects.ended_before(days).values_list("pk", flat=True)[:most])
+
+
 def shown_flows() -> Any:
     """All flows, as people may see them."""
     return rows(Flow.objects.all())

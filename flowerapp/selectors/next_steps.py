@@ -29,8 +29,8 @@ def task_verbs(task: Task) -> set[str]:
         "change": is_open and allows("change", task.exec_status),
         "skip": is_open and allows("skip", task.exec_status),
         "rerun-from": task.status is not Status.RUNNING,
-        "end": is_open and task.awaits_answer,
-        "fail": is_open and task.awaits_answer,
+        "end": is_open and task.may_be_answered,
+        "fail": is_open and task.may_be_answered,
     }
     return {verb for verb, fit in fits.items() if fit}
 

@@ -195,10 +195,8 @@ def note(task: Task, children: Counts | None = None) -> str:
         return children.children_text
     if task.status is Status.WAIT:
         return _waiting_note(task)
-    if task.status is Status.RUNNING and not task.program:
-        return "by another system"
-    if task.status is Status.RUNNING and isinstance(task.progress, dict):
-        return progress_text(task.progress)
+    if task.status is Status.RUNNING:
+        return progress_text(task.progress) or ("" if task.program else "by another system")
     return _condition_note(task) if task.ignored_by == IgnoredBy.CONDITION else ignored_reason(task.ignored_by)
 
 
@@ -213,7 +211,7 @@ def _condition_note(task: Task) -> str:
 def _waiting_note(task: Task) -> str:
     if task.is_refused:
         return "cannot be published" if task.refused_by == RefusedBy.EXECUTOR else "program unknown"
-    if task.awaits_answer:
+    if task.awaits_answer and task.due_ts is None:
         return "remote"
     if task.due_ts is not None:
         left = spelled(max(0.0, (task.due_ts - clock.about_now()).total_seconds()))

@@ -77,12 +77,12 @@ class _Facts:
             return self._for_admission(flow)
         if task.is_refused:
             return self._for_refusal(task)
-        if task.awaits_answer:
-            return self._for_answer(task)
         if task.parked:
             return "until it is woken" if task.due_ts is None else f"until {times.with_zone(task.due_ts)}"
         if task.due_ts is not None and task.due_ts > clock.about_now():
             return f"for its retry at {times.with_zone(task.due_ts)}"
+        if task.awaits_answer:
+            return self._for_answer(task)
         return "" if task.admitted else self._for_slot(task.pool)
 
     @cached_property
@@ -144,6 +144,8 @@ class _Facts:
 
         When a child became ready is not kept.
         """
+        if task.has_asked:
+            return "for the service that it has called, which ends it"
         reason = f"for another system: no worker has answered for {task.remote}"
         if task.parent_seq is not None:
             return reason

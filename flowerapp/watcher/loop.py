@@ -25,6 +25,9 @@ TICK = 0.5
 class Loop(threading.Thread):
     """Looks at its duties until stopped; an error of one is logged and does not end the loop."""
 
+    tick = TICK
+    """Seconds between its looks."""
+
     def __init__(self, name: str) -> None:
         super().__init__(name=f"flowerapp-{name}", daemon=True)
         self.worker = identity.worker()
@@ -41,7 +44,7 @@ class Loop(threading.Thread):
 
     def run(self) -> None:
         """Work until stopped."""
-        while not self.stopping.wait(TICK):
+        while not self.stopping.wait(self.tick):
             try:
                 close_old_connections()
                 self.look()

@@ -54,6 +54,25 @@ def test_the_page_of_a_task_ends_it(staff: Staff, remote: Flow) -> None:
     assert "no glue" in page(client, remote)
 
 
+def test_a_claimed_task_is_shown_with_its_worker_and_can_be_failed_by_hand(staff: Staff, runner: InlineRunner) -> None:
+    node = Node(seq=1, program="", remote="docs:print", max_retries=3)
+    flow = engine.register_plan(Plan("text", (node,)))
+    engine.claim_remote("printer-1")
+    client = staff(*OPERATORS)
+    assert "by another system" in page(client, flow)
+    task = flow.tasks.get()
+    of_task = client.get(reverse("admin:flowerapp_task_change", args=[task.pk])).text
+    assert "remote:printer-1" in of_task
+    assert task_verb(flow, 1, "end") in of_task
+    assert task_verb(flow, 1, "skip") not in of_task
+    client.post(task_verb(flow, 1, "fail"), {"confirmed": "1", "reason": "no glue"})
+    flow.refresh_from_db()
+    assert flow.status is Status.SUSPEND
+    entry = flow.history.get(verb="fail")
+    assert (entry.worker, entry.attempt) == ("remote:printer-1", 1)
+    assert "remote:printer-1" in page(client, flow)
+
+
 def test_a_refusal_is_a_message(staff: Staff, remote: Flow) -> None:
     client = staff(*OPERATORS)
     answer = client.post(task_verb(remote, 3, "end"), {"confirmed": "1", "output": ""}, follow=True)

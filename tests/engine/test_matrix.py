@@ -48,6 +48,9 @@ METHODS: dict[str, Verb] = {
     "end_remote": lambda flow: Task.objects.end_remote(TaskRef(flow, 1), {"answer": 1}),
     "tolerate_remote": lambda flow: Task.objects.tolerate_remote(TaskRef(flow, 1), "error"),
     "fail_remote": lambda flow: Task.objects.fail_remote(TaskRef(flow, 1), "error"),
+    "claim_remote": lambda flow: Task.objects.at(TaskRef(flow, 1)).claim_remote(1, "remote:w", 5),
+    "prolong": lambda flow: Task.objects.prolong(TaskRef(flow, 1), 1, 5),
+    "rescue_remote": lambda flow: Task.objects.rescue_remote(TaskRef(flow, 1), 1),
     "tolerate_failure": lambda flow: Task.objects.tolerate_failure(TaskRef(flow, 1), 1, "error", "traceback"),
     "await_children": lambda flow: Task.objects.await_children(TaskRef(flow, 1), 1, 3),
     "give_up": lambda flow: Task.objects.give_up(TaskRef(flow, 1), "error"),
@@ -71,7 +74,9 @@ PARKED = {"wake", "complete_parked", "begin_wait", "finish_waits", "finish_gate"
 """Verbs that need a parked task."""
 OF_INSERTED = {"adopt", "adopt_ended", "refuse_adoption", "observe"}
 """Verbs that need a row without a program."""
-OF_REMOTE = {"offer", "end_remote", "fail_remote", "tolerate_remote"}
+OF_ATTEMPTS = {"prolong", "rescue_remote"}
+"""Verbs that need an attempt of a remote task."""
+OF_REMOTE = {"offer", "end_remote", "fail_remote", "tolerate_remote", "claim_remote", *OF_ATTEMPTS}
 """Verbs that need a remote task."""
 OF_WAITS = {"begin_wait": None, "finish_waits": Now()}
 """Verbs that need a wait → when it began."""
@@ -135,12 +140,14 @@ def test_verb_moves_a_task_only_from_states_that_the_table_allows(verb: str, sta
         "tolerate_failure",
         "await_children",
         "refuse_attempt",
+        *sorted(OF_ATTEMPTS),
     ],
 )
 @pytest.mark.parametrize("attempt", [0, 2])
 def test_outcome_of_another_attempt_changes_nothing(verb: str, attempt: int) -> None:
     flow = task_in(Status.RUNNING)
-    Task.objects.filter(task_flow=flow).update(attempt=attempt)
+    other = {"program": "", "remote": "other"} if verb in OF_REMOTE else {}
+    Task.objects.filter(task_flow=flow).update(attempt=attempt, **other)
     before = row(flow)
     assert not METHODS[verb](flow.pk)
     assert row(flow) == before
@@ -148,7 +155,7 @@ def test_outcome_of_another_attempt_changes_nothing(verb: str, attempt: int) -> 
 
 @pytest.mark.parametrize("verb", sorted(OF_REMOTE))
 def test_verb_for_remote_tasks_leaves_other_tasks_alone(verb: str) -> None:
-    flow = task_in(Status.WAIT, parked=verb in PARKED)
+    flow = task_in(Status.RUNNING if verb in OF_ATTEMPTS else Status.WAIT, parked=verb in PARKED)
     before = row(flow)
     assert not METHODS[verb](flow.pk)
     assert row(flow) == before
@@ -165,6 +172,24 @@ def test_verb_for_waits_leaves_other_tasks_alone(verb: str, columns: dict[str, o
     before = row(flow)
     assert not METHODS[verb](flow.pk)
     assert row(flow) == before
+
+
+@pytest.mark.parametrize("status", Status)
+@pytest.mark.parametrize("held", [False, True])
+def test_a_remote_claim_succeeds_only_in_an_open_flow_that_is_not_held(status: Status, held: bool) -> None:
+    flow = task_in(Status.WAIT)
+    ended = Now() if status in SATISFIED else None
+    Flow.objects.filter(pk=flow.pk).update(exec_status=status, held=held, finished_ts=ended)
+    Task.objects.filter(task_flow=flow).update(program="", remote="other")
+    claimed = Task.objects.at(TaskRef(flow.pk, 1)).claim_remote(1, "remote:w", 5)
+    assert bool(claimed) is (status not in SATISFIED and not held)
+    if claimed:
+        assert Flow.objects.begin(flow.pk) is (status is not Status.RUNNING)
+        flow.refresh_from_db()
+        assert flow.status is Status.RUNNING
+        task = engine.get_task(flow.pk, 1)
+        assert (task.attempt, task.worker, task.pid, task.started_ts is None) == (2, "remote:w", None, False)
+        assert task.lease_ts is not None
 
 
 @pytest.mark.parametrize("verb", sorted(PARKED))

@@ -6,6 +6,7 @@ import threading
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import pytest
@@ -18,7 +19,7 @@ from flowerapp.core.identity import Process
 from flowerapp.core.masking import MASKED
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.plan import Node
-from flowerapp.engine import attempts, propagation, recovery
+from flowerapp.engine import attempts, propagation, recovery, remote_leases
 from flowerapp.exceptions import StateConflictError
 from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition, Workflow
 from flowerapp.querysets import Claim, Success
@@ -445,6 +446,63 @@ def test_a_gate_against_another_verb(runner: InlineRunner, gates: tuple[Node, ..
         propagation.settle(flow.pk)
         propagation.complete_all_parked(flow.pk)
         check(flow)
+
+
+def test_each_remote_task_is_claimed_by_one_worker(runner: InlineRunner) -> None:
+    for _ in range(ROUNDS):
+        flows = [planned(*(Node(seq=seq, program="", remote="other") for seq in range(1, 6))) for _ in range(3)]
+        claims = together(
+            *[partial(engine.claim_remote, name, limit=4) for name in "abcd"],
+            partial(engine.take_remote, TaskRef(flows[0].pk, 1), "e"),
+        )
+        works = [work for claim in claims[:4] for work in claim] + [work for work in claims[4:] if work is not None]
+        assert len({work.ref for work in works}) == len(works)
+        assert {work.attempt for work in works} == {1}
+        works += engine.claim_remote("f", limit=100)
+        assert len({work.ref for work in works}) == len(works) == 15
+        for flow in flows:
+            check(flow)
+            engine.cancel(flow.pk)
+
+
+@pytest.mark.parametrize("verb", ["cancel", "suspend", "end", "fail", "expire", "claim"])
+def test_a_claimed_remote_task_ends_once(runner: InlineRunner, verb: str) -> None:
+    for _ in range(ROUNDS):
+        flow = planned(
+            Node(seq=1, program="", remote="other", max_retries=1, retry_delay=0),
+            Node(seq=2, program="Noop", depends_on=(1,)),
+        )
+        ref = TaskRef(flow.pk, 1)
+        assert engine.take_remote(ref, "w")
+        Task.objects.at(ref).update(lease_ts=Now())
+        others: dict[str, Callable[[], Any]] = {
+            "cancel": partial(engine.cancel, flow.pk),
+            "suspend": partial(engine.suspend, flow.pk),
+            "end": partial(engine.end_task, *ref, output=2, attempt=1),
+            "fail": partial(engine.fail_task, *ref, "no", attempt=1),
+            "expire": partial(remote_leases.expire, ref),
+            "claim": partial(engine.take_remote, ref, "v"),
+        }
+        ended, _ = together(partial(engine.end_task, *ref, output=1, attempt=1), others[verb])
+        row = engine.get_task(*ref)
+        assert (row.status is Status.FINISH and row.output == 1) is not isinstance(ended, StateConflictError)
+        propagation.settle(flow.pk)
+        check(flow)
+        if not Flow.objects.get(pk=flow.pk).ended:
+            engine.cancel(flow.pk)
+
+
+def test_a_claim_against_a_cancelled_or_held_flow(runner: InlineRunner) -> None:
+    for verb in (engine.cancel, engine.suspend) * (ROUNDS // 2):
+        flow = planned(*(Node(seq=seq, program="", remote="other") for seq in range(1, 4)))
+        works, _ = together(partial(engine.claim_remote, "w", limit=3), partial(verb, flow.pk))
+        propagation.settle(flow.pk)
+        check(flow)
+        if verb is engine.cancel:
+            assert Flow.objects.get(pk=flow.pk).status is Status.IGNORE
+        else:
+            assert statuses(flow) == dict.fromkeys(range(1, 4), Status.RUNNING if works else Status.WAIT)
+            engine.cancel(flow.pk)
 
 
 def test_a_remote_task_is_answered_once(runner: InlineRunner) -> None:

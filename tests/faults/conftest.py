@@ -24,8 +24,10 @@ if not os.environ.get("FLOWER_TEST_FAULTS"):
         "test_processes.py",
         "test_random.py",
         "test_redis.py",
+        "test_remote.py",
         "test_continuation.py",
         "test_steps.py",
+        "test_streams.py",
         "test_urgency.py",
         "test_waits.py",
     ]

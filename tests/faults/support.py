@@ -97,7 +97,8 @@ def programs_are_called(worker: str) -> bool:
 def _forsaken() -> list[Task]:
     """Running tasks of dead workers, of any flow: the watcher may not have come to the last ones yet."""
     alive = Worker.objects.alive(conf.get().LEASE_SECONDS)
-    return list(Task.objects.filter(exec_status=Status.RUNNING).exclude(worker__in=alive.values("pk")))
+    running = Task.objects.filter(exec_status=Status.RUNNING).exclude(worker__in=alive.values("pk"))
+    return [task for task in running if not task.is_remote]
 
 
 def _accepted_twice(flow: Flow) -> list[tuple[int, int]]:

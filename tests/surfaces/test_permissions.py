@@ -30,8 +30,10 @@ ROLES: dict[str, tuple[str, ...] | None] = {
     "registrar": ("register_flow",),
     "operator": ("operate_flow",),
     "definer": tuple(f"{verb}_{model}" for verb in ("add", "change", "delete") for model in ("taskdefinition", "pool")),
+    "remote worker": ("remote_worker",),
     "cleaner": ("delete_flow",),
     "decider": ("decide_approval",),
+    "archivist": ("add_flow",),
     "of other models": tuple(
         f"{verb}_{model}" for verb in ("view", "change") for model in ("workflow", "task", "worker")
     ),
@@ -44,7 +46,7 @@ SEES = {
     "view_approval": "decide_approval",
 }
 METHODS = ("get", "post", "put", "patch", "delete")
-FORMS = ("add", "change", "delete", "register")
+FORMS = ("add", "change", "delete", "register", "restore")
 """Pages of the admin that take a form."""
 
 
@@ -104,7 +106,7 @@ def admin_lets(client: Client, door: str, names: dict[str, str]) -> bool:
         answer = client.post(reverse(f"admin:flowerapp_{model}_verb", args=[names[model], page]), form)
     else:
         row = names["ended"] if (model, page) == ("flow", "delete") else names[model]
-        url = reverse(f"admin:flowerapp_{model}_{page}", args=[] if page in ("changelist", "add") else [row])
+        url = reverse(f"admin:flowerapp_{model}_{page}", args=[] if page in ("changelist", "add", "restore") else [row])
         answer = client.get(url) if method == "GET" else client.post(url, form)
     assert answer.status_code < 500
     refused = answer.status_code in (403, 405)

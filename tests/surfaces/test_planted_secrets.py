@@ -25,6 +25,9 @@ from tests.surfaces.planted.programs import PLANTER, install
 WRITING_ROUTES = {
     "register": "POST; its answers are read",
     "register-named": "the same",
+    "flow-restore": "the same",
+    "remote-claim": "POST; a remote worker gets what a program would",
+    **{f"remote-{verb}": "POST; its answers are read" for verb in ("heartbeat", "end")},
     **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail")},
     "approval-decide": "the same",
     **{f"flow-{verb}": "the same" for verb in ("suspend", "resume", "cancel", "rerun")},
@@ -45,6 +48,8 @@ PAGES_WITHOUT_VALUES = {
 COMMANDS_WITHOUT_VALUES = {
     "token": "prints the token of a user, which is what it is for",
     **dict.fromkeys(["lint", "format"], "prints the caller's own file"),
+    "simulate": "prints names and times",
+    "receipts": "prints what is in the stream, for which tests/executors/test_streams.py plants secrets",
 }
 NAMES = "a name or an id, which people choose to be seen"
 FOR_PEOPLE = "written by people for people, in a form that gives it back"
@@ -80,6 +85,7 @@ EXEMPT = {
     "Approval.links": "digests, and names of readers",
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
     "Flow.request_hash": "a digest",
+    "Task.stream_entry": "an id that Redis gave",
     **dict.fromkeys(
         [
             "Task.error",
@@ -192,6 +198,7 @@ def _operate(client: Client, flows: list[Flow], answers: dict[str, str]) -> None
         "command": doors.verbs_by_command(by_workflow["planted-sql-retry"], *of_command)
         | doors.answers_by_command(of_plan)
         | doors.decisions_by_command(of_plan),
+        "remote worker": doors.answers_by_worker(client),
     }.items():
         answers |= {f"{name} {what}": text for what, text in texts.items()}
 

@@ -11,6 +11,7 @@ from enum import StrEnum
 from typing import Any
 
 from celery import Celery
+from celery.app import app_or_default
 from kombu.transport import resolve_transport
 
 from flowerapp.executors.celery import memory_transport
@@ -72,6 +73,16 @@ def schemes(conf: Any) -> list[str]:
             scheme, separator, _ = url.partition("://")
             names.setdefault(scheme if separator else next(iter(names), "amqp"))
     return list(names)
+
+
+def redis_url() -> str:
+    """The address of a Redis server that is a broker, as a client of Redis takes it; empty if none is."""
+    conf: Any = app_or_default().conf
+    values = [conf.broker_write_url, conf.broker_read_url]
+    urls = ";".join(
+        str(url or "") for value in values for url in (value if isinstance(value, (list, tuple)) else [value])
+    )
+    return next((url for url in urls.split(";") if url.startswith(("redis://", "rediss://"))), "")
 
 
 def of_scheme(scheme: str) -> Broker:

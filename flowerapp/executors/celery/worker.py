@@ -35,6 +35,7 @@ from flowerapp.executors.celery import (
 from flowerapp.executors.celery.routes import PREFIX, has_time_limit, ref_of
 from flowerapp.executors.celery.shutdown import Shutdown
 from flowerapp.executors.celery.supervisor import PoolSupervisor
+from flowerapp.executors.streams.loop import StreamLoop
 from flowerapp.querysets.db import CONNECTION_ERRORS, alias, refused_database
 from flowerapp.watcher.heartbeat import Heartbeat
 from flowerapp.watcher.leader import Leader
@@ -176,7 +177,7 @@ def on_worker_init(sender: Any, **_: Any) -> None:
         sender.app.conf.task_always_eager = False
     identity.renew()
     stopping.enter(stopping.Phase.RUNNING)
-    tasks.add_host_tasks(sender.app)
+    tasks.add_further(sender.app)
     workflows.store_all()
     connections.close_all()
 
@@ -211,7 +212,8 @@ def on_worker_ready(sender: Any, **_: Any) -> None:
         logger.warning("the database is unreachable (%r): the worker is announced when it is back", error)
     finally:
         connections.close_all()
-    loops = [heartbeat, PoolSupervisor(sender), Leader()]
+    leader = Leader()
+    loops = [heartbeat, PoolSupervisor(sender), leader, StreamLoop(lambda: leader.leads)]
     _loops[:] = [*loops, Shutdown(sender, loops)]
     for loop in _loops:
         loop.start()

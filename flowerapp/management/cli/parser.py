@@ -15,6 +15,8 @@ FLOWS_HELP = (
     "standard input, one a line"
 )
 FILES_HELP = ".flow or .lf files; - reads standard input"
+LONGEST_WAIT = 86_400
+"""Seconds of the longest wait of a command."""
 FLOW_HELP = "id of a flow, or at least its first 6 characters; it may have workflow: in front"
 
 
@@ -32,6 +34,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_task_verbs(verbs)
     _add_rerun(verbs)
     _add_approvals(verbs)
+    _add_archives(verbs)
+    _add_remote(verbs)
+    _add_stand_ins(verbs)
     _add_texts(verbs)
     _add_token(verbs)
 
@@ -177,19 +182,67 @@ def _add_task_verbs(verbs: Any) -> None:
     parser = _add_of_flows(verbs, "skip", "skip a task that waits or failed; its input becomes its output")
     _with_seq(parser)
     _with_why(parser)
-    parser = _add_of_flows(verbs, "end", "end a remote task that is ready, as another system has done its work")
-    _with_seq(parser)
-    parser.add_argument("--output", metavar="JSON|@FILE", help="what it made; {} by default; @- reads standard input")
-    _with_why(parser)
-    parser = _add_of_flows(verbs, "fail", "fail a remote task that is ready, as another system could not do its work")
-    _with_seq(parser)
-    parser.add_argument("--reason", metavar="TEXT", required=True, help="why, shown as the task's error")
     parser = _add(verbs, "set", "change a task that waits or failed")
     parser.usage = "%(prog)s ID [ID ...] SEQ [KEY=VALUE ...] [--priority N] [--queue NAME] [--why TEXT] [--json]"
     parser.add_argument("words", metavar="ID SEQ KEY=VALUE", nargs="+", help=f"{FLOWS_HELP}; SEQ; {PAIR_HELP}")
     parser.add_argument("--priority", metavar="N", type=int, help="-20 (first) to 19 (last)")
     parser.add_argument("--queue", metavar="NAME", help="queue; empty for the program's own")
     _with_why(parser)
+
+
+def _add_remote(verbs: Any) -> None:
+    parser = _add(verbs, "end", "end a remote task that is ready or claimed, as another system has done its work")
+    parser.usage = (
+        "%(prog)s ID [ID ...] SEQ|NAME [--output JSON|@FILE | --failure REASON] [--attempt N] [--why TEXT] [--json]\n"
+        "       %(prog)s ID NAME INDEX ..."
+    )
+    parser.add_argument(
+        "words",
+        metavar="ID SEQ|NAME INDEX",
+        nargs="+",
+        help=f"{FLOWS_HELP}; SEQ is the number of the task (task_exec_seq), NAME what it is called, INDEX the number "
+        "of its node as `flow inspect` and littleflow count",
+    )
+    parser.add_argument("--output", metavar="JSON|@FILE", help="what it made; {} by default; @- reads standard input")
+    parser.add_argument("--failure", metavar="REASON", help="fail it instead; the reason is shown as its error")
+    parser.add_argument("--attempt", metavar="N", type=_count, help="only if this attempt of it runs")
+    _with_why(parser)
+    parser = _add_of_flows(
+        verbs, "fail", "fail a remote task that is ready or claimed, as its worker could not do its work"
+    )
+    _with_seq(parser)
+    parser.add_argument("--reason", metavar="TEXT", required=True, help="why, shown as the task's error")
+
+
+def _add_stand_ins(verbs: Any) -> None:
+    what = "end remote tasks after a random time, in place of their workers, until Ctrl-C; those named wait: are left"
+    parser = _add(verbs, "simulate", what)
+    parser.add_argument(
+        "--wait-period", metavar="S", type=_amount, default=3.0, help="most seconds of a task; 3 by default"
+    )
+    parser.add_argument("--failures", metavar="PERCENT", type=_percent, default=0.0, help="how many fail; 0 by default")
+    parser.add_argument(
+        "--group", metavar="NAME", default="starting", help="consumer group in Redis; starting by default"
+    )
+    parser.add_argument("--only", metavar="ID", help="only of this flow, until it has ended or cannot continue")
+    parser.add_argument("--wait", metavar="S", type=_amount, help="end after so many seconds")
+    parser = _add(verbs, "receipts", "log each receipt of the stream with the event that it answers, until Ctrl-C")
+    parser.add_argument("--wait", metavar="S", type=_amount, help="end when none came for so many seconds")
+    parser.add_argument("--limit", metavar="N", type=_count, help="end after so many")
+
+
+def _amount(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= LONGEST_WAIT:
+        raise argparse.ArgumentTypeError(f"must be 0 to {LONGEST_WAIT:,}")
+    return number
+
+
+def _percent(text: str) -> float:
+    number = float(text)
+    if not 0 <= number <= 100:
+        raise argparse.ArgumentTypeError("must be 0 to 100")
+    return number
 
 
 def _add_rerun(verbs: Any) -> None:
@@ -224,6 +277,26 @@ def _add_approvals(verbs: Any) -> None:
         parser.add_argument(
             "--data", metavar="JSON|@FILE", help="the data that its form asks for; @- reads standard input"
         )
+
+
+def _add_archives(verbs: Any) -> None:
+    parser = _add(verbs, "archive", "write flows as JSON documents that `flow restore` takes")
+    parser.add_argument("flows", metavar="ID", nargs="*", help=FLOWS_HELP)
+    parser.add_argument("--to", metavar="FILE|FOLDER/|storage:ALIAS/PATH", help="where; standard output by default")
+    parser.add_argument("--older-than", metavar="DAYS", type=_days, help="the flows that ended over so many days ago")
+    parser.add_argument("--delete", action="store_true", help="delete each flow once its archive is read back")
+    parser.add_argument("--with-secrets", action="store_true", help="with the values that are masked otherwise")
+    parser = _add(verbs, "restore", "restore flows from archives")
+    files = "archives: paths, or storage:ALIAS/PATH; - reads standard input"
+    parser.add_argument("files", metavar="FILE", nargs="+", help=files)
+    parser.add_argument("--replace", action="store_true", help="replace a flow of the same id that has ended")
+
+
+def _days(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 100_000:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return number
 
 
 def _add_token(verbs: Any) -> None:

@@ -171,16 +171,16 @@ def show_task(out: Output, options: Options) -> int:
 
 def _verb_on_flow(verb: Callable[..., Flow]) -> Callable[[Output, Options], int]:
     def call(out: Output, options: Options) -> int:
-        return _on_each(functools.partial(verb, actor=arguments.actor(), why=options["why"]), out, options)
+        return on_each(functools.partial(verb, actor=arguments.actor(), why=options["why"]), options["flows"], out)
 
     return call
 
 
-def _on_each(verb: Callable[[str], Flow], out: Output, options: Options) -> int:
+def on_each(verb: Callable[[str], Flow], texts: Sequence[str], out: Output) -> int:
     """Call the verb on one flow and print its state, or on several and print a result for each."""
-    if many.is_single(options["flows"]):
-        return _print_state(verb(_only(options["flows"])), out)
-    return many.apply(verb, options["flows"], out)
+    if many.is_single(texts):
+        return print_state(verb(_only(texts)), out)
+    return many.apply(verb, texts, out)
 
 
 def _only(texts: Sequence[str]) -> str:
@@ -188,7 +188,8 @@ def _only(texts: Sequence[str]) -> str:
     return str(arguments.find_flow(texts[0]).pk)
 
 
-def _print_state(flow: Flow, out: Output) -> int:
+def print_state(flow: Flow, out: Output) -> int:
+    """Print a flow's id and state."""
     if out.as_json:
         out.document(documents.flow_document(flow))
         return DONE
@@ -208,26 +209,7 @@ def skip(out: Output, options: Options) -> int:
     def verb(flow_id: str) -> Flow:
         return engine.skip(flow_id, options["seq"], actor=arguments.actor(), why=options["why"])
 
-    return _on_each(verb, out, options)
-
-
-def end(out: Output, options: Options) -> int:
-    """End a remote task, of each flow that is named."""
-    output = arguments.read_input(options["output"], "--output")
-
-    def verb(flow_id: str) -> Flow:
-        return engine.end_task(flow_id, options["seq"], output=output, actor=arguments.actor(), why=options["why"])
-
-    return _on_each(verb, out, options)
-
-
-def fail(out: Output, options: Options) -> int:
-    """Fail a remote task, of each flow that is named."""
-
-    def verb(flow_id: str) -> Flow:
-        return engine.fail_task(flow_id, options["seq"], options["reason"], actor=arguments.actor())
-
-    return _on_each(verb, out, options)
+    return on_each(verb, options["flows"], out)
 
 
 def change(out: Output, options: Options) -> int:

@@ -11,12 +11,14 @@ from collections.abc import Callable
 from flowerapp.watcher.duties.admit import admit
 from flowerapp.watcher.duties.adopt import adopt
 from flowerapp.watcher.duties.approvals import remind
+from flowerapp.watcher.duties.archive import Archive
 from flowerapp.watcher.duties.children import StartChildren
 from flowerapp.watcher.duties.deferred import send_deferred
 from flowerapp.watcher.duties.hooks import redeliver
 from flowerapp.watcher.duties.parked import complete_parked
 from flowerapp.watcher.duties.prune import prune
 from flowerapp.watcher.duties.reject import Reject
+from flowerapp.watcher.duties.remote_leases import expire_leases
 from flowerapp.watcher.duties.rescue import Rescue
 from flowerapp.watcher.duties.resend import Resend
 from flowerapp.watcher.duties.send import send_unsent
@@ -40,9 +42,11 @@ def rota() -> list[tuple[str, float, Callable[[], int]]]:
         ("take up waits", 2, take_up_waits),
         ("adopt", 2, adopt),
         (RESCUE, 2, Rescue()),
+        ("remote leases", 2, expire_leases),
         ("resend", 2, Resend()),
         ("reject", 2, Reject()),
         ("settle", 3, Settle()),
         ("remind", 5, remind),
+        ("archive", 5, Archive()),
         ("prune", 60, prune),
     ]

@@ -1,4 +1,4 @@
-"""Delete flows and events past their retention, where one is set, and workers that are long gone."""
+"""Delete flows past their retention, where one is set and no archive, old events, and workers that are long gone."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def _prune_events() -> int:
 
 def _prune_flows() -> int:
     days = conf.get().RETENTION_DAYS
-    if days is None:
+    if days is None or conf.get().RETENTION_ARCHIVE:
         return 0
     old = list(Flow.objects.ended_before(days).values_list("pk", flat=True)[:PAGE])
     return sum(engine.delete(batch) for batch in batched(old, 100))

@@ -135,7 +135,9 @@ def by_http() -> list[Flow]:
 
 def by_plan() -> list[Flow]:
     """A plan that is not stored, of the name of a workflow, with its text, a value, and remote tasks."""
-    nodes = [Node(seq=seq, program="", remote="other", parameters=values(f"plan: {seq}")) for seq in range(1, 7)]
+    nodes = [
+        Node(seq=seq, program="", remote="other", parameters=values(f"plan: {seq}")) for seq in (*range(1, 7), 8, 9)
+    ]
     nodes.append(Node(seq=7, program=VALUE, parameters={"value": values("plan: value")}))
     nodes += [Node(seq=seq, program=APPROVAL, parameters=asks(f"plan: {seq}")) for seq in range(8, 16)]
     source = f"other(- password: {PLANTER.plant('plan: source')} -)"
@@ -200,6 +202,20 @@ def answers_by_api(client: Client, flow: Flow) -> Answers:
     bodies = {"end": {"output": values("API end"), "why": why("API end")}, "fail": {"reason": why("API fail")}}
     url, calls = f"/api/flows/{flow.pk}/tasks", enumerate(bodies.items(), start=1)
     return {verb: _post(client, f"{url}/{seq}/{verb}/", body).text for seq, (verb, body) in calls}
+
+
+def answers_by_worker(client: Client) -> Answers:
+    """What a remote worker reports of the tasks that it claims, which it gets as they are."""
+    claimed = _post(client, "/api/remote/claim/", {"worker": "printer", "names": ["other"], "limit": 2}).json()["tasks"]
+    outcomes: list[dict[str, Any]] = [{"output": values("worker: output")}, {"error": why("worker: error")}]
+    answers = Answers()
+    for task, outcome in zip(claimed, outcomes, strict=True):
+        attempt = {name: task[name] for name in ("task_flow_id", "seq", "attempt")}
+        progress = {"state": f"password={task['parameters']['password']}"}
+        for name, more in (("heartbeat", {"progress": progress}), ("end", outcome), ("end again", outcome)):
+            verb = name.partition(" ")[0]
+            answers[f"{name} {task['seq']}"] = _post(client, f"/api/remote/{verb}/", {**attempt, **more}).text
+    return answers
 
 
 def answers_by_command(flow: Flow) -> Answers:
