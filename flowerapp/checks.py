@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from types import NoneType, UnionType
@@ -142,6 +143,19 @@ def _place_problem(place: str) -> str | None:
     if not folder.is_absolute():
         return "which is no storage and no absolute path"
     return None if folder.is_dir() and os.access(folder, os.W_OK) else "which is no folder that can be written"
+
+
+@register("flowerapp")
+def check_approval_links(**_: Any) -> list[CheckMessage]:
+    """Check that ``APPROVAL_LINKS`` is an address (E034), if the settings are right."""
+    address = conf.get().APPROVAL_LINKS
+    if check_settings() or address is None or _ADDRESS.match(address):
+        return []
+    hint = "Write the address under which people reach this site, as https://flows.example.org, without a query."
+    return [Error(f"FLOWER['APPROVAL_LINKS'] is {address!r}, which is no address", hint=hint, id="flowerapp.E034")]
+
+
+_ADDRESS = re.compile(r"https?://[^/?#\s]+(/[^?#\s]*)?\Z")
 
 
 @register("flowerapp")

@@ -83,6 +83,11 @@ class Settings:
     """``host`` or ``host:port`` of the private addresses that programs may call; ``*`` allows all."""
     RESOURCE_ROOT: str | None = None
     """Directory of the files that ``resource:load`` and ``resource:store`` may read and write; None allows none."""
+    APPROVAL_LINKS: str | None = None
+    """Address under which people reach this site, as https://flows.example.org, for the links by which they decide
+    about approvals without a login; None makes no links, and those that were made decide nothing."""
+    APPROVAL_LINK_DAYS: int = 7
+    """Days for which such a link decides about an approval without a time-out."""
     REQUEST_URLS: dict[str, str] = field(default_factory=dict)
     """Base addresses of the programs ``request:*``, by ``environ:category``, or by ``category`` alone."""
     REQUEST_HEADERS: dict[str, dict[str, str]] = field(default_factory=dict)

@@ -48,6 +48,12 @@ class UnknownPoolError(NotFoundError):
     code = "unknown_pool"
 
 
+class UnknownApprovalError(NotFoundError):
+    """The approval does not exist."""
+
+    code = "unknown_approval"
+
+
 class UnknownCacheEntryError(NotFoundError):
     """The output cache has no such entry."""
 
@@ -58,6 +64,12 @@ class UnknownProgramError(NotFoundError):
     """No program of that name is registered."""
 
     code = "unknown_program"
+
+
+class ForbiddenError(FlowerError):
+    """The caller may not do this."""
+
+    code = "forbidden"
 
 
 class InvalidError(FlowerError):

@@ -43,6 +43,10 @@ task_timeout = HookSignal()
 """An attempt ran out of time."""
 task_exit = HookSignal()
 """An attempt ended with an error, or its process died."""
+approval_asked = HookSignal()
+"""A step asks for a person's decision; ``event.approval`` is what it asks."""
+approval_reminded = HookSignal()
+"""The time has come to remind of that."""
 
 HOOKS: dict[str, Signal] = {
     "start_flow": start_flow,
@@ -53,6 +57,8 @@ HOOKS: dict[str, Signal] = {
     "task_failed": task_failed,
     "task_timeout": task_timeout,
     "task_exit": task_exit,
+    "approval_asked": approval_asked,
+    "approval_reminded": approval_reminded,
 }
 """``{name of a hook: its signal}``."""
 

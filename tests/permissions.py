@@ -146,6 +146,24 @@ ACTS = [
         admin_text="buttons and actions",
     ),
     Act(
+        "see approvals",
+        permissions.VIEW_APPROVAL,
+        api=("GET approvals", "GET approval"),
+        admin=_reads("approval"),
+        commands=("approvals",),
+        api_text="`GET` of `/api/approvals/…`",
+        admin_text="Approvals",
+    ),
+    Act(
+        "decide about an approval, if it is for the user",
+        permissions.DECIDE,
+        api=("POST approval-decide",),
+        admin=("VERB approval decide",),
+        commands=("approve", "reject"),
+        api_text="`POST /api/approvals/ID/decide/`",
+        admin_text="buttons",
+    ),
+    Act(
         "restore a flow from its archive",
         permissions.ADD_FLOW,
         api=("POST flow-restore",),
@@ -176,9 +194,17 @@ OTHER_COMMANDS = {"token", "lint", "format"}
 """The first makes the token of a user; in the admin, the pages of ``rest_framework.authtoken`` do that. The others read
 the caller's own files."""
 CLOSED = (
-    *(f"{method} {model} add" for model in ("flow", "task", "worker", "cachedoutput") for method in ("GET", "POST")),
-    *(f"{method} {model} delete" for model in ("task", "worker", "cachedoutput") for method in ("GET", "POST")),
-    *(f"POST {model} change" for model in ("flow", "task", "worker", "cachedoutput")),
+    *(
+        f"{method} {model} add"
+        for model in ("approval", "cachedoutput", "flow", "task", "worker")
+        for method in ("GET", "POST")
+    ),
+    *(
+        f"{method} {model} delete"
+        for model in ("approval", "cachedoutput", "task", "worker")
+        for method in ("GET", "POST")
+    ),
+    *(f"POST {model} change" for model in ("approval", "cachedoutput", "flow", "task", "worker")),
 )
 """Pages of Django's admin that no user may open: the engine alone does this."""
 

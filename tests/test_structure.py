@@ -133,7 +133,7 @@ def test_one_module_reads_the_clock() -> None:
         "flowerapp/executors/celery/host_requests.py": "an ETA of a Celery task is a time of this process",
         **{
             f"flowerapp/models/{name}.py": "defaults of columns"
-            for name in ("flows", "history", "output_cache", "waits", "workers")
+            for name in ("approvals", "flows", "history", "output_cache", "waits", "workers")
         },
     }
     assert at <= {*may}, f"use flowerapp.querysets.clock in {sorted(at - {*may})}"

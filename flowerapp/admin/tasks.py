@@ -13,12 +13,14 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 
 from flowerapp.admin import html
+from flowerapp.admin.approvals import approval_parts
 from flowerapp.admin.flows import StatusFilter, WorkflowFilter
 from flowerapp.admin.lists import MOST_COUNTED, LongList, LongListAdmin
 from flowerapp.admin.pages import task_page
 from flowerapp.admin.verbs import TASK_VERBS, VerbAdmin
+from flowerapp.core.gates import APPROVAL
 from flowerapp.models import Task
-from flowerapp.selectors import search
+from flowerapp.selectors import approvals, search
 from flowerapp.selectors.flows import shown_flows
 from flowerapp.selectors.naming import child_label, mentions, with_parents
 from flowerapp.selectors.next_steps import task_verbs
@@ -190,4 +192,6 @@ class TaskAdmin(LongListAdmin, VerbAdmin):
 
     def page(self, request: HttpRequest, target: Task) -> dict[str, Any]:
         """What the page of a task shows."""
-        return {"title": f"Task {target.title}", "subtitle": target.task_flow_id, **task_page(target)}
+        page = {"title": f"Task {target.title}", "subtitle": target.task_flow_id, **task_page(target)}
+        asked = approvals.of_task(target.ref) if target.program == APPROVAL else None
+        return page if asked is None else approval_parts(request, asked) | page

@@ -15,6 +15,7 @@ from rest_framework.settings import api_settings
 from flowerapp.core import logs
 from flowerapp.exceptions import (
     FlowerError,
+    ForbiddenError,
     InvalidPlanError,
     NotFoundError,
     Problem,
@@ -107,6 +108,8 @@ def _as_drf_error(error: Exception) -> Exception:
         return exceptions.NotFound(str(error))
     if isinstance(error, StateConflictError):
         return ConflictError(str(error))
+    if isinstance(error, ForbiddenError):
+        return exceptions.PermissionDenied(str(error))
     if isinstance(error, RegistrationsRefusedError):
         return _of_list(error)
     if isinstance(error, InvalidPlanError):

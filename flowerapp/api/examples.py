@@ -21,6 +21,7 @@ REQUESTS: Mapping[str, Any] = {
     "api_pools_create": POOL,
     "api_pools_update": {"slots": 8},
     "api_cache_forget_create": {"program": "HTTPPostRequest", "workflow": "etl"},
+    "api_approvals_decide_create": {"choice": "approve", "comment": "as agreed", "data": {"amount": 15}},
     "api_flows_suspend_create": WHY,
     "api_flows_resume_create": WHY,
     "api_flows_cancel_create": WHY,

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, re_path
 
 from flowerapp.api import (
+    approval_views,
     archive_views,
     cache_views,
     flow_views,
@@ -44,6 +45,9 @@ urlpatterns: list[URLPattern] = [
     re_path(FLOW + r"/resume/?\Z", flow_views.ResumeView.as_view(), name="flow-resume"),
     re_path(FLOW + r"/cancel/?\Z", flow_views.CancelView.as_view(), name="flow-cancel"),
     re_path(FLOW + r"/rerun/?\Z", flow_views.RerunView.as_view(), name="flow-rerun"),
+    re_path(r"^api/approvals/?\Z", approval_views.ApprovalListView.as_view(), name="approvals"),
+    re_path(r"^api/approvals/(?P<pk>[^/]+)/?\Z", approval_views.ApprovalView.as_view(), name="approval"),
+    re_path(r"^api/approvals/(?P<pk>[^/]+)/decide/?\Z", approval_views.DecideView.as_view(), name="approval-decide"),
     re_path(r"^api/remote/claim/?\Z", remote_views.ClaimView.as_view(), name="remote-claim"),
     re_path(r"^api/remote/heartbeat/?\Z", remote_views.HeartbeatView.as_view(), name="remote-heartbeat"),
     re_path(r"^api/remote/end/?\Z", remote_views.EndView.as_view(), name="remote-end"),

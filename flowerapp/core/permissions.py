@@ -33,12 +33,17 @@ VIEW_CACHE = "flowerapp.view_cachedoutput"
 """See which outputs are kept, without their values."""
 DELETE_CACHE = "flowerapp.delete_cachedoutput"
 """Forget outputs that are kept."""
+VIEW_APPROVAL = "flowerapp.view_approval"
+"""See all approvals; users who may only decide see those that are theirs to decide."""
+DECIDE = "flowerapp.decide_approval"
+"""Decide about approvals; each may ask for more."""
 
 INCLUDED_IN = {
     VIEW_FLOW: OPERATE,
     VIEW_DEFINITION: CHANGE_DEFINITION,
     VIEW_POOL: CHANGE_POOL,
     VIEW_CACHE: DELETE_CACHE,
+    VIEW_APPROVAL: DECIDE,
 }
 """Permission → the one that includes it: who changes something may see it."""
 

@@ -10,10 +10,11 @@ from typing import Any
 
 from flowerapp import conf, states
 from flowerapp.core import graph, problems
+from flowerapp.core.approval_options import option_problems
 from flowerapp.core.cached_steps import cache_problems
 from flowerapp.core.caching import CacheScope
 from flowerapp.core.conditions import condition_problems
-from flowerapp.core.gates import EACH, GATE, REMOTE, UNSENT, WAITS
+from flowerapp.core.gates import APPROVAL, EACH, GATE, REMOTE, UNSENT, WAITS
 from flowerapp.core.names import name_problems, part_problems, text_problems
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
 
@@ -238,7 +239,8 @@ def node_problems(node: Node) -> Iterator[Problem]:
 def _call_problems(node: Node, follows: bool, later: tuple[str, ...]) -> Iterator[tuple[str, str]]:
     """Fields and sentences about the program and its parameters; those of a remote task only have to be JSON."""
     if not node.is_remote:
-        yield from problems.problems_of(node.program, node.parameters, follows=follows, later=later)
+        wrong = list(problems.problems_of(node.program, node.parameters, follows=follows, later=later))
+        yield from wrong or (option_problems(node.parameters) if node.program == APPROVAL else ())
         return
     if node.program:
         yield "remote", f"a remote task has no program; drop {node.remote!r} or {node.program!r}"

@@ -6,8 +6,11 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 
 from flowerapp.core.overriding import MayOverride
 from flowerapp.core.process_clock import now
+from flowerapp.engine import approval_mails  # noqa: F401 - it registers what sends them
+from flowerapp.engine.approval_links import approval_link
 from flowerapp.engine.archive import archive
 from flowerapp.engine.archive_files import archive_to, read_archive
+from flowerapp.engine.decisions import decide
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.events import emit
 from flowerapp.engine.hooks import HookEvent
@@ -27,6 +30,7 @@ __all__ = [
     "MayOverride",
     "Registration",
     "RemoteWork",
+    "approval_link",
     "archive",
     "archive_to",
     "beat_remote",
@@ -34,6 +38,7 @@ __all__ = [
     "change",
     "change_state",
     "claim_remote",
+    "decide",
     "define",
     "delete",
     "delete_pool",

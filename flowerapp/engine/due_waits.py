@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from flowerapp.core.gates import APPROVAL, COUNTDOWN, EVENT
 from flowerapp.core.messages import TaskRef
-from flowerapp.engine import latches, propagation, waits
+from flowerapp.engine import decisions, latches, propagation, waits
 from flowerapp.engine.dispatching import send
 from flowerapp.models import Event, LatchHold, Task, Wait
 from flowerapp.querysets import Completion
@@ -17,11 +17,14 @@ MOST = 5_000
 LEFT = 2.0
 """Seconds after which a row of ``kr_wait`` counts as left behind by its process."""
 EXPIRING = frozenset({EVENT, COUNTDOWN, APPROVAL})
-"""Programs of waits that fail when their time has come, as nothing else has."""
+"""Programs of waits whose time is a time-out, as nothing else has come."""
 
 
 def end_due() -> int:
-    """End the waits whose time has come; those for an event, a latch or a person fail then. Their number."""
+    """End the waits whose time has come; their number.
+
+    Those for an event or a latch fail then, and an approval takes its default.
+    """
     count = 0
     while count < MOST:
         due = Task.objects.due_waits().values_list("pk", "program", "task_flow_id", "task_exec_seq", "task_id")
@@ -37,7 +40,7 @@ def end_due() -> int:
 
 
 def expire(ref: TaskRef, task_id: str) -> int:
-    """Fail a wait whose time-out has passed; 1 if it has not ended otherwise."""
+    """End a wait whose time-out has passed, which most do by failing; 1 if it has not ended otherwise."""
     completion = _expire(ref)
     if completion is None:
         return 0
@@ -49,7 +52,9 @@ def expire(ref: TaskRef, task_id: str) -> int:
 @atomic()
 def _expire(ref: TaskRef) -> Completion | None:
     task = Task.objects.due_waits().at(ref).select_for_update(of=("self",)).defer("output", "traceback").first()
-    return None if task is None else waits.fail(task, _missed(task))
+    if task is None:
+        return None
+    return decisions.expire(task) if task.program == APPROVAL else waits.fail(task, _missed(task))
 
 
 def _missed(task: Task) -> str:

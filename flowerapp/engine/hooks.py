@@ -8,7 +8,7 @@ process wrote the event, a worker calls the listeners.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
@@ -21,13 +21,16 @@ from flowerapp.core.masked_errors import masked_error
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine.masks import secrets_of
 from flowerapp.engine.state import State, change_state, get_state
-from flowerapp.models import Flow, HistoryEntry, Hook, Task, Worker
+from flowerapp.models import Approval, Flow, HistoryEntry, Hook, Task, Worker
 from flowerapp.querysets.db import atomic, on_commit
 
 logger = logs.logger(__name__)
 
 LONGEST = 60
 """Seconds that a delivery may take; after that another process delivers too."""
+
+OWN: dict[str, Callable[[HookEvent], object]] = {}
+"""Name of a hook → what the engine itself does at its delivery, after the listeners."""
 
 OF_FLOW = frozenset({"start_flow", "all_over"})
 """Hooks about the flow as a whole."""
@@ -60,6 +63,12 @@ class HookEvent:
     def task(self) -> Task | None:
         """The task's row as it is now; None for the flow as a whole."""
         return None if self.seq is None else Task.objects.at(TaskRef(self.flow_id, self.seq)).first()
+
+    @property
+    def approval(self) -> Approval | None:
+        """The last approval of the task, as it is now; None if it never asked for a decision."""
+        ref = TaskRef(self.flow_id, self.seq or 0)
+        return None if self.seq is None else Approval.objects.of(ref).order_by("-id").first()
 
     @property
     def state(self) -> State:
@@ -116,13 +125,21 @@ def _deliver_one(hook: Hook, task_id: str) -> None:
         error=hook.error,
         ts=hook.ts,
     )
-    errors = list(signals.deliver(hook.event, task_id, event))
+    errors = [*signals.deliver(hook.event, task_id, event), *_own_errors(event)]
     if executor.current().is_stopping() and any(isinstance(error, SystemExit) for error in errors):
         raise SystemExit
     with atomic():
         for error in errors:
             _record_error(hook, error)
         Hook.objects.filter(pk=hook.pk).delete()
+
+
+def _own_errors(event: HookEvent) -> Iterator[Exception]:
+    if own := OWN.get(event.name):
+        try:
+            own(event)
+        except Exception as error:
+            yield error
 
 
 def _record_error(hook: Hook, error: BaseException) -> None:

@@ -14,7 +14,7 @@ from flowerapp.core import unmasking
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.names import checked_why
 from flowerapp.core.overriding import MayOverride
-from flowerapp.engine import changes, children, due_waits, hooks, masked_flows, propagation, readiness, waits
+from flowerapp.engine import approvals, changes, children, due_waits, hooks, masked_flows, propagation, readiness, waits
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.changes import TaskChange
 from flowerapp.engine.dispatching import send, send_released
@@ -125,6 +125,7 @@ def cancel(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
             raise StateConflictError(f"flow {flow_id} has ended: it is {flow_style(flow).word}")
         Task.objects.cancel(flow_id)
         Flow.objects.cancel(flow_id)
+        approvals.close(flow_id)
         Wait.objects.forget_ended(flow_id)
         HistoryEntry.objects.record("cancel", flow_id, actor=actor, reason=checked_why(why))
     _free_places(flow)
@@ -151,6 +152,7 @@ def skip(
             raise StateConflictError(changes.refusal(task, "skipped"))
         if task.children:
             Task.objects.stop_children(ref, f"stopped, because {task.mention} was skipped", failed=True)
+        approvals.close(flow_id, [seq])
         children.revive_parents(flow_id)
         HistoryEntry.objects.record("skip", flow_id, seq, attempt=task.attempt, actor=actor, reason=checked_why(why))
         propagation.save(flow)
@@ -241,6 +243,7 @@ def _chosen(all_tasks: bool, cancelled: bool) -> str:
 
 def _reset(flow: Flow, reset: Reset) -> int:
     """Put tasks back to Wait; the number of rows that changed."""
+    approvals.close(flow.pk, reset.seqs | reset.deleted)
     Task.objects.filter(task_flow_id=flow.pk, task_exec_seq__in=reset.deleted).delete()
     Task.objects.reopen(flow.pk, reset.reopened)
     return Task.objects.rerun(flow.pk, reset.begun)

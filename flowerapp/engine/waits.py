@@ -13,8 +13,8 @@ from typing import Any
 
 from flowerapp import signals
 from flowerapp.core import waits
-from flowerapp.core.gates import ACQUIRE, COUNTDOWN, DELAY, EVENT, RELEASE
-from flowerapp.engine import hooks, latches
+from flowerapp.core.gates import ACQUIRE, APPROVAL, COUNTDOWN, DELAY, EVENT, RELEASE
+from flowerapp.engine import approvals, hooks, latches
 from flowerapp.exceptions import FlowerError
 from flowerapp.models import Flow, HistoryEntry, Task, Wait
 from flowerapp.querysets import Completion
@@ -95,12 +95,17 @@ def _countdown(task: Task, value: Any) -> Beginning:
     return Beginning(seconds=timeout)
 
 
+def _approval(task: Task, value: Any) -> Beginning:
+    return Beginning(seconds=approvals.begin(task, task.parameters, value))
+
+
 BEGINNINGS: dict[str, Callable[[Task, Any], Beginning]] = {
     DELAY: _delay,
     EVENT: _event,
     ACQUIRE: _acquire,
     RELEASE: _release,
     COUNTDOWN: _countdown,
+    APPROVAL: _approval,
 }
 """By program, what begins a step of it; raises FlowerError for parameters that are wrong."""
 
@@ -122,6 +127,8 @@ def finish(outputs: Mapping[int, Any]) -> EndedWaits:
     """
     ended, followed = Task.objects.finish_waits(outputs)
     Wait.objects.forget([wait.ref for wait in ended if wait.program in (EVENT, COUNTDOWN)])
+    for ref in [wait.ref for wait in ended if wait.program == APPROVAL]:
+        approvals.close(ref.flow_id, [ref.seq])
     for wait in ended:
         all_over = ["all_over"] if followed[wait.ref.flow_id].ended and not wait.dependents else []
         if signals.has_listeners(wait.task_id, "task_over", "task_all_over", "all_over") and hooks.record(
@@ -136,6 +143,8 @@ def fail(task: Task, error: str) -> Completion | None:
     if not Task.objects.give_up(task.ref, error):
         return None
     Wait.objects.forget([task.ref])
+    if task.program == APPROVAL:
+        approvals.close(task.task_flow_id, [task.task_exec_seq])
     HistoryEntry.objects.record("fail", *task.ref, actor="engine", reason=error)
     if hooks.record(task.task_id, task.ref, ["task_failed"], error=error):
         hooks.deliver_on_commit(task.task_flow_id)

@@ -1,5 +1,6 @@
 """The tables. ``ms_task_definition`` and ``kr_task_stat`` carry the original's columns under its names."""
 
+from flowerapp.models.approvals import Approval
 from flowerapp.models.definitions import Pool, TaskDefinition, Workflow
 from flowerapp.models.flows import Flow
 from flowerapp.models.history import HistoryEntry, Hook, Log
@@ -9,6 +10,7 @@ from flowerapp.models.waits import Event, Latch, LatchHold, Wait
 from flowerapp.models.workers import Lease, Worker
 
 __all__ = [
+    "Approval",
     "CachedOutput",
     "Event",
     "Flow",

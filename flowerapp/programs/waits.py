@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from flowerapp.core.gates import ACQUIRE, COUNTDOWN, DELAY, EVENT, RELEASE
+from flowerapp.core.gates import ACQUIRE, APPROVAL, COUNTDOWN, DELAY, EVENT, RELEASE
 from flowerapp.exceptions import FlowerError
 from flowerapp.registry import program
 
@@ -47,3 +47,25 @@ def release(name: str | int) -> Any:
 def countdown(name: str | int, timeout: int | float | str | None = None) -> Any:
     """Wait until the latch of this name is at zero."""
     raise _refuse(COUNTDOWN)
+
+
+@program(APPROVAL)
+def approval(
+    title: str = "",
+    message: str = "",
+    permission: str = "",
+    groups: Any = None,
+    users: Any = None,
+    choices: Any = None,
+    form: Any = None,
+    comment: str = "optional",
+    on_reject: str = "fail",
+    timeout: int | float | str | None = None,
+    default: str = "",
+    remind_after: int | float | str | None = None,
+    notify: Any = None,
+    links: bool = True,
+    self_approval: bool = False,
+) -> Any:
+    """Wait for a person's decision, which docs/approvals.md describes."""
+    raise _refuse(APPROVAL)

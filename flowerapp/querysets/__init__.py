@@ -10,6 +10,7 @@ row of a limit waits for no locked task.
 
 from __future__ import annotations
 
+from flowerapp.querysets.approvals import ApprovalQuerySet
 from flowerapp.querysets.claim import Claim
 from flowerapp.querysets.db import batched
 from flowerapp.querysets.definitions import DefinitionQuerySet, PoolQuerySet, WorkflowQuerySet
@@ -24,6 +25,7 @@ from flowerapp.querysets.workers import LeaseQuerySet, WorkerQuerySet
 
 __all__ = [
     "NOT_REFUSED",
+    "ApprovalQuerySet",
     "CacheQuerySet",
     "Claim",
     "Completion",

@@ -10,12 +10,12 @@ from django.db.models import Q
 
 from flowerapp import conf
 from flowerapp.core import masking, values
-from flowerapp.core.gates import DELAY
+from flowerapp.core.gates import APPROVAL, DELAY
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.plan import most_flows
 from flowerapp.models import Flow, Pool, Task, Wait, Workflow
 from flowerapp.querysets import clock
-from flowerapp.selectors import times
+from flowerapp.selectors import approvals, times
 from flowerapp.selectors.durations import spelled
 from flowerapp.selectors.pools import PoolUse
 from flowerapp.selectors.shown import rows
@@ -88,15 +88,22 @@ class _Facts:
         return "" if task.admitted else self._for_slot(task.pool)
 
     @cached_property
+    def _approvals(self) -> dict[TaskRef, str]:
+        """Who may decide about the tasks that wait for that."""
+        return approvals.reasons([task for task in self._tasks if task.program == APPROVAL and task.has_begun_to_wait])
+
+    @cached_property
     def _waits(self) -> dict[TaskRef, Wait]:
         """What the waits wait for, beside a time."""
-        begun = [task for task in self._tasks if task.has_begun_to_wait and task.program != DELAY]
+        begun = [task for task in self._tasks if task.has_begun_to_wait and task.program not in (APPROVAL, DELAY)]
         flow_ids, seqs = {task.task_flow_id for task in begun}, {task.task_exec_seq for task in begun}
         rows = Wait.objects.filter(task_flow_id__in=flow_ids, task_exec_seq__in=seqs) if begun else []
         return {TaskRef(row.task_flow_id, row.task_exec_seq): row for row in rows}
 
     def _for_what(self, task: Task) -> str:
         """A wait that has begun."""
+        if asked := self._approvals.get(task.ref):
+            return asked
         until = "" if task.due_ts is None else f"until {times.with_zone(task.due_ts)}"
         wait = self._waits.get(task.ref)
         if wait is None:

@@ -11,7 +11,7 @@ import pytest
 from rest_framework.test import APIClient
 
 from flowerapp import engine
-from flowerapp.models import Flow, HistoryEntry, Pool, TaskDefinition, Workflow
+from flowerapp.models import Approval, Flow, HistoryEntry, Pool, TaskDefinition, Workflow
 
 pytestmark = pytest.mark.django_db
 
@@ -53,6 +53,7 @@ def targets(api: APIClient, workflow: Callable[..., str]) -> list[tuple[str, str
         ("POST", "/api/cache/forget/"),
         ("PATCH", f"/api/flows/{flow.pk}/tasks/1/"),
         ("POST", f"/api/flows/{flow.pk}/tasks/1/skip/"),
+        ("POST", f"/api/approvals/{Approval.objects.create(task_flow=flow, task_exec_seq=1, run=1).pk}/decide/"),
         *verbs,
     ]
 

@@ -8,15 +8,17 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.test import override_settings
 from django.urls import reverse
 from django.utils import timezone
 
 from flowerapp import engine
 from flowerapp.admin import html
+from flowerapp.core.gates import APPROVAL
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import attempts
-from flowerapp.models import Flow, Log, Pool, Task, Worker, Workflow
-from flowerapp.testing import inline
+from flowerapp.models import Approval, Flow, Log, Pool, Task, Worker, Workflow
+from flowerapp.testing import InlineRunner, inline
 from tests.browser.conftest import Visit
 from tests.browser.flows import define, forked, register, run, start
 from tests.services import Site, until
@@ -67,6 +69,8 @@ def pages(site: Site) -> Pages:
         runner.step()
         runner.step()
         runner.waiting.clear()
+        asks, decided = questions(runner)
+        link = link_to(asks, site)
     start(pooled, 1)
 
     def task(flow: Flow, seq: int) -> str:
@@ -113,7 +117,40 @@ def pages(site: Site) -> Pages:
         "pool, empty": html.pool_url("empty"),
         "pool, new": named("pool_add"),
         "workers": named("worker_changelist"),
+        "approvals": named("approval_changelist"),
+        "approval, open": named("approval_change", asks.pk),
+        "approval, decided": named("approval_change", decided.pk),
+        "approval, link": link,
+        "task, asks for a decision": task(asks.task_flow, 1),
     }
+
+
+def questions(runner: InlineRunner) -> tuple[Approval, Approval]:
+    """An open approval with every kind of field, and one that was decided."""
+    fields: dict[str, Any] = {
+        "amount": {"type": "number", "title": "Amount", "description": "In euros."},
+        "account": {"type": "string", "enum": ["first", "second"]},
+        "day": {"type": "string", "format": "date"},
+        "urgent": {"type": "boolean", "title": "Urgent"},
+        "note": {"type": "string", "format": "textarea"},
+        "items": {"type": "array", "items": {"type": "string"}},
+        "password": {"type": "string"},
+    }
+    form = {"type": "object", "properties": fields, "required": ["amount"]}
+    asking = {"title": "Refund order 7?", "message": "Two lines\nof text.", "form": form, "groups": ["finance"]}
+    step = {"name": "boss", "program": APPROVAL, "parameters": asking}
+    flows = [register({**step, "parameters": asking | {"timeout": "30d"}}), register({**step, "parameters": {}})]
+    runner.run()
+    engine.decide(flows[1].pk, 1, "reject", actor="ada", comment="too much")
+    first, second = (Approval.objects.select_related("task_flow").get(task_flow=flow) for flow in flows)
+    return first, second
+
+
+def link_to(asks: Approval, site: Site) -> str:
+    """The path of a link that the server takes."""
+    base = "http://127.0.0.1"
+    with override_settings(SECRET_KEY=site.environment["DJANGO_SECRET_KEY"], FLOWER={"APPROVAL_LINKS": base}):
+        return engine.approval_link(asks.task_flow_id, 1, reader="Ada").removeprefix(base)
 
 
 def serious(page: Page) -> list[str]:
@@ -143,7 +180,7 @@ def test_no_page_needs_inline_scripts_or_styles(pages: Pages, visit: Visit) -> N
         visit(path).close()
 
 
-@pytest.mark.parametrize("kind", ["flow", "task", "workflow", "pool", "worker"])
+@pytest.mark.parametrize("kind", ["flow", "task", "workflow", "pool", "worker", "approval"])
 def test_no_page_has_a_serious_violation_or_a_cut_column(kind: str, pages: Pages, visit: Visit) -> None:
     problems: dict[str, list[str]] = {}
     for name, path in pages.items():

@@ -15,7 +15,7 @@ from django.urls import reverse
 from flowerapp import engine
 from flowerapp.api import urls
 from flowerapp.management.cli import parser
-from flowerapp.models import CachedOutput, Worker
+from flowerapp.models import Approval, CachedOutput, Worker
 from flowerapp.testing import inline
 from tests import permissions
 from tests.cli.support import define
@@ -26,13 +26,14 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ROLES: dict[str, tuple[str, ...] | None] = {
     "anonymous": None,
     "without rights": (),
-    "viewer": ("view_flow", "view_taskdefinition", "view_pool", "view_cachedoutput"),
+    "viewer": ("view_flow", "view_taskdefinition", "view_pool", "view_approval", "view_cachedoutput"),
     "forgetter": ("delete_cachedoutput",),
     "registrar": ("register_flow",),
     "operator": ("operate_flow",),
     "definer": tuple(f"{verb}_{model}" for verb in ("add", "change", "delete") for model in ("taskdefinition", "pool")),
     "remote worker": ("remote_worker",),
     "cleaner": ("delete_flow",),
+    "decider": ("decide_approval",),
     "archivist": ("add_flow",),
     "of other models": tuple(
         f"{verb}_{model}" for verb in ("view", "change") for model in ("workflow", "task", "worker")
@@ -43,6 +44,7 @@ SEES = {
     "view_flow": "operate_flow",
     "view_taskdefinition": "change_taskdefinition",
     "view_pool": "change_pool",
+    "view_approval": "decide_approval",
     "view_cachedoutput": "delete_cachedoutput",
 }
 METHODS = ("get", "post", "put", "patch", "delete")
@@ -68,10 +70,11 @@ def names() -> Iterator[dict[str, str]]:
         flow = engine.register("etl")
         Worker.objects.create(id="w", name="w", pid=1, concurrency=1, queues=[])
         task = flow.tasks.values_list("pk", flat=True)[0]
+        asked = Approval.objects.create(task_flow=flow, task_exec_seq=1, run=1)
         by = {"task_flow_id": flow.pk, "task_exec_seq": 1, "attempt": 1}
         entry = CachedOutput.objects.create(digest="d", program="Noop", **by)
         rows = {"flow": flow.pk, "ended": ended.pk, "task": str(task), "workflow": "etl", "pool": "gpu", "worker": "w"}
-        yield rows | {"cachedoutput": str(entry.pk)}
+        yield rows | {"approval": str(asked.pk), "cachedoutput": str(entry.pk)}
 
 
 def client_of(role: str) -> Client:
@@ -89,7 +92,8 @@ def client_of(role: str) -> Client:
 def api_lets(client: Client, door: str, names: dict[str, str]) -> bool:
     """Whether a route does what it is asked, or finds another reason not to."""
     method, name = door.split()
-    parts = {"flow_id": names["flow"], "seq": "1", "task_id": "etl", "name": "gpu"} | {"entry": names["cachedoutput"]}
+    parts = {"flow_id": names["flow"], "seq": "1", "task_id": "etl", "name": "gpu"}
+    parts |= {"entry": names["cachedoutput"], "pk": names["approval"]}
     pattern = next(pattern for pattern in urls.urlpatterns if pattern.name == name)
     kwargs = {key: value for key, value in parts.items() if key in pattern.pattern.regex.groupindex}
     answer = client.generic(method, reverse(f"flowerapp:{name}", kwargs=kwargs), "{}", content_type="application/json")

@@ -30,13 +30,14 @@ WRITING_ROUTES = {
     **{f"remote-{verb}": "POST; its answers are read" for verb in ("heartbeat", "end")},
     **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail")},
     "cache-forget": "POST; it answers a number",
+    "approval-decide": "the same",
     **{f"flow-{verb}": "the same" for verb in ("suspend", "resume", "cancel", "rerun")},
 }
 PAGES_WITHOUT_VALUES = {
     **dict.fromkeys(
         [
-            *(f"flowerapp_{name}_add" for name in ("flow", "task", "worker", "cachedoutput")),
-            *(f"flowerapp_{name}_delete" for name in ("task", "worker", "cachedoutput")),
+            *(f"flowerapp_{name}_add" for name in ("approval", "cachedoutput", "flow", "task", "worker")),
+            *(f"flowerapp_{name}_delete" for name in ("approval", "cachedoutput", "task", "worker")),
         ],
         "forbidden to everyone",
     ),
@@ -75,6 +76,8 @@ EXEMPT = {
             ),
             *("HistoryEntry.worker", "HistoryEntry.actor", "Hook.event", "Hook.worker", "Worker.id", "Worker.name"),
             *("Worker.pool", "Worker.queues", "Lease.name", "Lease.holder"),
+            *("Approval.permission", "Approval.deciders", "Approval.notify", "Approval.decided_by"),
+            *("Approval.choice", "Approval.default_choice"),
         ],
         NAMES,
     ),
@@ -88,6 +91,8 @@ EXEMPT = {
     "CachedOutput.output": "none that holds a secret is kept",
     **dict.fromkeys(["TaskDefinition.depends_on", "Task.depends_on", "Task.dependents", "Task.canvas"], "numbers"),
     **dict.fromkeys(["Task.ignored_by", "Task.refused_by"], "one of a few words"),
+    **dict.fromkeys(["Approval.state", "Approval.on_reject"], "one of a few words"),
+    "Approval.links": "digests, and names of readers",
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
     "Flow.request_hash": "a digest",
     "Task.stream_entry": "an id that Redis gave",
@@ -101,6 +106,7 @@ EXEMPT = {
             "Log.message",
             "Log.source",
             "Hook.error",
+            *(f"Approval.{name}" for name in ("title", "message", "choices", "form", "comment")),
         ],
         "masked when it is recorded",
     ),
@@ -199,8 +205,10 @@ def _operate(client: Client, flows: list[Flow], answers: dict[str, str]) -> None
         "admin": doors.verbs_by_admin(client, by_workflow["planted-admin"]),
         "API": doors.verbs_by_api(client, by_workflow["planted-sql-error"]),
         "API of remote tasks": doors.answers_by_api(client, of_plan),
+        "decisions": doors.decisions(client, of_plan),
         "command": doors.verbs_by_command(by_workflow["planted-sql-retry"], *of_command)
-        | doors.answers_by_command(of_plan),
+        | doors.answers_by_command(of_plan)
+        | doors.decisions_by_command(of_plan),
         "remote worker": doors.answers_by_worker(client),
     }.items():
         answers |= {f"{name} {what}": text for what, text in texts.items()}

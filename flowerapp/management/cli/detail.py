@@ -11,7 +11,7 @@ from flowerapp.management.cli.follow import unserved_sentence
 from flowerapp.management.cli.output import Output, flow_status, plain
 from flowerapp.management.cli.tables import Row, moment, most_urgent, pairs_view, rest, rows_of, table, tasks_table
 from flowerapp.models import Flow, Task
-from flowerapp.selectors import counts, flows, history, task_logs
+from flowerapp.selectors import approvals, counts, flows, history, task_logs
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import duration
 from flowerapp.selectors.naming import child_label
@@ -39,7 +39,7 @@ def print_flow(flow: Flow, out: Output, *, traceback: bool) -> None:
     failed = failed_tasks(flow)
     for task in [*failed, *flows.tolerated_failures(flow.pk)[:MOST_FAILED]]:
         _print_failure(task, out, traceback=traceback)
-    for line in command_lines(flow, failed):
+    for line in [*command_lines(flow, failed), *_approval_lines(flow)]:
         out.line(Text(f"  {line}"))
     for queue in flows.unserved_queues(flow):
         out.line(Text(f"! {unserved_sentence(queue)}", style="bold yellow"))
@@ -109,6 +109,13 @@ def failure_text(task: Task) -> Text:
 def command_lines(flow: Flow, failed: Sequence[Task]) -> list[str]:
     """What may be typed now to continue a flow that is held or has failed, each with its purpose."""
     return [f"{COMMAND} {_command(flow, step)}    # {plain(step.purpose)}" for step in next_steps(flow, failed)]
+
+
+def _approval_lines(flow: Flow) -> list[str]:
+    """What may be typed to decide what the flow asks, with the title of each question."""
+    asked = [] if flow.ended else approvals.open_of_flow(flow.pk)[:MOST_FAILED]
+    decide = "approve {} {}    # or reject: {}"
+    return [f"{COMMAND} {decide.format(flow.pk, approval.task_exec_seq, plain(approval.title))}" for approval in asked]
 
 
 def _command(flow: Flow, step: NextStep) -> str:

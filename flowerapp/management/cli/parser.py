@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _with_why(_add_of_flows(verbs, name, what))
     _add_task_verbs(verbs)
     _add_rerun(verbs)
+    _add_approvals(verbs)
     _add_archives(verbs)
     _add_remote(verbs)
     _add_stand_ins(verbs)
@@ -269,6 +270,24 @@ def _add_rerun(verbs: Any) -> None:
     )
     _with_why(parser)
     _with_waiting(parser)
+
+
+def _add_approvals(verbs: Any) -> None:
+    parser = _add(verbs, "approvals", "list what people are asked to decide")
+    parser.add_argument("flow", metavar="ID", nargs="?", help=f"only of this flow; {FLOW_HELP}")
+    parser.add_argument("--all", action="store_true", help="also what was decided, behind the open ones")
+    parser.add_argument("--limit", metavar="N", type=_count, help="most approvals to list; 50 by default")
+    for name, what in (
+        ("approve", "approve what a flow asks; or decide otherwise, with --choice"),
+        ("reject", "reject what a flow asks; its task then fails, unless its step says otherwise"),
+    ):
+        parser = _add_of_flow(verbs, name, what)
+        parser.add_argument("seq", metavar="SEQ", type=int, nargs="?", help="task that asks, if several of the flow do")
+        parser.add_argument("--choice", metavar="NAME", help="one of the choices of the step")
+        parser.add_argument("--comment", metavar="TEXT", default="", help="why, kept in the history and in the output")
+        parser.add_argument(
+            "--data", metavar="JSON|@FILE", help="the data that its form asks for; @- reads standard input"
+        )
 
 
 def _add_archives(verbs: Any) -> None:

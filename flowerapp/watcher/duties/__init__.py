@@ -10,6 +10,7 @@ from collections.abc import Callable
 
 from flowerapp.watcher.duties.admit import admit
 from flowerapp.watcher.duties.adopt import adopt
+from flowerapp.watcher.duties.approvals import remind
 from flowerapp.watcher.duties.archive import Archive
 from flowerapp.watcher.duties.cached import wake_cached
 from flowerapp.watcher.duties.children import StartChildren
@@ -47,6 +48,7 @@ def rota() -> list[tuple[str, float, Callable[[], int]]]:
         ("resend", 2, Resend()),
         ("reject", 2, Reject()),
         ("settle", 3, Settle()),
+        ("remind", 5, remind),
         ("archive", 5, Archive()),
         ("prune", 60, prune),
     ]

@@ -7,12 +7,13 @@ from typing import Any
 from urllib.parse import quote
 
 from celery import Celery
+from django.conf import settings
 from django.db import connection
-from django.test import Client
+from django.test import Client, override_settings
 from django.urls import reverse
 
 from flowerapp import engine
-from flowerapp.core.gates import VALUE
+from flowerapp.core.gates import APPROVAL, VALUE
 from flowerapp.core.plan import Node, Plan
 from flowerapp.executors.celery.routes import REGISTER
 from flowerapp.models import Flow, TaskDefinition
@@ -146,8 +147,62 @@ def by_plan() -> list[Flow]:
         Node(seq=seq, program="", remote="other", parameters=values(f"plan: {seq}")) for seq in (*range(1, 7), 8, 9)
     ]
     nodes.append(Node(seq=7, program=VALUE, parameters={"value": values("plan: value")}))
+    nodes += [Node(seq=seq, program=APPROVAL, parameters=asks(f"plan: {seq}")) for seq in range(8, 16)]
     source = f"other(- password: {PLANTER.plant('plan: source')} -)"
     return [engine.register_plan(Plan("planted-sql-echo", tuple(nodes)), input=values("plan: input"), source=source)]
+
+
+def asks(door: str) -> dict[str, Any]:
+    """Parameters of a step that asks for a decision, with secrets in its texts and in its form."""
+
+    def plant(place: str) -> str:
+        return PLANTER.plant(f"{door}: {place}")
+
+    text = {"type": "string", "title": f"password={plant('title of a field')}"}
+    return {
+        "title": "Use {input[password]}?",
+        "message": f"{{{{ input.db }}}} token={plant('message')}",
+        "choices": ["approve", {"name": "reject", "label": f"pwd={plant('label')}"}],
+        "form": {"type": "object", "properties": {"note": text, "password": {"type": "string"}}},
+        "on_reject": "continue",
+    }
+
+
+def decisions(client: Client, flow: Flow) -> Answers:
+    """Decisions through the API, the admin and a link, with secrets in their data and comments."""
+    answers, rows = Answers(), list(flow.approvals.order_by("task_exec_seq"))
+    body = {"choice": "approve", "data": filled_in("API decide"), "comment": why("API decide")}
+    answers["API decide"] = _post(client, f"/api/approvals/{rows[0].pk}/decide/", body).text
+    wrong = {"choice": "approve", "data": {"password": [PLANTER.plant("wrong: data")]}}
+    answers["API refused"] = _post(client, f"/api/approvals/{rows[1].pk}/decide/", wrong).text
+    url = reverse("admin:flowerapp_approval_verb", args=[rows[1].pk, "decide"])
+    fields = dict(zip(("data-0", "data-1"), filled_in("admin decide").values(), strict=True))
+    answers["admin refused"] = client.post(url, {"comment": "wrong"}).text
+    typed = {"choice": "approve", "comment": why("admin decide"), **fields}
+    answers["admin decide"] = client.post(url, typed, follow=True).text
+    with override_settings(FLOWER={**settings.FLOWER, "APPROVAL_LINKS": "http://testserver"}):
+        link = engine.approval_link(flow.pk, rows[2].task_exec_seq, reader="Ann")
+        answers["link"] = Client().get(link).text
+        fields = dict(zip(("data-0", "data-1"), filled_in("link").values(), strict=True))
+        answers["link decide"] = Client().post(link, {"choice": "approve", "comment": why("link"), **fields}).text
+        answers["link again"] = Client().get(link).text
+    return answers
+
+
+def filled_in(door: str) -> dict[str, str]:
+    """The data of a form."""
+    return {"note": f"token={PLANTER.plant(f'{door}: note')}", "password": PLANTER.plant(f"{door}: data")}
+
+
+def decisions_by_command(flow: Flow) -> Answers:
+    """The same, on the command line."""
+    answers, rows = Answers(), list(flow.approvals.order_by("task_exec_seq"))
+    for row, more in ((rows[3], []), (rows[4], ["--json"])):
+        options = ["--data", json.dumps(filled_in("flow approve")), "--comment", why("flow approve")]
+        call(answers, "approve", flow.pk, row.task_exec_seq, *options, *more)
+    for row, more in ((rows[5], []), (rows[6], ["--json"])):
+        call(answers, "reject", flow.pk, row.task_exec_seq, "--comment", why("flow reject"), *more)
+    return answers
 
 
 def answers_by_api(client: Client, flow: Flow) -> Answers:

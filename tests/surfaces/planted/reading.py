@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from flowerapp import engine
 from flowerapp.admin.verbs import VerbAdmin
 from flowerapp.api import urls
-from flowerapp.models import CachedOutput, Flow, Task, Workflow
+from flowerapp.models import Approval, CachedOutput, Flow, Task, Workflow
 from flowerapp.states import ACTIVE
 from tests.cli.support import flow as command
 
@@ -66,6 +66,7 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         "workflows",
         "flows",
         "pools",
+        "approvals",
         "cache",
         "programs",
         "queues",
@@ -83,6 +84,9 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
     yield "pool", reverse("flowerapp:pool", args=["planted"])
     for entry in CachedOutput.objects.values_list("pk", flat=True):
         yield "cache-entry", reverse("flowerapp:cache-entry", args=[entry])
+    yield "approvals", f"{reverse('flowerapp:approvals')}?state=any&mine=false"
+    for pk in Approval.objects.filter(task_flow__in=flow_ids).values_list("pk", flat=True):
+        yield "approval", reverse("flowerapp:approval", args=[pk])
     for flow_id in flow_ids:
         for name in ("flow", "tasks", "flow-history", "flow-graph", "flow-logs", "flow-archive"):
             yield name, reverse(f"flowerapp:{name}", args=[flow_id])
@@ -220,6 +224,7 @@ def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
         for verb in ("list", "workflows", "pools", "programs", "workers", "queues"):
             yield verb, [*more]
         yield "cache", ["list", *more]
+        yield "approvals", ["--all", *more]
         for flow_id in flow_ids:
             yield "show", [flow_id, *more]
             yield "logs", [flow_id, *more]
