@@ -101,12 +101,14 @@ def test_a_missing_part_is_400(api: APIClient, key: str) -> None:
     is_refused(restore(api, body), 400, f"no {key}")
 
 
+NO_TRACES: list[Any] = [1, {}, [1], [[]], [["now", [0] * 5]]]
+UNFIT: list[Any] = [[0.5] * 5, [True] * 5, [-1] * 5, [10**30] * 5, None]
 HOSTILE: list[tuple[str, Any]] = [
     *[("F", value) for value in (1, [], [[1]], [[0] * 5] * 5, [["a"] * 5] * 5)],
     *[("T", value) for value in (1, [], [["Task", {}]], FORM["T"][:4], [["StartFlow", {"index": 0}]] * 5)],
-    *[("S", value) for value in (1, {}, [1], [[]], [["now", [0] * 5]])],
+    *[("S", value) for value in NO_TRACES],
     *[("S", value) for value in ([[TIMES[0], [0] * 4]], [[TIMES[0], ["a"] * 5]])],
-    *[("S", [[TIMES[0], value]]) for value in ([0.5] * 5, [True] * 5, [-1] * 5, [10**30] * 5, None)],
+    *[("S", [[TIMES[0], value]]) for value in UNFIT],
     ("A", None),
     ("A", [[None, [0] * 5]]),
     ("A", [[TIMES[0], [-1] * 5]]),

@@ -11,8 +11,8 @@ from django.test import override_settings
 from flowerapp import engine
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
-from flowerapp.engine import attempts, context, dispatching, propagation, recovery
-from flowerapp.engine.context import Added
+from flowerapp.engine import added_children, attempts, dispatching, propagation, recovery
+from flowerapp.engine.added_children import Added
 from flowerapp.exceptions import InvalidPlanError, InvalidValueError, StateConflictError
 from flowerapp.models import Flow, HistoryEntry, Task, TaskDefinition
 from flowerapp.querysets import Success
@@ -103,7 +103,7 @@ def test_items_and_ids() -> None:
     ],
 )
 def test_what_cannot_be_added_leaves_what_was(items: Any, error: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(context, "MOST_ITEMS", 1000)
+    monkeypatch.setattr(added_children, "MOST_ITEMS", 1000)
     added = Added()
     added.add([("a", 1)])
     with override_settings(FLOWER={"MAX_CHILDREN": 5}), pytest.raises(InvalidValueError, match=error):
