@@ -132,6 +132,7 @@ def rota() -> dict[str, Callable[[], Any]]:
     actions: dict[str, Callable[[], Any]] = {name: duty for name, _, duty in duties.rota()}
     actions["resend"] = _looks(Resend())
     actions["resend's silent tasks"] = lambda: list(Task.objects.silent(conf.get().RESEND_AFTER))
+    actions["archive"] = lambda: list(Flow.objects.ended_before(10 * DAYS).values_list("pk", flat=True)[:20])
     actions["prune"] = lambda: list(Flow.objects.ended_before(10 * DAYS).values_list("pk", flat=True)[:PAGE])
     return actions
 

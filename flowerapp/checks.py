@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 from types import NoneType, UnionType
 from typing import Any, get_args, get_type_hints
 
 from django.apps import apps
+from django.conf import STATICFILES_STORAGE_ALIAS
 from django.core.checks import CheckMessage, Error, Warning, register
 from django.db import connections, router
 
 from flowerapp import conf, workflows
+from flowerapp.core.coercion import short
 from flowerapp.core.task_log import LEVELS
+from flowerapp.programs.redis_commands import setting_problems
+from flowerapp.programs.requests import address_problems, header_problems
 from flowerapp.querysets import db
 
 
@@ -38,7 +44,8 @@ def _wrong_types(flower: dict[str, Any]) -> Iterator[CheckMessage]:
         kinds = get_args(hints[name]) if isinstance(hints[name], UnionType) else (hints[name],)
         if not any(_is_a(kind, flower[name]) for kind in kinds):
             words = " or ".join(_WORDS[kind] for kind in kinds)
-            yield Error(f"FLOWER[{name!r}] must be {words}, not {flower[name]!r}", id="flowerapp.E003")
+            what = "" if kinds[0] in _DICTS else f", not {short(flower[name])}"
+            yield Error(f"FLOWER[{name!r}] must be {words}{what}", id="flowerapp.E003")
 
 
 _WORDS = {
@@ -48,7 +55,11 @@ _WORDS = {
     str: "text",
     NoneType: "None",
     tuple[str, ...]: "a list of words",
+    dict[str, str]: "a dict of texts",
+    dict[str, dict[str, str]]: "a dict whose values are dicts of texts",
 }
+_DICTS = (dict[str, str], dict[str, dict[str, str]])
+"""Types of settings that may hold secrets under any name."""
 
 
 def _is_a(kind: Any, value: Any) -> bool:
@@ -58,6 +69,10 @@ def _is_a(kind: Any, value: Any) -> bool:
         return type(value) in (int, float) and 0 <= value < float("inf")
     if kind in (bool, str, NoneType):
         return isinstance(value, kind)
+    if kind in _DICTS:
+        return isinstance(value, dict) and all(
+            _is_a(str, key) and _is_a(get_args(kind)[1], value[key]) for key in value
+        )
     return isinstance(value, (list, tuple, set)) and all(isinstance(item, str) for item in value)
 
 
@@ -83,6 +98,50 @@ def check_stream(**_: Any) -> list[CheckMessage]:
         return []
     hint = f"Write one that begins with {', '.join(STREAM_SCHEMES)}; None for the broker's Redis; '' for no stream."
     return [Error("FLOWER['STREAM_URL'] is no address of a Redis server", hint=hint, id="flowerapp.E027")]
+
+
+@register("flowerapp")
+def check_requests(**_: Any) -> list[CheckMessage]:
+    """Check the base addresses of ``request:*``, and the headers that go there (E031), if the settings are right."""
+    if check_settings():
+        return []
+    settings = conf.get()
+    hint = "Write REQUEST_URLS as {'environ:category': 'https://…'}, and REQUEST_HEADERS with the same keys."
+    problems = [*address_problems(settings.REQUEST_URLS), *header_problems(settings.REQUEST_HEADERS)]
+    return [Error(problem, hint=hint, id="flowerapp.E031") for problem in problems]
+
+
+@register("flowerapp")
+def check_redis_tasks(**_: Any) -> list[CheckMessage]:
+    """Check the server and the commands of ``redis:*`` (E032), if the settings are right."""
+    if check_settings():
+        return []
+    return [
+        Error(problem, hint="docs/operations.md has an example.", id="flowerapp.E032") for problem in setting_problems()
+    ]
+
+
+@register("flowerapp")
+def check_retention_archive(**_: Any) -> list[CheckMessage]:
+    """Check that ``RETENTION_ARCHIVE`` names a storage or a folder that can be written (E033)."""
+    place = conf.get().RETENTION_ARCHIVE
+    if check_settings() or place is None or (problem := _place_problem(place)) is None:
+        return []
+    hint = "Write an alias of STORAGES, the absolute path of a folder that flowerapp may write, or None."
+    return [Error(f"FLOWER['RETENTION_ARCHIVE'] is {place!r}, {problem}", hint=hint, id="flowerapp.E033")]
+
+
+def _place_problem(place: str) -> str | None:
+    from django.conf import settings
+
+    if place == STATICFILES_STORAGE_ALIAS:
+        return "which holds the files that the web server shows"
+    if place in settings.STORAGES:
+        return None
+    folder = Path(place)
+    if not folder.is_absolute():
+        return "which is no storage and no absolute path"
+    return None if folder.is_dir() and os.access(folder, os.W_OK) else "which is no folder that can be written"
 
 
 @register("flowerapp")

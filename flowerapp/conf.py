@@ -52,6 +52,13 @@ class Settings:
     """Path of a file that a worker touches with each heartbeat, every 2 s, for the health check of its container."""
     RETENTION_DAYS: int | None = None
     """Days after which ended flows are deleted; None keeps them."""
+    EVENT_DAYS: float | None = 7
+    """Days for which events are kept; a wait that begins later does not get them. None keeps them."""
+    RETENTION_ARCHIVE: str | None = None
+    """Where flows are archived before RETENTION_DAYS deletes them: an alias of STORAGES, or the path of a folder. The
+    API reads and writes archives there too, and nowhere else."""
+    MAX_ARCHIVE_BYTES: int = 32 * 1024 * 1024
+    """Size of the largest archive that the API and the admin restore; `flow restore` takes any."""
     TASK_LOG: str | None = "INFO"
     """The lowest level of what programs log that is kept as the log of their task; None keeps nothing. ``ctx.log`` and
     stdout count as INFO, stderr as WARNING."""
@@ -70,6 +77,15 @@ class Settings:
     """``host`` or ``host:port`` of the private addresses that programs may call; ``*`` allows all."""
     RESOURCE_ROOT: str | None = None
     """Directory of the files that ``resource:load`` and ``resource:store`` may read and write; None allows none."""
+    REQUEST_URLS: dict[str, str] = field(default_factory=dict)
+    """Base addresses of the programs ``request:*``, by ``environ:category``, or by ``category`` alone."""
+    REQUEST_HEADERS: dict[str, dict[str, str]] = field(default_factory=dict)
+    """Headers that these programs send to a base address, such as ``Authorization``; the keys are those of
+    REQUEST_URLS. The values are secret."""
+    REDIS_TASKS: str | None = None
+    """URL of the Redis server on which the programs ``redis:*`` run their commands; without it there are none."""
+    REDIS_COMMANDS: tuple[str, ...] = ("*",)
+    """The commands that they may run; ``*`` stands for those that only read and change values."""
     STREAM_URL: str | None = None
     """URL of the Redis with the stream for remote tasks; None takes the server that ``REDIS_HOST`` and the like name,
     or else a Redis broker, once a remote task is ready; an empty text turns the stream off."""

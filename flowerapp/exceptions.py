@@ -66,6 +66,12 @@ class InvalidValueError(InvalidError):
     code = "invalid_value"
 
 
+class InvalidArchiveError(InvalidError):
+    """The archive cannot be restored."""
+
+    code = "invalid_archive"
+
+
 @dataclass(frozen=True, slots=True)
 class Problem:
     """One error in a definition or its parameters."""

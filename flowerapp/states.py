@@ -106,6 +106,8 @@ TRANSITIONS: dict[str, Transition] = {
     "finish_gate": _verb(Status.WAIT, to=Status.FINISH),
     "ignore_gate": _verb(Status.WAIT, to=Status.IGNORE),
     "ignore_subflow": _verb(Status.WAIT, to=Status.IGNORE),
+    "begin_wait": _verb(Status.WAIT, to=Status.WAIT),
+    "finish_waits": _verb(Status.WAIT, to=Status.FINISH),
     "offer": _verb(Status.WAIT, to=Status.WAIT),
     "end_remote": _verb(Status.WAIT, to=Status.FINISH),
     "fail_remote": _verb(Status.WAIT, to=Status.SUSPEND),
@@ -137,9 +139,10 @@ TRANSITIONS: dict[str, Transition] = {
 
 ``wake``, ``complete_parked`` and those of gates need a parked task, ``give_up`` one that is parked for its children or
 a gate, ``reopen`` one with children, ``adopt``, ``adopt_ended``, ``refuse_adoption`` and ``observe`` a row without a
-program, ``reject`` and ``tolerate_rejection`` one that is refused, ``offer``, ``end_remote``, ``fail_remote``,
-``tolerate_remote``, ``claim_remote``, ``prolong`` and ``rescue_remote`` a remote task. ``ignore``, ``finish_gate`` and
-``ignore_gate`` are what ``finish`` does with such a ``Success``.
+program, ``begin_wait`` a wait that is ready, ``finish_waits`` one that has begun, ``reject`` and
+``tolerate_rejection`` one that is refused, ``offer``, ``end_remote``, ``fail_remote``, ``tolerate_remote``,
+``claim_remote``, ``prolong`` and ``rescue_remote`` a remote task. ``ignore``, ``finish_gate`` and ``ignore_gate`` are
+what ``finish`` does with such a ``Success``.
 """
 
 

@@ -140,6 +140,10 @@ FLOWER: dict[str, Any] = {
     "OPEN_API_CLIENTS": env.list("FLOWER_OPEN_API_CLIENTS", default=[]),
     "HTTP_ALLOW_PRIVATE": env.list("FLOWER_HTTP_ALLOW_PRIVATE", default=[]),
     "RESOURCE_ROOT": env.str("FLOWER_RESOURCE_ROOT", default="") or None,
+    "REQUEST_URLS": env.json("FLOWER_REQUEST_URLS", default={}),
+    "REQUEST_HEADERS": env.json("FLOWER_REQUEST_HEADERS", default={}),
+    "REDIS_TASKS": env.str("FLOWER_REDIS_TASKS", default="") or None,
+    "REDIS_COMMANDS": env.list("FLOWER_REDIS_COMMANDS", default=["*"]),
     "STREAM_URL": env.str("FLOWER_STREAM_URL", default=None),
     "HEARTBEAT_FILE": env.str("FLOWER_HEARTBEAT_FILE", default="") or None,
 }

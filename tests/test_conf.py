@@ -32,13 +32,63 @@ from flowerapp.executors.celery import checks as celery_checks
         ({"TASK_LOG_BYTES": 0}, ["flowerapp.E003"]),
         ({"HEARTBEAT_FILE": "/tmp/heartbeat"}, []),  # noqa: S108 - no file is made
         ({"MAX_TASKS": 5, "HTTP_ALLOW_PRIVATE": ["localhost"]}, []),
+        ({"REQUEST_URLS": ["https://a.example"]}, ["flowerapp.E003"]),
+        ({"REQUEST_URLS": {"a": 1}}, ["flowerapp.E003"]),
+        ({"REQUEST_HEADERS": {"a": "Bearer sesame"}}, ["flowerapp.E003"]),
+        ({"REQUEST_HEADERS": {"a": {"Authorization": "Bearer sesame"}}}, []),
+        ({"REDIS_TASKS": ["redis://:sesame@a"]}, ["flowerapp.E003"]),
+        ({"REDIS_COMMANDS": "get"}, ["flowerapp.E003"]),
         ({"RETENTION_DAYS": None, "CELERY_TASKS": ("shop.tasks.send",), "OPEN_API": False}, []),
     ],
 )
 def test_wrong_settings_are_found(settings: Any, ids: list[str]) -> None:
     with override_settings(FLOWER=settings):
-        assert [message.id for message in checks.check_settings()] == ids
+        messages = checks.check_settings()
+        assert [message.id for message in messages] == ids
+        assert "sesame" not in str(messages)
         conf.get()
+
+
+SHOP = "https://shop.example/api"
+
+
+@pytest.mark.parametrize(
+    ("settings", "problems"),
+    [
+        ({"REQUEST_URLS": {"shop": SHOP}, "REQUEST_HEADERS": {"shop": {"X-Api-Key": "a b"}}}, []),
+        ({"REQUEST_URLS": {"shop": "shop.example"}}, ["['shop']: URL 'shop.example' is not an http or https address"]),
+        ({"REQUEST_URLS": {"shop": f"{SHOP}?key=sesame"}}, ["['shop'] has a query or a fragment"]),
+        ({"REQUEST_HEADERS": {"shop": {"X-Api-Key": "a"}}}, ["'shop', which is no key of REQUEST_URLS"]),
+        (
+            {"REQUEST_URLS": {"shop": SHOP}, "REQUEST_HEADERS": {"shop": {"X Key": "sesame", "X-Key": "sésame\n"}}},
+            ["has a header 'X Key'", "has a header 'X-Key'"],
+        ),
+    ],
+)
+def test_addresses_and_headers_that_cannot_be_used_are_found(settings: Any, problems: list[str]) -> None:
+    with override_settings(FLOWER=settings):
+        messages = checks.check_requests()
+    assert [message.id for message in messages] == ["flowerapp.E031"] * len(problems)
+    assert all(problem in message.msg for problem, message in zip(problems, messages, strict=True))
+    assert "sesame" not in str(messages)
+
+
+@pytest.mark.parametrize(
+    ("settings", "problems"),
+    [
+        ({}, []),
+        ({"REDIS_TASKS": "rediss://user:sesame@redis.example:6380/2", "REDIS_COMMANDS": ["*", "KEYS"]}, []),
+        ({"REDIS_TASKS": "http://:sesame@redis.example"}, ["is no address of a Redis server"]),
+        ({"REDIS_TASKS": ""}, ["is no address of a Redis server"]),
+        ({"REDIS_COMMANDS": ["config set"]}, ["has 'config set', which is no command"]),
+    ],
+)
+def test_a_server_and_commands_that_cannot_be_are_found(settings: Any, problems: list[str]) -> None:
+    with override_settings(FLOWER=settings):
+        messages = checks.check_redis_tasks()
+    assert [message.id for message in messages] == ["flowerapp.E032"] * len(problems)
+    assert all(problem in message.msg for problem, message in zip(problems, messages, strict=True))
+    assert "sesame" not in str(messages)
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ from django.utils.safestring import SafeString
 
 from flowerapp import engine
 from flowerapp.admin import html
+from flowerapp.admin.archives import ArchiveAdmin
 from flowerapp.admin.forms import WhyForm
 from flowerapp.admin.lists import LongList, LongListAdmin
 from flowerapp.admin.pages import flow_page
@@ -106,7 +107,7 @@ def _batch(verb: Verb) -> Callable[..., HttpResponse | None]:
 
 
 @admin.register(Flow)
-class FlowAdmin(LongListAdmin, VerbAdmin):
+class FlowAdmin(LongListAdmin, ArchiveAdmin):
     """Flows, read-only, with verbs."""
 
     permissions = {"view": VIEW_FLOW, "delete": DELETE_FLOW}
@@ -214,6 +215,7 @@ class FlowAdmin(LongListAdmin, VerbAdmin):
         page = flow_page(target)
         return {
             "buttons": self.buttons(request, target),
+            "archive_url": self.archive_url(target),
             "can_delete": target.ended and self.has_delete_permission(request, target),
             **page,
             "failure_blocks": [self._failure_block(request, task) for task in page["failures"]],

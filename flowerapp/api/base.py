@@ -82,6 +82,8 @@ class Policies(APIView):
     """None keeps the view out of the host's OpenAPI document; ours reads ``openapi``."""
     query: ClassVar[type[queries.Query]] = queries.Query
     """The parameters that reading methods take in the address, beside those of pages."""
+    writes_by_query: ClassVar[bool] = False
+    """Whether other methods take them too."""
     wanted: Mapping[str, Any] = {}
     """The parameters of this request."""
 
@@ -111,7 +113,8 @@ class Policies(APIView):
         super().initial(request, *args, **kwargs)
         if (request.method or "").lower() not in self.http_method_names or request.method not in self.allowed_methods:
             self.http_method_not_allowed(request)
-        self.wanted = queries.checked(request, self.query(data=request.query_params.dict()), self.paging())
+        query, by_query = self.query(data=request.query_params.dict()), self.writes_by_query
+        self.wanted = queries.checked(request, query, self.paging(), writes=by_query)
 
     def paging(self) -> Collection[str]:
         """Names of the parameters that a paginator reads."""
@@ -151,6 +154,8 @@ class ApiView(Policies, GenericAPIView[Any]):
     """The OpenAPI document that describes the view."""
     body_types: ClassVar[tuple[str, ...]] = (parsing.JSON,)
     """The types of a body that the view reads."""
+    most_bytes: ClassVar[str] = "MAX_JSON_BYTES"
+    """The setting that bounds a body."""
     cursor_ordering: ClassVar[tuple[str, ...]]
     """Columns that a list is sorted by: together unique, and all in one direction."""
 
@@ -164,7 +169,7 @@ class ApiView(Policies, GenericAPIView[Any]):
         The handler gets the arguments of ``self.kwargs``.
         """
         super().initial(request, *args, **kwargs)
-        parsing.check(request, self.body_types)
+        parsing.check(request, self.body_types, self.most_bytes)
         if "flow_id" in self.kwargs:
             self.kwargs["flow_id"] = id_of(self.kwargs["flow_id"])
 

@@ -86,6 +86,24 @@ BY_OPERATION: Mapping[str, Any] = {
     },
     "state": {"state": "RUNNING", "S": [0, 1, 0], "A": [0, 0, 0], "output": [None, None, None]},
     "trace": [[TIME, [0, 1, 0]]],
+    "archive": {
+        "F": [[0, 1, 0], [0, 0, 1], [0, 0, 0]],
+        "T": [["StartFlow", {"index": 0}], ["InvokeTask", {"index": 1, "name": "A"}], ["Sink", {"index": 2}]],
+        "S": [[TIME, [0, 1, 0]]],
+        "A": [[TIME, [0, 0, 0]]],
+    },
+    "api_flows_archive_retrieve": {
+        "format": "flowerapp.flow",
+        "version": 1,
+        "archived_ts": TIME,
+        "secrets": "masked",
+        "flow": {"task_flow_id": FLOW, "task_id": "etl", "exec_status": 3, "input": {}, "registered_ts": TIME},
+        "tasks": [{"task_exec_seq": 1, "task_seq": 1, "exec_status": 3, "program": "Test1", "output": {"rows": 7}}],
+        "history": [],
+        "logs": [],
+        "workflow": None,
+        "checksum": "sha256:9f2c…",
+    },
 }
 """Operation → its answer, where its schema does not say enough."""
 DEEPEST = 8

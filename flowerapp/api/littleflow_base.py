@@ -29,6 +29,7 @@ class StatusResponse(serializers.Serializer[Any]):
     status = serializers.ChoiceField(choices=["Success", "Error", "Unavailable"])
     message = serializers.CharField(required=False, help_text="A sentence; of an error, what is wrong.")
     workflow = serializers.CharField(required=False, help_text="The flow that it is about.")
+    uri = serializers.CharField(required=False, help_text="Where an archive was stored.")
 
 
 def success(**more: str) -> Response:

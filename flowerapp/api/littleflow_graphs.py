@@ -47,7 +47,7 @@ def graph_of(flow: Flow) -> arrow.Graph:
     """The graph of a flow; raises InvalidError for one that is too large."""
     if flow.source:
         arrow_flows.nodes_of(flow)
-        return arrow.compile_text(flow.source)
+        return arrow.graph_of_source(flow.source)
     _check_size(flow, arrow_flows.size_of_parameters(flow))
     return arrow.Graph(steps=tuple(map(_step, arrow_flows.nodes_of(flow, *_COLUMNS)[1:])))
 

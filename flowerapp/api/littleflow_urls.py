@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from django.urls import URLPattern, re_path
 
-from flowerapp.api import littleflow_pages, littleflow_start, littleflow_views, schema_views
+from flowerapp.api import littleflow_archives, littleflow_pages, littleflow_start, littleflow_views, schema_views
 
 app_name = "littleflow"
 
@@ -19,6 +19,8 @@ urlpatterns: list[URLPattern] = [
     re_path(r"^workflows/start/?\Z", littleflow_start.StartView.as_view(), name="start"),
     re_path(r"^workflows/start/upload/?\Z", littleflow_start.UploadView.as_view(), name="upload"),
     re_path(r"^workflows/terminate/?\Z", littleflow_views.TerminateNamedView.as_view(), name="terminate-named"),
+    re_path(r"^workflows/restore/?\Z", littleflow_archives.RestoreView.as_view(), name="restore"),
+    re_path(FLOW + r"/archive/?\Z", littleflow_archives.ArchiveView.as_view(), name="archive"),
     re_path(FLOW + r"/?\Z", littleflow_views.WorkflowView.as_view(), name="workflow"),
     re_path(FLOW + r"/terminate/?\Z", littleflow_views.TerminateView.as_view(), name="terminate"),
     re_path(FLOW + r"/state/?\Z", littleflow_views.StateView.as_view(), name="state"),

@@ -9,6 +9,7 @@ from contextlib import contextmanager
 from typing import TypeVar
 
 from django.db import connections
+from rest_framework.request import Request
 
 PAUSE = 0.5
 """Seconds between two looks."""
@@ -18,6 +19,14 @@ Found = TypeVar("Found")
 _lock = threading.Lock()
 _waiting = 0
 """Requests of this process that wait."""
+
+
+def may_wait(request: Request) -> bool:
+    """Whether a request may wait: other threads of the process then answer others.
+
+    Under ASGI, Django's views share one thread.
+    """
+    return bool(request.META.get("wsgi.multithread"))
 
 
 def first(look: Callable[[], list[Found]], seconds: float, most: int) -> list[Found]:

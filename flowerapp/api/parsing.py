@@ -30,6 +30,16 @@ class StrictJSONParser(BaseParser):
         return values.loads(stream.read(), "the body")
 
 
+class ArchiveParser(BaseParser):
+    """JSON of the size of an archive; what restores it checks the values."""
+
+    media_type = JSON
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Mapping[str, Any] | None = None) -> Any:
+        """The value of the body; raises InvalidValueError."""
+        return values.parsed(stream.read(), "the body")
+
+
 class AlwaysFirst(BaseContentNegotiation):
     """JSON, whatever ``Accept`` says."""
 
@@ -57,13 +67,13 @@ def length_of(request: Request) -> int:
     return int(length)
 
 
-def check(request: Request, types: Sequence[str] = (JSON,)) -> None:
-    """Refuse a body that is too large or of none of these types before it is read."""
+def check(request: Request, types: Sequence[str] = (JSON,), setting: str = "MAX_JSON_BYTES") -> None:
+    """Refuse a body that is larger than the setting says, or of none of these types, before it is read."""
     length = length_of(request)
-    limit = conf.get().MAX_JSON_BYTES
+    limit = getattr(conf.get(), setting)
     if length > limit:
         _drain(request, length)
-        raise TooLargeError(f"the body is {length:,} bytes; the limit is {limit:,} (FLOWER['MAX_JSON_BYTES'])")
+        raise TooLargeError(f"the body is {length:,} bytes; the limit is {limit:,} (FLOWER['{setting}'])")
     if length and content_type(request) not in types and not _is_empty_form(request):
         if tuple(types) == (JSON,):
             raise exceptions.UnsupportedMediaType(content_type(request))

@@ -31,12 +31,12 @@ class Query(serializers.Serializer[Any]):
     """The parameters of a route; this one has none."""
 
 
-def checked(request: Request, query: Query, paging: Collection[str]) -> dict[str, Any]:
+def checked(request: Request, query: Query, paging: Collection[str], *, writes: bool = False) -> dict[str, Any]:
     """The parameters as ``query`` makes them; raises ValidationError.
 
-    ``paging`` names those that the paginator reads. Only reading methods take parameters.
+    ``paging`` names those that the paginator reads. Only reading methods take parameters, unless ``writes``.
     """
-    names = [*query.fields, *paging] if request.method in SAFE_METHODS else []
+    names = [*query.fields, *paging] if writes or request.method in SAFE_METHODS else []
     for name, texts in request.query_params.lists():
         if problem := _problem(name, texts, names):
             raise exceptions.ValidationError({name[:SHOWN]: [problem]})

@@ -165,7 +165,8 @@ class ClaimView(RemoteView):
     def post(self, request: Request) -> Response:
         """Claim remote tasks that are ready: the most urgent first, then the oldest. Empty if none came in time."""
         body = self.valid(ClaimSerializer)
-        works = long_poll.first(lambda: _claimed(body), body["wait"], conf.get().REMOTE_WAITS)
+        most = conf.get().REMOTE_WAITS if long_poll.may_wait(request) else 0
+        works = long_poll.first(lambda: _claimed(body), body["wait"], most)
         return Response(ClaimedSerializer({"tasks": works}).data)
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import URLPattern, re_path
 
 from flowerapp.api import (
+    archive_views,
     flow_views,
     log_views,
     pool_views,
@@ -26,6 +27,7 @@ urlpatterns: list[URLPattern] = [
     re_path(r"^api/workflows/?\Z", workflow_views.WorkflowListView.as_view(), name="workflows"),
     re_path(r"^api/workflows/(?P<task_id>[^/]+)/?\Z", workflow_views.WorkflowView.as_view(), name="workflow"),
     re_path(r"^api/flows/?\Z", flow_views.FlowListView.as_view(), name="flows"),
+    re_path(r"^api/flows/restore/?\Z", archive_views.RestoreView.as_view(), name="flow-restore"),
     re_path(FLOW + r"/?\Z", flow_views.FlowView.as_view(), name="flow"),
     re_path(FLOW + r"/tasks/?\Z", flow_views.TaskListView.as_view(), name="tasks"),
     re_path(TASK + r"/?\Z", flow_views.TaskView.as_view(), name="task"),
@@ -35,6 +37,7 @@ urlpatterns: list[URLPattern] = [
     re_path(TASK + r"/logs/?\Z", log_views.TaskLogView.as_view(), name="task-logs"),
     re_path(FLOW + r"/logs/?\Z", log_views.FlowLogView.as_view(), name="flow-logs"),
     re_path(FLOW + r"/history/?\Z", flow_views.HistoryView.as_view(), name="flow-history"),
+    re_path(FLOW + r"/archive/?\Z", archive_views.ArchiveView.as_view(), name="flow-archive"),
     re_path(FLOW + r"/graph/?\Z", flow_views.GraphView.as_view(), name="flow-graph"),
     re_path(FLOW + r"/suspend/?\Z", flow_views.SuspendView.as_view(), name="flow-suspend"),
     re_path(FLOW + r"/resume/?\Z", flow_views.ResumeView.as_view(), name="flow-resume"),

@@ -29,6 +29,10 @@ class Context(Protocol):
         """``task_seq``."""
 
     @property
+    def name(self) -> str:
+        """What people call the step: its alias or its name, or else its program."""
+
+    @property
     def attempt(self) -> int:
         """Number of times this task was started, this start included; it never decreases."""
 

@@ -15,6 +15,8 @@ OPERATE = "flowerapp.operate_flow"
 REMOTE_WORKER = "flowerapp.remote_worker"
 """Claim remote tasks, with all that they hold, and end them."""
 DELETE_FLOW = "flowerapp.delete_flow"
+ADD_FLOW = "flowerapp.add_flow"
+"""Restore flows, which say of themselves who did what."""
 
 VIEW_DEFINITION = "flowerapp.view_taskdefinition"
 """See workflows and programs."""

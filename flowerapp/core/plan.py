@@ -11,7 +11,7 @@ from typing import Any
 from flowerapp import conf, states
 from flowerapp.core import graph, problems
 from flowerapp.core.conditions import condition_problems
-from flowerapp.core.gates import EACH, GATE, GATES, REMOTE
+from flowerapp.core.gates import EACH, GATE, REMOTE, UNSENT, WAITS
 from flowerapp.core.names import name_problems, part_problems, text_problems
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
 
@@ -202,9 +202,13 @@ def node_problems(node: Node) -> Iterator[Problem]:
             yield Problem(f"{option} {number} is out of range; use {smallest} or more", node.seq, option)
     for option in ("queue", "name", "pool", "remote", "alias"):
         yield from (Problem(message, node.seq, option) for message in part_problems(getattr(node, option), option))
-    for option in ("pool", "child_program") if node.is_remote or node.program in GATES else ():
+    for option in ("pool", "child_program") if node.is_remote or node.program in UNSENT else ():
         if getattr(node, option):
             yield Problem(f"no worker runs this step, so it needs no {option}; leave it out", node.seq, option)
+    if node.child_program in WAITS:
+        yield Problem(
+            f"{node.child_program} is a step by itself and cannot run for each item", node.seq, "child_program"
+        )
     of_children = node.child_program == REMOTE and not (node.remote and node.program == EACH)
     if node.program == REMOTE or of_children:
         place = "child_program" if of_children else "program"

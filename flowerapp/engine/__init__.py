@@ -5,12 +5,16 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 """
 
 from flowerapp.core.overriding import MayOverride
+from flowerapp.engine.archive import archive
+from flowerapp.engine.archive_files import archive_to, read_archive
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
+from flowerapp.engine.events import emit
 from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
 from flowerapp.engine.registration import Registration
 from flowerapp.engine.remote import end_task, fail_task
 from flowerapp.engine.remote_work import RemoteWork, beat_remote, claim_remote, offered_remote, take_remote
+from flowerapp.engine.restore import restore
 from flowerapp.engine.state import change_state, get_state
 from flowerapp.engine.verbs import cancel, change, delete, rerun, resume, skip, suspend, wake
 from flowerapp.selectors.flows import get_flow
@@ -21,6 +25,8 @@ __all__ = [
     "MayOverride",
     "Registration",
     "RemoteWork",
+    "archive",
+    "archive_to",
     "beat_remote",
     "cancel",
     "change",
@@ -29,6 +35,7 @@ __all__ = [
     "define",
     "delete",
     "delete_pool",
+    "emit",
     "end_task",
     "fail_task",
     "get_flow",
@@ -37,10 +44,12 @@ __all__ = [
     "may_change",
     "offered_remote",
     "plan_of",
+    "read_archive",
     "register",
     "register_many",
     "register_plan",
     "rerun",
+    "restore",
     "resume",
     "set_pool",
     "skip",

@@ -145,6 +145,12 @@ def _child_id_of(ref: TaskRef) -> Any:
     return Task.objects.at(ref).values_list("child_id", flat=True).get()
 
 
+@retry_on_disconnect()
+def _name_of(ref: TaskRef) -> str:
+    row = Task.objects.at(ref).values_list("alias", "name", "program").get()
+    return next(filter(None, row), "")
+
+
 NewChild = tuple[Any, Any]
 """``(id, item)``: the id is None where the program gave none, the item is a JSON value or a ``Call``."""
 
@@ -302,6 +308,11 @@ class Context:
     def task_seq(self) -> int:
         """``task_seq``."""
         return self.claim.task_seq
+
+    @cached_property
+    def name(self) -> str:
+        """What people call the step."""
+        return _name_of(self.claim.ref)
 
     @property
     def attempt(self) -> int:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from flowerapp.core import conditions, graph, values
 from flowerapp.core.gates import VALUE
 from flowerapp.core.messages import TaskRef
-from flowerapp.engine import hooks, readiness
+from flowerapp.engine import hooks, readiness, waits
 from flowerapp.engine.context import input_of_step
 from flowerapp.engine.dispatching import send_released
 from flowerapp.engine.readiness import LockedFlow
@@ -37,7 +37,9 @@ class _Passage(NamedTuple):
 
 
 def complete(gate: Task) -> Completion | None:
-    """End a gate that is ready, or test the condition of a remote task. In a transaction, with the row locked.
+    """End a gate that is ready, begin a wait, or test the condition of a remote task.
+
+    In a transaction, with the row locked.
 
     ``SUBFLOW`` where ``skip_subflow`` has to do it.
     """
@@ -45,6 +47,8 @@ def complete(gate: Task) -> Completion | None:
         passage = _passage(gate)
     except FlowerError as error:
         return _fail(gate, str(error))
+    if gate.is_wait and not passage.is_skipped:
+        return waits.begin(gate, values.plain(passage.output))
     if passage.is_skipped and gate.end_seq is not None:
         return SUBFLOW
     if gate.is_remote and not passage.is_skipped:

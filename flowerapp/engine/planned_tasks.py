@@ -10,7 +10,7 @@ from typing import Any
 from flowerapp import conf, registry
 from flowerapp.conf import Settings
 from flowerapp.core import graph, programs
-from flowerapp.core.gates import GATES
+from flowerapp.core.gates import UNSENT
 from flowerapp.core.messages import Message, first_sent
 from flowerapp.core.plan import Node, Plan
 from flowerapp.core.programs import Program
@@ -136,7 +136,7 @@ def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
         "when": node.when,
         "pool": node.pool,
         "admitted": bool(node.program) and not node.pool,
-        "parked": node.program in GATES or bool(node.is_remote and node.when),
+        "parked": node.program in UNSENT or bool(node.is_remote and node.when),
         "remote": node.remote,
         "alias": node.alias,
         "child_program": node.child_program,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Set
+from collections.abc import Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,20 +11,26 @@ from typing import Any
 from flowerapp import signals
 from flowerapp.core import executor, logs
 from flowerapp.core.endings import Ending
-from flowerapp.core.messages import Message, TaskRef
-from flowerapp.engine import children, gates, hooks, readiness
+from flowerapp.core.gates import DELAY
+from flowerapp.core.messages import SEND_BATCH, Message, TaskRef
+from flowerapp.core.waits import output_of_event
+from flowerapp.engine import children, gates, hooks, matching, readiness, waits
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.dispatching import send, send_released, send_unsent, take_deferred
 from flowerapp.engine.results import Recorded
-from flowerapp.models import Flow, Task
-from flowerapp.querysets import Claim, Completion
+from flowerapp.engine.waits import EndedWaits
+from flowerapp.models import Event, Flow, Task, Wait
+from flowerapp.querysets import Claim, Completion, batched
 from flowerapp.querysets.db import atomic, on_commit, retry_on_disconnect
+from flowerapp.querysets.finish_many import MOST_AT_ONCE
 from flowerapp.states import Status
 
 logger = logs.logger(__name__)
 
 PAGE = 100
 """Parked tasks that one look of the watcher completes."""
+FEW = 10
+"""Parked tasks that are completed one by one."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,12 +89,22 @@ def _propagate(messages: list[Message], flow_id: str, task_id: str, completion: 
     waiting = deque([completion])
     while waiting:
         completion = waiting.popleft()
-        for seq in completion.parked:
+        for seq in _still_parked(flow_id, completion.parked):
             if (completed := complete_parked(TaskRef(flow_id, seq))) is not None:
                 messages += completed.released
                 waiting.append(completed)
         _follow(messages, flow_id, task_id, completion, freed)
         freed = ""
+
+
+def _still_parked(flow_id: str, seqs: Sequence[int]) -> Sequence[int]:
+    """Of many that are parked and ready, those that are left once the delays among them were begun together."""
+    if len(seqs) <= FEW:
+        return seqs
+    _begin_delays([flow_id])
+    ready = Task.objects.completable().filter(task_flow_id=flow_id)
+    chosen = (ready.filter(task_exec_seq__in=batch) for batch in batched(seqs))
+    return [seq for tasks in chosen for seq in tasks.values_list("task_exec_seq", flat=True)]
 
 
 def _follow(messages: list[Message], flow_id: str, task_id: str, completion: Completion, freed: str) -> None:
@@ -102,6 +118,10 @@ def _follow(messages: list[Message], flow_id: str, task_id: str, completion: Com
         messages += take_deferred(flow_id)
     if completion.unsent:
         send_unsent(flow_id)
+    if completion.opened:
+        end_countdowns(completion.opened)
+    if completion.looks_back is not None:
+        look_back(completion.looks_back)
 
 
 @retry_on_disconnect()
@@ -133,18 +153,25 @@ def settle(flow_id: str) -> int:
     return int(status is not None)
 
 
-def complete_all_parked(flow_id: str | None = None) -> int:
-    """Complete the parents whose children have ended, and the gates that are ready: those of a flow, or a page of all.
+def complete_all_parked(flow_ids: Collection[str] | None = None) -> int:
+    """Complete the parents whose children have ended, and the gates that are ready, and begin the waits that are.
 
-    Returns their number.
+    Those of some flows, or a page of all. Returns their number.
     """
-    of_flow = Task.objects.completable().filter(task_flow_id=flow_id)
-    rows = _page_of_all() if flow_id is None else list(_keys(of_flow))
+    begun = _begin_delays(flow_ids)
+    if flow_ids is None:
+        rows = _page_of_all()
+    else:
+        rows = [
+            row
+            for ids in batched(list(flow_ids))
+            for row in _keys(Task.objects.completable().filter(task_flow_id__in=ids))
+        ]
     for parked_flow_id, seq, task_id in rows:
         send(propagate(parked_flow_id, task_id, Completion(parked=(seq,))))
         if signals.has_listeners(task_id, "task_all_over", "all_over"):
             hooks.deliver_on_commit(parked_flow_id)
-    return len(rows)
+    return begun + len(rows)
 
 
 def _page_of_all() -> list[Any]:
@@ -156,12 +183,104 @@ def _keys(tasks: Any) -> Any:
     return tasks.order_by("task_flow_id", "task_exec_seq").values_list("task_flow_id", "task_exec_seq", "task_id")
 
 
+# Waits.
+
+
+def _begin_delays(flow_ids: Collection[str] | None) -> int:
+    """Begin the delays that are ready and of known length, many at once; their number."""
+    if signals.has_listeners(None, "start_flow", "task_start"):
+        return 0
+    count, last = 0, 0
+    while page := _begin_page(flow_ids, last):
+        count, last = count + len(page), max(page)
+        if flow_ids is None or len(page) < MOST_AT_ONCE:
+            break
+    return count
+
+
+@retry_on_disconnect()
+@atomic()
+def _begin_page(flow_ids: Collection[str] | None, last: int) -> list[int]:
+    """Keys of the delays on one page of those that are ready; what ends at once is ended."""
+    ready = Task.objects.completable_gates().filter(program=DELAY, when="", pk__gt=last)
+    ready = ready if flow_ids is None else ready.filter(task_flow_id__in=flow_ids)
+    locked = ready.select_for_update(of=("self",), skip_locked=True).order_by("pk")
+    rows = list(locked.values_list("pk", "task_flow_id", "parameters")[:MOST_AT_ONCE])
+    if at_once := waits.begin_delays(rows):
+        finished = waits.finish(dict.fromkeys(at_once))
+        on_commit(lambda: follow_waits(finished))
+    return [key for key, *_ in rows]
+
+
+def end_waits(outputs: Mapping[int, Any]) -> int:
+    """End waits that have begun, and do what that leads to; their number.
+
+    ``outputs`` has an output by the key of each task, or None for its input.
+    """
+    count = 0
+    for keys in batched(sorted(outputs), MOST_AT_ONCE):
+        finished = _finish_waits({key: outputs[key] for key in keys})
+        follow_waits(finished)
+        count += len(finished.ended)
+    return count
+
+
+_finish_waits = retry_on_disconnect()(atomic()(waits.finish))
+
+
+def follow_waits(finished: EndedWaits) -> None:
+    """Do what the ends of waits led to."""
+    workflows = {wait.ref.flow_id: wait.task_id for wait in finished.ended}
+    if with_parked := [flow_id for flow_id, completion in finished.followed.items() if completion.parked]:
+        _begin_delays(with_parked)
+    messages: list[Message] = []
+    for flow_id, completion in finished.followed.items():
+        _propagate(messages, flow_id, workflows[flow_id], completion)
+    for batch in batched(messages, SEND_BATCH):
+        send(batch)
+
+
+def end_countdowns(latch: str) -> int:
+    """End what waits for a latch that has come to zero; their number."""
+    count = 0
+    while rows := list(Wait.objects.opened(latch)[:MOST_AT_ONCE]):
+        count += end_waits(dict.fromkeys(matching.keys_of(rows).values()))
+        Wait.objects.filter(pk__in=[row.pk for row in rows]).delete()
+    return count
+
+
+def look_back(wait_id: int) -> int:
+    """End a wait by an event that came before it began, if there is one; 1 if it ended."""
+    finished = _finish_by_earlier(wait_id)
+    if finished is not None:
+        follow_waits(finished)
+    return int(finished is not None)
+
+
+@retry_on_disconnect()
+@atomic()
+def _finish_by_earlier(wait_id: int) -> EndedWaits | None:
+    wait = Wait.objects.select_for_update().filter(pk=wait_id).first()
+    if wait is None:
+        return None
+    keys = matching.keys_of([wait])
+    event = matching.earlier_event(wait) if keys else None
+    if event is None:
+        Wait.objects.filter(pk=wait_id).update(looked=True)
+        return None
+    finished = waits.finish({keys[wait.pk]: output_of_event(wait.match, event.data)})
+    if finished.ended and wait.receipt:
+        Event.objects.consume(event.pk)
+    return finished
+
+
 def save(flow: Flow) -> None:
     """After a verb has changed tasks: store what follows from their statuses, and send what became ready.
 
     The caller holds the locks of ``readiness.lock``.
     """
     tasks = readiness.store(flow)
+    Wait.objects.forget_ended(flow.pk)
     settle(flow.pk)
     send_released(flow.pk)
     pools = {task.pool for task in tasks.values() if task.pool}
@@ -169,7 +288,7 @@ def save(flow: Flow) -> None:
 
 
 def _after_commit(flow_id: str, task_id: str, pools: Set[str]) -> None:
-    complete_all_parked(flow_id)
+    complete_all_parked([flow_id])
     admit_flows(task_id)
     admit(pools)
 

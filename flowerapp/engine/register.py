@@ -269,9 +269,8 @@ def _start_others(drafts: Sequence[Draft]) -> None:
     """On commit, send more of a wide flow, complete the gates that are ready, and admit what waits for a limit."""
     if wide := next((draft.flow.pk for draft in drafts if draft.tasks.has_deferred), None):
         on_commit(lambda: send_deferred(wide))  # of one; the others have sent some, and the watcher keeps workers busy
-    for draft in drafts:
-        if draft.tasks.has_gates:
-            on_commit(partial(complete_all_parked, draft.flow.pk))
+    if with_gates := [draft.flow.pk for draft in drafts if draft.tasks.has_gates]:
+        on_commit(partial(complete_all_parked, with_gates))
     for task_id in {draft.flow.task_id for draft in drafts if not draft.flow.admitted}:
         on_commit(partial(admit_flows, task_id))
     if pools := {pool for draft in drafts if draft.flow.admitted for pool in draft.tasks.pools}:

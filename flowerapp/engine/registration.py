@@ -14,7 +14,7 @@ from typing import Any
 
 from flowerapp import conf
 from flowerapp.core import graph, overriding, unmasking, values
-from flowerapp.core.gates import GATES
+from flowerapp.core.gates import UNSENT
 from flowerapp.core.overriding import MayOverride, Passing
 from flowerapp.core.plan import Node, Plan, missing_problems, priority_problems
 from flowerapp.engine.planned_tasks import PlannedTasks, kept, planned_tasks
@@ -233,7 +233,7 @@ def _must_not_enter(plan: Plan, entrance: int | None, may: MayOverride) -> None:
 
 
 def _passing(node: Node) -> Passing:
-    return Passing(node.depends_on, node.program in GATES or bool(node.when), node.end if node.when else None)
+    return Passing(node.depends_on, node.program in UNSENT or bool(node.when), node.end if node.when else None)
 
 
 def _input_refusals(node: Node, may: MayOverride) -> Iterator[Problem]:

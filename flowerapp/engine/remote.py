@@ -1,4 +1,4 @@
-"""Remote tasks: another system does their work, and reports how it ended."""
+"""Remote tasks, and others that wait for an answer: another system does their work, and reports how it ended."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from flowerapp.core import logs, masking, unmasking, values
+from flowerapp.core.gates import ANSWERED
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.names import checked_why
 from flowerapp.core.overriding import MayOverride
@@ -38,12 +39,12 @@ def end_task(
     why: str = "",
     may_override: MayOverride = MayOverride.ANY,
 ) -> Flow:
-    """Finish a remote task with what the other system made; the tasks after it are released.
+    """Finish a task that waits for another system, with what that one made; the tasks after it are released.
 
     With ``attempt`` it must be the one that runs. Without, the first outcome counts of a task that runs or is ready.
     ``output`` is JSON (None is ``{}``). Raises UnknownTaskError, InvalidValueError, StateConflictError for a task that
-    is not remote, not ready, or has ended, and for another attempt, and InvalidPlanError if the output would become a
-    parameter, which the caller may not override, of a follower that holds masked values.
+    waits for no other system, is not ready, or has ended, and for another attempt, and InvalidPlanError if the output
+    would become a parameter, which the caller may not override, of a follower that holds masked values.
     """
     checked = unmasking.checked({} if output is None else output, "output")
     with atomic():
@@ -59,6 +60,7 @@ def end_task(
 
 
 def _succeed(task: Task, output: Any) -> Completion | None:
+    """A service may be quicker than the attempt that has asked it; what that attempt says later is refused."""
     if task.status is not Status.RUNNING:
         return Task.objects.end_remote(task.ref, output)
     child = task.parent_seq is not None
@@ -77,7 +79,7 @@ def fail_task(
     actor: str = "",
     why: str = "",
 ) -> Flow:
-    """Record that the other system could not do a remote task, with the reason that it gives.
+    """Record that the other system could not do a task, with the reason that it gives.
 
     A task that runs is retried while its step has retries left, unless ``retry`` is False. Else it is Suspend, and a
     rerun lets it wait again; so is one that no worker has claimed. ``why`` is the operator's, for the history.
@@ -105,7 +107,7 @@ def _fail_unclaimed(task: Task, error: str, actor: str, why: str) -> Completion:
 
 
 class _Failure(Failure):
-    """A remote task that another system could not do, and that none had claimed."""
+    """A task that another system could not do, and that none had claimed."""
 
     def fail(self) -> int:
         """Suspend the task."""
@@ -132,7 +134,7 @@ def _locked(flow_id: str, seq: int, attempt: int | None) -> Task:
 def refusal(task: Task, attempt: int | None = None) -> str:
     """Why another system may not end a task now, or an ``attempt`` of it."""
     place = f"{task.mention} of flow {task.task_flow_id}"
-    if not task.is_remote:
+    if not task.is_remote and task.program not in ANSWERED:
         return f"{place} is no remote task: its program ends it"
     if task.status is Status.RUNNING:
         return f"attempt {attempt} of {place} no longer runs: attempt {task.attempt} does"
@@ -140,7 +142,8 @@ def refusal(task: Task, attempt: int | None = None) -> str:
         return f"{place} is {task_style(task.exec_status, task.ignored_by).word} already; rerun it to end it once more"
     if attempt is not None:
         return f"attempt {attempt} of {place} does not run; claim the task first"
-    return f"{place} is not ready: it waits {wait_reasons([task]).get(task.pk, 'for its flow')}"
+    otherwise = "for a worker" if task.program else "for its flow"
+    return f"{place} is not ready: it waits {wait_reasons([task]).get(task.pk, otherwise)}"
 
 
 def _facts(task: Task) -> dict[str, Any]:

@@ -90,6 +90,6 @@ def _stopped_with(tasks: dict[int, Task], parents: set[int]) -> set[int]:
 
 
 def _has_begun(task: Task) -> bool:
-    parked = task.parked and not task.is_gate
+    parked = task.parked and (not task.is_gate or task.has_begun_to_wait)
     waits_otherwise = parked or task.due_ts is not None or task.children or task.retries or task.rescues
     return task.status is not Status.WAIT or bool(waits_otherwise)

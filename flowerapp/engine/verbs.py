@@ -14,14 +14,14 @@ from flowerapp.core import unmasking
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.names import checked_why
 from flowerapp.core.overriding import MayOverride
-from flowerapp.engine import changes, children, hooks, propagation, readiness
+from flowerapp.engine import changes, children, due_waits, hooks, masked_flows, propagation, readiness, waits
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.changes import TaskChange
 from flowerapp.engine.dispatching import send, send_released
 from flowerapp.engine.propagation import propagate, settle
 from flowerapp.engine.reset import Reset, choose
 from flowerapp.exceptions import StateConflictError
-from flowerapp.models import Flow, HistoryEntry, Task
+from flowerapp.models import Flow, HistoryEntry, Task, Wait
 from flowerapp.querysets import Completion
 from flowerapp.querysets.db import atomic
 from flowerapp.selectors.flows import get_flow
@@ -51,12 +51,16 @@ def _free_places(flow: Flow) -> None:
 
 
 def resume(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
-    """Let a held flow continue, and send what is ready. Raises StateConflictError if it is not held."""
+    """Let a held flow continue, and send what is ready.
+
+    Raises StateConflictError if it is not held, InvalidPlanError if an archive left out what its tasks would run with.
+    """
     with atomic():
         flow = readiness.lock(flow_id).flow
         Task.objects.ask_anew(flow_id)
         if not Flow.objects.release(flow_id):
             raise StateConflictError(_not_held(flow))
+        masked_flows.must_have_values(flow)
         HistoryEntry.objects.record("resume", flow_id, actor=actor, reason=checked_why(why))
         propagation.save(flow)
     flow.refresh_from_db()
@@ -70,12 +74,14 @@ def _not_held(flow: Flow) -> str:
 
 
 def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: str = "") -> Flow:
-    """Start a parked task again, or, with ``output`` (JSON), end it with that.
+    """Start a parked task again, or, with ``output`` (JSON), end it with that; a wait ends in either case.
 
     Raises UnknownTaskError, InvalidValueError, or StateConflictError if the task is not parked.
     """
     task = get_task(flow_id, seq)
     ends_with = None if output is None else unmasking.checked(output, "output")
+    if task.is_wait:
+        return _end_wait(task, ends_with, actor, why)
     with atomic():
         completion = _wake(task) if output is None else _complete_parked(task, ends_with)
         if completion is None:
@@ -84,6 +90,16 @@ def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: st
     settle(flow_id)
     send(propagate(flow_id, task.task_id, completion))
     return get_flow(flow_id)
+
+
+def _end_wait(task: Task, output: Any, actor: str, why: str) -> Flow:
+    with atomic():
+        finished = waits.finish({task.pk: output})
+        if not finished.ended:
+            raise StateConflictError(f"{task.mention} of flow {task.task_flow_id} has not begun to wait, or has ended")
+        HistoryEntry.objects.record("wake", *task.ref, actor=actor, reason=checked_why(why))
+    propagation.follow_waits(finished)
+    return get_flow(task.task_flow_id)
 
 
 def _wake(task: Task) -> Completion | None:
@@ -109,8 +125,10 @@ def cancel(flow_id: str, *, actor: str = "", why: str = "") -> Flow:
             raise StateConflictError(f"flow {flow_id} has ended: it is {flow_style(flow).word}")
         Task.objects.cancel(flow_id)
         Flow.objects.cancel(flow_id)
+        Wait.objects.forget_ended(flow_id)
         HistoryEntry.objects.record("cancel", flow_id, actor=actor, reason=checked_why(why))
     _free_places(flow)
+    due_waits.give_back_of({flow_id})
     flow.refresh_from_db()
     return flow
 
@@ -204,9 +222,10 @@ def rerun(
         if refresh:
             changes.refresh(locked.flow, reset.seqs)
         changes.change_all(locked.flow, wishes, actor, why)
-        changes.must_all_fit(locked.flow, reset.seqs)
         if all_tasks:
             Flow.objects.forget_state(flow_id)
+        masked_flows.must_have_values(locked.flow)
+        changes.must_all_fit(locked.flow, reset.seqs)
         how = {"from": from_seq} if from_seq is not None else {_chosen(all_tasks, cancelled): True}
         details = {**how, "refresh": refresh, "tasks": moved, "seqs": sorted(reset.seqs)[:100]}
         HistoryEntry.objects.record("rerun", flow_id, from_seq, actor=actor, reason=checked_why(why), details=details)

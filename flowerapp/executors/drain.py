@@ -19,6 +19,7 @@ from flowerapp.watcher.duties.admit import admit
 from flowerapp.watcher.duties.adopt import adopt
 from flowerapp.watcher.duties.children import StartChildren
 from flowerapp.watcher.duties.settle import Settle
+from flowerapp.watcher.duties.waits import end_due_waits, take_up_waits
 from flowerapp.watcher.pages import PAGE
 
 MOST_STARTS = 100
@@ -48,7 +49,10 @@ class Drain:
         self.skip_delay = skip_delay
         self.flow_ids = flow_ids
         self._on_commit = OnCommit()
-        self._duties = (admit, propagation.complete_all_parked, StartChildren(), _deliver_hooks, adopt, Settle())
+        self._duties = (
+            *(end_due_waits, take_up_waits, admit, propagation.complete_all_parked),
+            *(StartChildren(), _deliver_hooks, adopt, Settle()),
+        )
         self._found: set[tuple[TaskRef, int]] = set()
         """Tasks that were found ready, with their attempts then; one that is found again cannot be claimed."""
         self._delays: dict[TaskRef, int] = {}

@@ -7,7 +7,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
 
     dependencies = [
-        ('flowerapp', '0012_conditions_and_gates'),
+        ('flowerapp', '0013_waits'),
     ]
 
     operations = [

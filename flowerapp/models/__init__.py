@@ -4,6 +4,22 @@ from flowerapp.models.definitions import Pool, TaskDefinition, Workflow
 from flowerapp.models.flows import Flow
 from flowerapp.models.history import HistoryEntry, Hook, Log
 from flowerapp.models.tasks import Task
+from flowerapp.models.waits import Event, Latch, LatchHold, Wait
 from flowerapp.models.workers import Lease, Worker
 
-__all__ = ["Flow", "HistoryEntry", "Hook", "Lease", "Log", "Pool", "Task", "TaskDefinition", "Worker", "Workflow"]
+__all__ = [
+    "Event",
+    "Flow",
+    "HistoryEntry",
+    "Hook",
+    "Latch",
+    "LatchHold",
+    "Lease",
+    "Log",
+    "Pool",
+    "Task",
+    "TaskDefinition",
+    "Wait",
+    "Worker",
+    "Workflow",
+]

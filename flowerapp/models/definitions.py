@@ -37,6 +37,16 @@ class Workflow(PrimaryModel):
     entrance = models.IntegerField(
         null=True, blank=True, help_text="task_seq of the step to start at, unless a flow is registered with another."
     )
+    start_event = models.CharField(
+        max_length=256,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Kind of the events that start a flow each; empty for none.",
+    )
+    start_match = models.JSONField(
+        null=True, blank=True, help_text="What such an event must contain, as a JSON object; empty for any."
+    )
     source = models.CharField(
         max_length=256,
         blank=True,
@@ -56,6 +66,9 @@ class Workflow(PrimaryModel):
                 name="ms_workflow_max_active_flows",
                 condition=models.Q(max_active_flows__isnull=True) | models.Q(max_active_flows__gte=1),
             )
+        ]
+        indexes = [
+            models.Index(name="ms_workflow_start_event", fields=["start_event"], condition=~models.Q(start_event=""))
         ]
 
     def __str__(self) -> str:

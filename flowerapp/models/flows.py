@@ -63,6 +63,10 @@ class Flow(PrimaryModel):
         help_text="Text that it was compiled from; empty for a stored workflow's.",
     )
     request_hash = models.CharField(max_length=64, blank=True, default="", db_default="")
+    restored_ts = TimeField(null=True, blank=True, help_text="When it was restored from an archive.")
+    masked = models.BooleanField(
+        default=False, db_default=False, help_text="It was restored from an archive without its secrets."
+    )
 
     objects = PrimaryManager.from_queryset(FlowQuerySet)()
 

@@ -6,7 +6,7 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce
 
-from flowerapp.core.gates import GATES
+from flowerapp.core.gates import ANSWERED, UNSENT, WAITS
 from flowerapp.core.messages import TaskCall, TaskRef
 from flowerapp.models import fields
 from flowerapp.models.base import PrimaryModel
@@ -227,7 +227,18 @@ class Task(Titled, PrimaryModel):
             models.Index(
                 name="kr_task_stat_gates",
                 fields=["task_flow", "task_exec_seq"],
-                condition=Q(exec_status=Status.WAIT, parked=True, pending=0, program__in=["", *sorted(GATES)]),
+                condition=Q(
+                    exec_status=Status.WAIT,
+                    parked=True,
+                    pending=0,
+                    started_ts__isnull=True,
+                    program__in=["", *sorted(UNSENT)],
+                ),
+            ),
+            models.Index(
+                name="kr_task_stat_waits",
+                fields=["due_ts"],
+                condition=Q(exec_status=Status.WAIT, due_ts__isnull=False, program__in=sorted(WAITS)),
             ),
             models.Index(
                 name="kr_task_stat_turn",
@@ -235,7 +246,11 @@ class Task(Titled, PrimaryModel):
                 condition=Q(exec_status=Status.WAIT, pending__gt=0, parent_seq__isnull=False),
             ),
             models.Index(name="kr_task_stat_running", fields=["started_ts"], condition=Q(exec_status=Status.RUNNING)),
-            models.Index(name="kr_task_stat_due", fields=["due_ts"], condition=Q(due_ts__isnull=False)),
+            models.Index(
+                name="kr_task_stat_due",
+                fields=["due_ts"],
+                condition=Q(due_ts__isnull=False) & ~Q(program__in=sorted(WAITS)),
+            ),
             models.Index(
                 name="kr_task_stat_refused",
                 fields=["id"],
@@ -294,8 +309,18 @@ class Task(Titled, PrimaryModel):
 
     @property
     def is_gate(self) -> bool:
-        """Whether propagation completes it: no message is sent for it, and no worker runs it."""
-        return self.parent_seq is None and self.program in GATES
+        """Whether propagation completes or begins it: no message is sent for it, and no worker runs it."""
+        return self.parent_seq is None and self.program in UNSENT
+
+    @property
+    def is_wait(self) -> bool:
+        """Whether it waits for a time, an event, a latch or a person, once it has begun."""
+        return self.parent_seq is None and self.program in WAITS
+
+    @property
+    def has_begun_to_wait(self) -> bool:
+        """Whether it is a wait that has begun and not ended."""
+        return self.is_wait and self.status is Status.WAIT and self.parked and self.started_ts is not None
 
     @property
     def is_remote(self) -> bool:
@@ -304,8 +329,15 @@ class Task(Titled, PrimaryModel):
 
     @property
     def awaits_answer(self) -> bool:
-        """Whether it is a remote task that is ready: another system may end it."""
-        return self.is_remote and self.status is Status.WAIT and not self.pending and not self.parked
+        """Whether another system may end it: a remote task that is ready, or one that has asked it and is parked."""
+        if self.status is not Status.WAIT or self.pending:
+            return False
+        return not self.parked if self.is_remote else self.has_asked
+
+    @property
+    def has_asked(self) -> bool:
+        """Whether it is parked until the service ends it that its program has called."""
+        return self.program in ANSWERED and self.parked and self.due_ts is None and not self.children
 
     @property
     def may_be_answered(self) -> bool:
@@ -314,8 +346,9 @@ class Task(Titled, PrimaryModel):
 
     @property
     def passes_on(self) -> bool:
-        """Whether it is Ignore and has no output of its own, if none is stored: what reached it takes that place."""
-        return self.ignored_by in PASSES_ON
+        """Whether it has no output of its own, if none is stored: it was skipped, or has waited. Its input takes that
+        place."""
+        return self.ignored_by in PASSES_ON or (self.is_wait and self.status is Status.FINISH)
 
     @property
     def is_refused(self) -> bool:

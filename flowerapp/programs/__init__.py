@@ -1,5 +1,5 @@
 """The programs that flowerapp ships. They import only the registry and what is below it, never the engine."""
 
-from flowerapp.programs import echo, gates, http, resources, samples
+from flowerapp.programs import echo, gates, http, redis_commands, requests, resources, samples, waits
 
-__all__ = ["echo", "gates", "http", "resources", "samples"]
+__all__ = ["echo", "gates", "http", "redis_commands", "requests", "resources", "samples", "waits"]

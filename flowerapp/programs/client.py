@@ -35,6 +35,12 @@ class HTTPError(FlowerError):
     code = "http"
 
 
+class UnreachableError(HTTPError):
+    """The HTTP call got no answer: the network failed, or the time was over."""
+
+    code = "unreachable"
+
+
 class Request(NamedTuple):
     """A call."""
 
@@ -49,24 +55,31 @@ class Request(NamedTuple):
     """What errors must not quote."""
     advice: str = ""
     """What to do where the time is over."""
+    takes_errors: bool = False
+    """Whether an answer with an error status is an answer, and not raised."""
 
     def masked(self, text: str) -> str:
         """A text without the secrets of the call."""
         return str(masking.masked(text, self.secrets))
 
-    def error(self, problem: str) -> HTTPError:
+    def error(self, problem: str, kind: type[HTTPError] = HTTPError) -> HTTPError:
         """The error of the call, which quotes none of its secrets."""
-        return HTTPError(self.masked(f"{self.method} {self.url} {problem}"))
+        return kind(self.masked(f"{self.method} {self.url} {problem}"))
 
 
 class Response(NamedTuple):
-    """An answer with a status that is a success."""
+    """An answer; its status is a success, unless the request takes errors."""
 
     status: int
     content_type: str
     """As it was sent, in lower case and without what follows a semicolon; empty if none was."""
     text: str
     """The body; characters that cannot be stored are replaced."""
+
+    @property
+    def is_success(self) -> bool:
+        """Whether the status is 200 to 299."""
+        return httpx.codes.is_success(self.status)
 
 
 def with_defaults(headers: Mapping[str, str], **defaults: str) -> dict[str, str]:
@@ -77,19 +90,28 @@ def with_defaults(headers: Mapping[str, str], **defaults: str) -> dict[str, str]
 
 
 def call(request: Request) -> Response:
-    """The answer to a call; raises HTTPError for every error, an error status included."""
+    """The answer to a call; raises HTTPError for every error, an error status included unless the request takes it.
+
+    UnreachableError is raised where no answer came, so that another try may help.
+    """
     try:
         return within(request.timeout, lambda sockets: _call(request, sockets))  # type: ignore[no-any-return]
     except TimeoutError:
-        raise request.error(f"failed: no whole answer within {request.timeout:g} s{request.advice}") from None
+        problem = f"failed: no whole answer within {request.timeout:g} s{request.advice}"
+        raise request.error(problem, UnreachableError) from None
     except UnresolvedError as error:
-        raise request.error(f"failed: {error}") from error
+        raise request.error(f"failed: {error}", UnreachableError) from error
     except AddressError as error:
         raise request.error(f"refused: {error}") from error
     except UnicodeEncodeError as error:
         raise request.error(f"failed: a header holds {error.object[error.start]!r}; headers are ASCII") from None
     except httpx.HTTPError as error:
-        raise request.error(f"failed: {type(error).__name__}: {error}") from error
+        kind = UnreachableError if isinstance(error, _UNREACHABLE) else HTTPError
+        raise request.error(f"failed: {type(error).__name__}: {error}", kind) from error
+
+
+_UNREACHABLE = (httpx.NetworkError, httpx.TimeoutException, httpx.RemoteProtocolError)
+"""Errors of the client that another try may not meet."""
 
 
 class _Silence:
@@ -124,7 +146,7 @@ def _call(request: Request, sockets: Sockets) -> Response:
     ):
         received = _unpacked(response, _read(response))
     text = _decoded(response, received)
-    if not response.is_success:
+    if not (response.is_success or request.takes_errors):
         shown = request.masked(text)[:SHOWN]
         raise request.error(f"answered {response.status_code} {response.reason_phrase}: {shown}")
     content_type = response.headers.get("Content-Type", "").partition(";")[0].strip().lower()

@@ -13,7 +13,7 @@ from django.db.models import Case, F, Q, TextField, Value, When
 from django.db.models.functions import Coalesce
 
 from flowerapp.querysets.clock import Now
-from flowerapp.querysets.finish import FinishQuerySet
+from flowerapp.querysets.finish_many import FinishManyQuerySet
 from flowerapp.states import Status
 
 REFUSED = Q(program="", remote="", exec_status=Status.SUSPEND, observed_status=Status.WAIT)
@@ -23,7 +23,7 @@ SUSPENDED_ELSEWHERE = "another system suspended it; rerun it to run it here, or 
 """Error of a task that was inserted as Suspend, or became so, without an error of its own."""
 
 
-class AdoptQuerySet(FinishQuerySet):
+class AdoptQuerySet(FinishManyQuerySet):
     """Tasks, as the watcher sees those that other systems inserted."""
 
     def inserted(self) -> Self:

@@ -82,6 +82,21 @@ def atomic(using: str = "") -> Iterator[None]:
         _call_in_tests()
 
 
+def one_look() -> bool:
+    """Let the transaction that has just begun see one state of the database; False where it cannot.
+
+    On PostgreSQL only the outermost transaction can, before its first statement. A transaction on SQLite always does.
+    """
+    database = connection()
+    if database.vendor != "postgresql":
+        return True
+    if len(database.savepoint_ids) or not database.in_atomic_block:
+        return False
+    with database.cursor() as cursor:
+        cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ, READ ONLY")
+    return True
+
+
 @contextmanager
 def _writing(database: Any) -> Iterator[None]:
     """What begins within is a transaction that writes, also where the host has left SQLite's default.

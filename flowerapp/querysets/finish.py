@@ -40,7 +40,7 @@ from flowerapp.querysets.successes import Completion, Success
 from flowerapp.states import OPEN, Status
 
 
-class _Outcome(NamedTuple):
+class Outcome(NamedTuple):
     """What a finish answers about the flow."""
 
     ended: bool
@@ -51,12 +51,12 @@ class _Outcome(NamedTuple):
     """The row of the claimed task as JSON."""
 
 
-_READY = (*MESSAGE, "admitted", "pool", "parked")
+COLUMNS_OF_READY = (*MESSAGE, "admitted", "pool", "parked")
 """What a finish answers about each task that became ready."""
 
 
-def _completion_of(flow_id: str, outcome: _Outcome, ready: Sequence[Sequence[Any]]) -> Completion:
-    """What these answers lead to; each of ``ready`` has the columns ``_READY``."""
+def completion_of(flow_id: str, outcome: Outcome, ready: Sequence[Sequence[Any]]) -> Completion:
+    """What these answers lead to; each of ``ready`` has the columns ``COLUMNS_OF_READY``."""
     released, pools, waiting = [], set(), []
     for *call, canvas, admitted, pool, parked in ready:
         if parked:
@@ -82,9 +82,9 @@ def _completion_of(flow_id: str, outcome: _Outcome, ready: Sequence[Sequence[Any
 
 def _completion_of_rows(flow_id: str, rows: Sequence[Any]) -> Completion:
     """What the rows of ``FINISH`` or ``FINISH_CHILD`` lead to."""
-    facts = len(_Outcome._fields)
+    facts = len(Outcome._fields)
     ready = [row[facts:] for row in rows if row[facts] is not None]
-    return _completion_of(flow_id, _Outcome(*rows[0][:facts]), ready)
+    return completion_of(flow_id, Outcome(*rows[0][:facts]), ready)
 
 
 def _claim_of_row(flow_id: str, row: dict[str, Any]) -> Claim:
@@ -202,7 +202,8 @@ UPDATE kr_task_stat t
  WHERE t.id = dependent.id AND t.pending > dependent.coalesced
 RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool, t.parked,
           t.pending = 0 AND t.exec_status = {Status.WAIT} AS ready,
-          t.admitted AND (dependent.surplus OR dependent.kept) AS deferred, dependent.surplus,
+          dependent.sendable AND (dependent.surplus OR dependent.kept) AS deferred,
+          dependent.sendable AND dependent.surplus AS surplus,
           dependent.claimed, t.task_id, t.task_seq, CASE WHEN dependent.claimed THEN t.parameters END AS parameters,
           t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program, t.when
 """
@@ -237,8 +238,8 @@ SELECT EXISTS (SELECT FROM ended_flow WHERE exec_status = {Status.FINISH}), f.li
                     ready, deferred FROM counted_down) released ON released.ready AND NOT released.deferred
  ORDER BY released.task_exec_seq
 """
-"""No row if this attempt no longer runs; else ``_Outcome`` and ``_READY``, one row for each task that became ready and
-is not deferred, or one row with NULLs."""
+"""No row if this attempt no longer runs; else ``Outcome`` and ``COLUMNS_OF_READY``, one row for each task that became
+ready and is not deferred, or one row with NULLs."""
 
 FINISH = prepared.composed(
     {
@@ -309,8 +310,8 @@ class FinishQuerySet(ClaimQuerySet):
         if task.parent_seq is not None:
             released += self.next_children(TaskRef(ref.flow_id, task.parent_seq))
         ended = not task.dependents and self._ends_flow(ref.flow_id, task.ends)
-        outcome = _Outcome(ended, task.limited, task.failed_seq, deferred, claimed=None)
-        completion = _completion_of(ref.flow_id, outcome, self._ready_among(released))
+        outcome = Outcome(ended, task.limited, task.failed_seq, deferred, claimed=None)
+        completion = completion_of(ref.flow_id, outcome, self._ready_among(released))
         if not task.followed:
             return completion
         return replace(completion, released=(*completion.released, *self.take_next_deferred(ref)))
@@ -328,7 +329,7 @@ class FinishQuerySet(ClaimQuerySet):
         locked = waiting.select_for_update().order_by("task_exec_seq")
         marked = locked.annotate(sendable=ExpressionWrapper(sendable, models.BooleanField()))
         rows = list(marked.values_list("pk", "sendable", "task_exec_seq", "program", "queue", "task_priority"))
-        deferred = _deferred([call for _, sends, *call in rows if sends])
+        deferred = deferred_among([call for _, sends, *call in rows if sends])
         first = [key for key, _, seq, *_ in rows if seq not in deferred]
         counted = {"pending": F("pending") - task.ends}
         self._update_all(first, **counted, sent_ts=Case(When(sendable, then=Now()), default="sent_ts"))
@@ -342,12 +343,12 @@ class FinishQuerySet(ClaimQuerySet):
     def _ends_flow(self, flow_id: str, ends: int) -> bool:
         """Reduce a flow's count of open sinks by ``ends``; whether that ends the flow."""
         flow = self._flows().filter(pk=flow_id)
-        return bool(flow.sinks_satisfied(flow_id, ends) and flow.get().ended)
+        return bool(flow.sinks_satisfied([flow_id], ends) and flow.get().ended)
 
     def _ready_among(self, keys: Sequence[int]) -> list[tuple[Any, ...]]:
-        """The columns ``_READY`` of those of these tasks that are ready."""
+        """The columns ``COLUMNS_OF_READY`` of those of these tasks that are ready."""
         ready = self.filter(pending=0, exec_status=Status.WAIT).order_by("task_exec_seq")
-        return [row for batch in batched(keys) for row in ready.filter(pk__in=batch).values_list(*_READY)]
+        return [row for batch in batched(keys) for row in ready.filter(pk__in=batch).values_list(*COLUMNS_OF_READY)]
 
 
 class _Satisfied(NamedTuple):
@@ -367,7 +368,7 @@ class _Satisfied(NamedTuple):
         return 1 + self.coalesced
 
 
-def _deferred(calls: Sequence[Sequence[Any]]) -> set[int]:
+def deferred_among(calls: Sequence[Sequence[Any]]) -> set[int]:
     """Seqs of tasks that are released together and not sent at first; of each: seq, program, queue and priority."""
     released = [TaskCall(seq=seq, program=program, queue=queue, priority=nice) for seq, program, queue, nice in calls]
     return {call.seq for call in released} - first_sent(released)

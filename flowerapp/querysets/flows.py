@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
@@ -10,14 +10,14 @@ from django.db import models
 from django.db.models import Case, Exists, F, OuterRef, Q, Value, When
 from django.db.models.functions import Coalesce
 
-from flowerapp.querysets import insert
+from flowerapp.querysets import insert, restored
 from flowerapp.querysets.clock import Now, ago
 from flowerapp.querysets.db import status_case
 from flowerapp.querysets.insert import Expected, NewFlow
 from flowerapp.states import ACTIVE, OPEN, SATISFIED, Status
 
 if TYPE_CHECKING:
-    from flowerapp.models import Flow
+    from flowerapp.models import Flow, Task
 
 
 _ANEW = Case(When(limited=True, then=Value(value=False)), default=Value(value=True))
@@ -52,16 +52,20 @@ class FlowQuerySet(models.QuerySet["Flow"]):
             flow.registered_ts = registered_ts
             flow._state.adding, flow._state.db = False, self.db
 
+    def restore(self, flow: Flow, tasks: Sequence[Task], history: Iterable[Any], logs: Iterable[Any]) -> None:
+        """Write the unsaved rows of an archived flow, in the statuses that they have. In a transaction."""
+        restored.write(self, flow, tasks, history, logs)
+
     def open(self) -> FlowQuerySet:
         """Flows that have not ended."""
         return self.filter(exec_status__in=OPEN)
 
-    def sinks_satisfied(self, flow_id: str, number: int) -> int:
-        """Reduce the count of open sinks by ``number``; at 0 the flow is Finish."""
+    def sinks_satisfied(self, flow_ids: Collection[str], number: int) -> int:
+        """Reduce the count of open sinks of each of these flows by ``number``; at 0 a flow is Finish."""
         last = Q(open_sinks=number)
         return (
             self.open()
-            .filter(pk=flow_id, open_sinks__gte=number)
+            .filter(pk__in=flow_ids, open_sinks__gte=number)
             .update(
                 exec_status=status_case(last, Status.FINISH),
                 finished_ts=Case(When(last, then=Now())),
@@ -99,6 +103,11 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         """Record the start of a flow whose first task is another system's; the caller settles the status."""
         begun = self.filter(pk=flow_id, started_ts=None).exclude(exec_status=Status.IGNORE)
         return begun.update(started_ts=Now())
+
+    def begin_waiting(self, flow_ids: Collection[str]) -> int:
+        """Record the start of flows whose first tasks are waits."""
+        begun = self.filter(pk__in=flow_ids, started_ts=None, exec_status=Status.WAIT)
+        return begun.update(started_ts=Now(), exec_status=Status.RUNNING)
 
     def hold(self, flow_id: str) -> int:
         """Hold an open flow: none of its tasks is started until ``release``."""
@@ -191,7 +200,11 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         )
 
     def ended_before(self, days: float) -> FlowQuerySet:
-        """Flows that ended over ``days`` ago, the oldest first. The index on ``registered_ts`` bounds what is read."""
+        """Flows that ended over ``days`` ago, the oldest first. The index on ``registered_ts`` bounds what is read.
+
+        The days of a flow that was restored count from then.
+        """
         then = ago(days * 86400)
         old = self.filter(exec_status__in=SATISFIED, finished_ts__lt=then, registered_ts__lt=then)
+        old = old.filter(Q(restored_ts=None) | Q(restored_ts__lt=then))
         return old.order_by("registered_ts", "task_flow_id")

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from django.db.models import Case, F, Q, When
 from django.db.models.functions import Coalesce
 
+from flowerapp.core.gates import WAITS
 from flowerapp.core.messages import TaskRef
 from flowerapp.querysets.clock import Now
 from flowerapp.querysets.ready import IN_ORDER, IS_GATE, NOT_REFUSED, OWN_SLOT
@@ -100,6 +101,19 @@ class TaskQuerySet(RemoteQuerySet):
         skipped = self.filter(exec_status=Status.IGNORE, ignored_by=IgnoredBy.CONDITION)
         return skipped.update(output=as_json(value))
 
+    # Waits.
+
+    def begin_wait(self, ref: TaskRef, seconds: float | None) -> int:
+        """Begin a wait that is ready, for ``seconds``, or, with None, for what ends it."""
+        due = None if seconds is None else Now() + timedelta(seconds=seconds)
+        return self.at(ref)._allowed("begin_wait").filter(**_BEGINS).update(started_ts=Now(), due_ts=due)
+
+    def begin_delays(self, keys: Collection[int], seconds: float) -> int:
+        """Begin many waits that are ready and end in ``seconds``."""
+        due = Now() + timedelta(seconds=seconds)
+        own = self.filter(pk__in=keys)._allowed("begin_wait").filter(**_BEGINS)
+        return own.update(started_ts=Now(), due_ts=due)
+
     def tolerate_failure(self, ref: TaskRef, attempt: int, error: str, traceback: str) -> Completion | None:
         """Record that a child failed and that its parent continues without it; None if this attempt no longer runs.
 
@@ -178,10 +192,14 @@ class TaskQuerySet(RemoteQuerySet):
         )
 
     def give_up(self, ref: TaskRef, error: str) -> int:
-        """Suspend a task that waits for its children, or a gate, with the reason. Its failed children stay open."""
+        """Suspend a task that waits for its children, a gate or a wait, with the reason.
+
+        Failed children stay open.
+        """
         failed = self.children_of(ref).filter(exec_status__in=OPEN).count()
         mine = self.at(ref)._allowed("give_up").filter(Q(children__gt=0) | IS_GATE, parked=True)
-        return mine.update(exec_status=Status.SUSPEND, suspended_ts=Now(), parked=False, pending=failed, error=error)
+        values = {"parked": False, "due_ts": None, "pending": failed, "error": error}
+        return mine.update(exec_status=Status.SUSPEND, suspended_ts=Now(), **values)
 
     def reopen(self, flow_id: str, seqs: Collection[int]) -> int:
         """Let tasks wait for their children once more; the caller recomputes readiness."""
@@ -263,6 +281,8 @@ class TaskQuerySet(RemoteQuerySet):
         )
 
 
+_BEGINS: dict[str, Any] = {"program__in": sorted(WAITS), "parked": True, "pending": 0, "started_ts": None}
+"""A wait that is ready and has not begun."""
 _IGNORED: dict[str, Any] = {"exec_status": Status.IGNORE, "ignored_by": IgnoredBy.CONDITION, "output": None, **ENDED}
 """Columns of a step that a condition skips; it gets no output, and so passes its input on."""
 

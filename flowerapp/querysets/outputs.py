@@ -1,8 +1,9 @@
 """Outputs of tasks, those of skipped ones among them, which are not stored.
 
-A skipped task passes its input on, and what lies before a flow's entrance passes on the flow's input. Neither stores a
-copy: ``output`` of such a task is NULL, and is worked out here when it is read. On PostgreSQL the skipped tasks that
-lead to another are found by one statement, ``SKIPPED``, elsewhere by a look at all skipped tasks of the flow.
+A skipped task passes its input on, as a wait does that has ended, and what lies before a flow's entrance passes on the
+flow's input. None of them stores a copy: ``output`` of such a task is NULL, and is worked out here when it is read. On
+PostgreSQL the tasks that pass on what leads to another are found by one statement, ``SKIPPED``, elsewhere by a look at
+all such tasks of the flow. Here "skipped" stands for all that pass their input on.
 """
 
 # ruff: noqa: S608 - what the statement is composed of are states
@@ -17,7 +18,7 @@ from django.db import connections, models
 from django.db.models import Case, ExpressionWrapper, F, Q, When
 
 from flowerapp.core import passing
-from flowerapp.core.gates import GATES
+from flowerapp.core.gates import UNSENT, WAITS
 from flowerapp.core.passing import FLOW_INPUT, NULL, Skipped, TooLarge
 from flowerapp.querysets.sizes import bytes_of, if_small
 from flowerapp.states import PASSES_ON, SATISFIED, IgnoredBy, Status
@@ -37,7 +38,11 @@ _IS_MISSING = ExpressionWrapper(Q(output__isnull=True), output_field=models.Bool
 
 _SKIPPED_BY = PASSES_ON - {IgnoredBy.ENTRANCE}
 _REASONS = ", ".join(f"'{reason}'" for reason in sorted(_SKIPPED_BY))
-_IS_SKIPPED = f"exec_status + 0 = {Status.IGNORE} AND ignored_by IN ({_REASONS}) AND output IS NULL"
+_WAITS = ", ".join(f"'{program}'" for program in sorted(WAITS))
+_IS_SKIPPED = (
+    f"output IS NULL AND (exec_status + 0 = {Status.IGNORE} AND ignored_by IN ({_REASONS})"
+    f" OR exec_status + 0 = {Status.FINISH} AND program IN ({_WAITS}))"
+)
 """The "+ 0" keeps the planner from the partial index of ignored tasks; ``finish.py`` explains it."""
 
 SKIPPED = f"""
@@ -75,7 +80,7 @@ class _Stored(NamedTuple):
     def known(self) -> Any:
         """The output, ``NULL`` where a gate gives or passes on a null; that of a program is as no output."""
         is_null = self.output is None and not self.is_missing
-        return NULL if is_null and self.program in GATES else self.output
+        return NULL if is_null and self.program in UNSENT else self.output
 
     @property
     def is_flow_input(self) -> bool:
@@ -83,7 +88,8 @@ class _Stored(NamedTuple):
 
     @property
     def is_passed_on(self) -> bool:
-        return self.is_missing and self.ignored_by in _SKIPPED_BY
+        waited = self.program in WAITS and not self.ignored_by
+        return self.is_missing and (waited or self.ignored_by in _SKIPPED_BY)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -170,12 +176,9 @@ class OutputQuerySet(models.QuerySet["Task"]):
             return {seq: Skipped(json.loads(depends_on), *others) for seq, depends_on, *others in cursor.fetchall()}
 
     def _skipped_portably(self, flow_id: str) -> dict[int, Skipped]:
-        rows = self.filter(
-            task_flow_id=flow_id,
-            exec_status=Status.IGNORE,
-            ignored_by__in=_SKIPPED_BY,
-            output__isnull=True,
-        )
+        skipped = Q(exec_status=Status.IGNORE, ignored_by__in=_SKIPPED_BY)
+        waited = Q(exec_status=Status.FINISH, program__in=sorted(WAITS))
+        rows = self.filter(skipped | waited, task_flow_id=flow_id, output__isnull=True)
         columns = rows.values_list("task_exec_seq", "depends_on", "merge", "task_seq")
         return {seq: Skipped(*others) for seq, *others in columns}
 

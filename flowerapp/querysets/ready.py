@@ -8,7 +8,7 @@ from typing import Any, Self
 from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
-from flowerapp.core.gates import GATES
+from flowerapp.core.gates import ANSWERED, UNSENT, WAITS
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import Message, TaskCall, TaskRef
 from flowerapp.querysets.clock import Now, ago
@@ -43,13 +43,21 @@ OWN_SLOT = Case(When(~Q(program=""), pool="", then=Value(value=True)), default=V
 One without a program never has a slot, as it is not sent."""
 
 
-IS_GATE = Q(Q(program__in=sorted(GATES)) | Q(~Q(remote=""), ~Q(when=""), program=""), parent_seq=None)
-"""Steps that propagation completes, and remote tasks whose condition it tests: they are parked from the beginning, so
-that they are neither sent nor claimed."""
+IS_GATE = Q(Q(program__in=sorted(UNSENT)) | Q(~Q(remote=""), ~Q(when=""), program=""), parent_seq=None)
+"""Steps that propagation completes or begins, and remote tasks whose condition it tests: they are parked from the
+beginning, so that they are neither sent nor claimed."""
+IS_WAIT = Q(program__in=sorted(WAITS))
 
-_READY_GATE = IS_GATE & Q(task_flow__admitted=True)
-"""A gate waits until its flow is admitted, as what it releases could not start before."""
+_READY_GATE = IS_GATE & Q(task_flow__admitted=True, started_ts=None) & (~IS_WAIT | Q(task_flow__held=False))
+"""A gate waits until its flow is admitted, as what it releases could not start before. A wait begins only once."""
 _PARKED: dict[str, Any] = {"exec_status": Status.WAIT, "parked": True, "pending": 0}
+
+AWAITS_ANSWER = Q(
+    Q(~Q(remote=""), program="", parked=False) | Q(program__in=sorted(ANSWERED), parked=True, due_ts=None, children=0),
+    exec_status=Status.WAIT,
+    pending=0,
+)
+"""Tasks whose work another system does; ``Task.awaits_answer`` says the same of one."""
 
 NOT_REFUSED: dict[str, Any] = {"refused_ts": None, "refused_by": ""}
 """Columns of a task that is not refused."""
@@ -115,8 +123,17 @@ class ReadyQuerySet(OutputQuerySet):
         return self.startable().filter(deferred=True)
 
     def due(self) -> Self:
-        """Parked tasks and retries that are due."""
-        return self.filter(exec_status=Status.WAIT, due_ts__lte=Now(), children=0)
+        """Parked tasks and retries that are due; ``due_waits`` has the waits."""
+        return self.filter(~IS_WAIT, exec_status=Status.WAIT, due_ts__lte=Now(), children=0)
+
+    def begun_waits(self) -> Self:
+        """Waits that have begun and not ended, of flows that have not ended."""
+        begun = self.filter(IS_WAIT, parent_seq=None, exec_status=Status.WAIT, parked=True, started_ts__isnull=False)
+        return begun.filter(task_flow__exec_status__in=OPEN)
+
+    def due_waits(self) -> Self:
+        """The waits among them whose time has come, the oldest first."""
+        return self.begun_waits().filter(due_ts__lte=Now()).order_by("due_ts", "pk")
 
     def delayed(self) -> Self:
         """Parked tasks and retries that wait for a time, of flows that let tasks start."""
@@ -147,14 +164,14 @@ class ReadyQuerySet(OutputQuerySet):
         return self.remote().filter(_IS_DUE, _STARTS, exec_status=Status.WAIT, pending=0, parked=False)
 
     def answerable(self, attempt: int | None = None) -> Self:
-        """Remote tasks that another system may end: those whose ``attempt`` runs; with None also those that are ready.
+        """Tasks that another system may end: those whose ``attempt`` runs; with None also those that are ready.
 
-        None takes any attempt that runs.
+        They are remote tasks, and tasks whose programs have asked it. None takes any attempt that runs.
         """
-        running = Q(exec_status=Status.RUNNING)
-        ready = Q(exec_status=Status.WAIT, pending=0, parked=False)
-        answered = running | ready if attempt is None else running & Q(attempt=attempt)
-        return self.remote().filter(answered, task_flow__exec_status__in=OPEN)
+        asked = Q(~Q(remote=""), program="") | Q(program__in=sorted(ANSWERED))
+        running = Q(asked, exec_status=Status.RUNNING)
+        answered = running | AWAITS_ANSWER if attempt is None else running & Q(attempt=attempt)
+        return self.filter(answered, task_flow__exec_status__in=OPEN)
 
     def lease_expired(self) -> Self:
         """Remote tasks that run, and whose lease has run out."""

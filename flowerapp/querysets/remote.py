@@ -14,7 +14,7 @@ from django.db.models.lookups import Exact
 from flowerapp.core.messages import TaskRef
 from flowerapp.querysets.adopt import AdoptQuerySet
 from flowerapp.querysets.clock import Now
-from flowerapp.querysets.ready import IS_GATE
+from flowerapp.querysets.ready import AWAITS_ANSWER, IS_GATE
 from flowerapp.querysets.successes import Completion
 from flowerapp.states import IgnoredBy, Status
 
@@ -81,28 +81,29 @@ class RemoteQuerySet(AdoptQuerySet):
         running = self._attempt("rescue_remote", ref, attempt).remote()
         return running.update(exec_status=Status.WAIT, rescues=F("rescues") + 1, sent_ts=None, progress=None)
 
-    # Those that no worker has claimed; the caller has locked their rows.
+    # Those that no worker has claimed, and others that wait for an answer; the caller has locked their rows.
 
     def offer(self, ref: TaskRef) -> int:
         """Let another system answer for a remote task whose condition is true."""
         return self.at(ref)._allowed("offer").filter(IS_GATE, parked=True, pending=0).update(parked=False)
 
     def end_remote(self, ref: TaskRef, output: Any) -> Completion | None:
-        """Finish a remote task with what the other system made; None if it is not ready. In a transaction."""
-        own = self._ready_remote("end_remote", ref)
+        """Finish a task with what the other system made; None if it waits for no answer. In a transaction."""
+        own = self._answered("end_remote", ref)
         return self.satisfied(ref) if own.update(exec_status=Status.FINISH, output=as_json(output), **ENDED) else None
 
     def fail_remote(self, ref: TaskRef, error: str) -> int:
-        """Suspend a remote task with the reason that the other system gives."""
-        own = self._ready_remote("fail_remote", ref)
-        return own.update(exec_status=Status.SUSPEND, suspended_ts=Now(), due_ts=None, error=error, traceback="")
+        """Suspend a task with the reason that the other system gives."""
+        own = self._answered("fail_remote", ref)
+        values = {"parked": False, "due_ts": None, "error": error, "traceback": ""}
+        return own.update(exec_status=Status.SUSPEND, suspended_ts=Now(), **values)
 
     def tolerate_remote(self, ref: TaskRef, error: str) -> Completion | None:
         """Record that a remote child failed and that its parent continues without it. In a transaction."""
-        return self._tolerate(self._ready_remote("tolerate_remote", ref), ref, error=error, due_ts=None)
+        return self._tolerate(self._answered("tolerate_remote", ref), ref, error=error, parked=False, due_ts=None)
 
-    def _ready_remote(self, verb: str, ref: TaskRef) -> Self:
-        return self.at(ref)._allowed(verb).remote().filter(parked=False, pending=0)
+    def _answered(self, verb: str, ref: TaskRef) -> Self:
+        return self.at(ref)._allowed(verb).filter(AWAITS_ANSWER)
 
     def _tolerate(self, child: Self, ref: TaskRef, **values: Any) -> Completion | None:
         moved = child.update(exec_status=Status.IGNORE, ignored_by=IgnoredBy.TOLERATED, finished_ts=Now(), **values)

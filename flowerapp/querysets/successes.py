@@ -69,3 +69,7 @@ class Completion:
     """A task that was deferred, or became ready, and is claimed for this process to continue with."""
     may_be_stuck: bool = False
     """A task of the flow has failed and nothing was released: settle it."""
+    opened: str = ""
+    """A latch that came to zero: end what waits for that."""
+    looks_back: int | None = None
+    """Key of a row of ``kr_wait`` that is new: an earlier event may match."""

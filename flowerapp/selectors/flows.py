@@ -43,6 +43,11 @@ FAILED_COLUMNS = ("task_exec_seq", "task_seq", "name", "alias", "remote", "progr
 """Columns of the task that failed first."""
 
 
+def ended_before(days: float, most: int) -> list[str]:
+    """Ids of flows that ended over ``days`` ago, the oldest first."""
+    return list(Flow.objects.ended_before(days).values_list("pk", flat=True)[:most])
+
+
 def shown_flows() -> Any:
     """All flows, as people may see them."""
     return rows(Flow.objects.all())
@@ -68,7 +73,16 @@ def output_of(flow: Flow) -> Any:
     """
     if not flow.ended:
         return None
-    columns = ("task_flow_id", "task_exec_seq", "parent_seq", "program", "ignored_by", "output", "parameters")
+    columns = (
+        "task_flow_id",
+        "task_exec_seq",
+        "parent_seq",
+        "program",
+        "exec_status",
+        "ignored_by",
+        "output",
+        "parameters",
+    )
     lasts = flow.tasks.filter(task_exec_seq__in=flow.last_seqs(), exec_status__in=SATISFIED)
     lasts = lasts.order_by("task_seq", "task_exec_seq")
     size = _size_of(lasts)

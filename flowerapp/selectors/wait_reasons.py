@@ -9,10 +9,11 @@ from functools import cached_property
 from django.db.models import Q
 
 from flowerapp import conf
-from flowerapp.core import values
+from flowerapp.core import masking, values
+from flowerapp.core.gates import DELAY
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.plan import most_flows
-from flowerapp.models import Flow, Pool, Task, Workflow
+from flowerapp.models import Flow, Pool, Task, Wait, Workflow
 from flowerapp.querysets import clock
 from flowerapp.selectors import times
 from flowerapp.selectors.durations import spelled
@@ -34,6 +35,8 @@ def wait_reasons(tasks: Sequence[Task], flow: Flow | None = None) -> dict[int, s
 
 MOST_QUOTED = 1000
 """Characters of an error that a reason quotes."""
+MOST_MATCH = 200
+"""Characters of the members of an event that a reason quotes."""
 
 
 class _Facts:
@@ -64,6 +67,8 @@ class _Facts:
             return self._for_tasks(task)
         if task.children:
             return "for its children's outputs to be collected"
+        if task.has_begun_to_wait:
+            return self._for_what(task)
         if flow.admitted and (task.is_gate or (task.is_remote and task.parked)):
             return "for its input to be passed on" if task.is_gate else "for its condition to be tested"
         if flow.held:
@@ -79,6 +84,27 @@ class _Facts:
         if task.awaits_answer:
             return self._for_answer(task)
         return "" if task.admitted else self._for_slot(task.pool)
+
+    @cached_property
+    def _waits(self) -> dict[TaskRef, Wait]:
+        """What the waits wait for, beside a time."""
+        begun = [task for task in self._tasks if task.has_begun_to_wait and task.program != DELAY]
+        flow_ids, seqs = {task.task_flow_id for task in begun}, {task.task_exec_seq for task in begun}
+        rows = Wait.objects.filter(task_flow_id__in=flow_ids, task_exec_seq__in=seqs) if begun else []
+        return {TaskRef(row.task_flow_id, row.task_exec_seq): row for row in rows}
+
+    def _for_what(self, task: Task) -> str:
+        """A wait that has begun."""
+        until = "" if task.due_ts is None else f"until {times.with_zone(task.due_ts)}"
+        wait = self._waits.get(task.ref)
+        if wait is None:
+            return until or "for what ends it"
+        limit = f", {until}" if until else ""
+        if wait.latch:
+            return f"for latch {wait.latch} to be at zero{limit}"
+        members = masking.masked(wait.match) if wait.match else None
+        matching = f" with {values.cut(values.dumps(members), MOST_MATCH)}" if members else ""
+        return f"for event {wait.event}{matching}{limit}"
 
     @cached_property
     def _errors(self) -> dict[int, str]:
@@ -111,6 +137,8 @@ class _Facts:
 
         When a child became ready is not kept.
         """
+        if task.has_asked:
+            return "for the service that it has called, which ends it"
         reason = f"for another system: no worker has answered for {task.remote}"
         if task.parent_seq is not None:
             return reason

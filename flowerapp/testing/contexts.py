@@ -33,6 +33,11 @@ class DetachedContext(Context):
     _state: State = field(default_factory=dict)
 
     @cached_property
+    def name(self) -> str:
+        """The name of the program."""
+        return self.claim.program
+
+    @cached_property
     def input(self) -> Any:
         """The input that was given."""
         return copy.deepcopy(self.given_input)

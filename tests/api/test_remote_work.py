@@ -26,6 +26,8 @@ from tests.services import until
 pytestmark = pytest.mark.django_db(transaction=True)
 
 CLAIM, HEARTBEAT, END = (f"/api/remote/{name}/" for name in ("claim", "heartbeat", "end"))
+THREADED: dict[str, Any] = {"wsgi.multithread": True}
+"""What a web server says whose processes have threads."""
 
 
 @pytest.fixture(autouse=True)
@@ -49,7 +51,7 @@ def remote(**options: Any) -> Flow:
 
 def post(client: APIClient, url: str, body: Any, status: int = 200) -> Any:
     """The answer's body; the status must be as expected."""
-    answer = client.post(url, body, format="json")
+    answer = client.post(url, body, format="json", **THREADED)
     assert answer.status_code == status, answer.content
     return answer.json()
 
@@ -238,6 +240,12 @@ def test_a_request_that_waits_holds_no_connection_and_looks_twice_a_second(
     monkeypatch.setattr(time, "sleep", sleep)
     assert long_poll.first(look, 30, 1) == [1]
     assert (slept, open_while_asleep) == ([0.5] * 3, [False] * 3)
+
+
+def test_a_process_with_one_thread_lets_no_request_wait(worker: APIClient) -> None:
+    began = time.monotonic()
+    answer = worker.post(CLAIM, {"worker": "w", "wait": 30}, format="json")
+    assert (answer.json(), time.monotonic() - began < 10) == ({"tasks": []}, True)
 
 
 def test_only_a_few_requests_wait_at_once(worker: APIClient, settings: Any) -> None:

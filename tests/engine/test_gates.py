@@ -76,6 +76,13 @@ def test_a_gate_passes_its_input_on_without_a_message(runner: InlineRunner) -> N
     assert (task(flow, 1).attempt, task(flow, 1).parked, task(flow, 1).worker) == (0, False, "")
 
 
+def test_gates_that_become_ready_together_are_all_completed_at_once(runner: InlineRunner) -> None:
+    """Not only the first few of them, as tasks are sent."""
+    middle = range(1, 60)
+    flow = run(planned(echo(0), *(gate(seq, 0) for seq in middle), echo(60, *middle), input={"in": 1}), runner)
+    assert (flow.status, sent(runner)) == (FINISH, [1, 61])
+
+
 def test_a_flow_of_gates_and_values_alone_ends_when_it_is_registered(runner: InlineRunner) -> None:
     flow = planned(gate(0), value(1, {"a": [1]}, 0), value(2, 0), gate(3, 1, 2), input=5)
     flow.refresh_from_db()

@@ -42,6 +42,8 @@ METHODS: dict[str, Verb] = {
         Success(ref=TaskRef(flow, 1), attempt=1, output=None, ignored_by=IgnoredBy.CONDITION, parked=True)
     ),
     "ignore_subflow": lambda flow: Task.objects.ignore_subflow(flow, [1]),
+    "begin_wait": lambda flow: Task.objects.begin_wait(TaskRef(flow, 1), 5),
+    "finish_waits": lambda flow: Task.objects.finish_waits({inserted(flow): None})[0],
     "offer": lambda flow: Task.objects.offer(TaskRef(flow, 1)),
     "end_remote": lambda flow: Task.objects.end_remote(TaskRef(flow, 1), {"answer": 1}),
     "tolerate_remote": lambda flow: Task.objects.tolerate_remote(TaskRef(flow, 1), "error"),
@@ -68,7 +70,7 @@ METHODS: dict[str, Verb] = {
     "change": lambda flow: Task.objects.change(TaskRef(flow, 1), task_priority=7),
     "rerun": lambda flow: Task.objects.rerun(flow, [1]),
 }
-PARKED = {"wake", "complete_parked", "finish_gate", "ignore_gate", "offer", "give_up"}
+PARKED = {"wake", "complete_parked", "begin_wait", "finish_waits", "finish_gate", "ignore_gate", "offer", "give_up"}
 """Verbs that need a parked task."""
 OF_INSERTED = {"adopt", "adopt_ended", "refuse_adoption", "observe"}
 """Verbs that need a row without a program."""
@@ -76,6 +78,8 @@ OF_ATTEMPTS = {"prolong", "rescue_remote"}
 """Verbs that need an attempt of a remote task."""
 OF_REMOTE = {"offer", "end_remote", "fail_remote", "tolerate_remote", "claim_remote", *OF_ATTEMPTS}
 """Verbs that need a remote task."""
+OF_WAITS = {"begin_wait": None, "finish_waits": Now()}
+"""Verbs that need a wait → when it began."""
 OF_REFUSED = {"reject", "tolerate_rejection"}
 """Verbs that need a refused task."""
 PARENTS = {"give_up": 3, "reopen": 3}
@@ -107,6 +111,8 @@ def test_verb_moves_a_task_only_from_states_that_the_table_allows(verb: str, sta
         Task.objects.filter(task_flow=flow).update(program="")
     if verb in OF_REMOTE:
         Task.objects.filter(task_flow=flow).update(program="", remote="other", when="true")
+    if verb in OF_WAITS:
+        Task.objects.filter(task_flow=flow).update(program="wait:delay", started_ts=OF_WAITS[verb])
     if verb in OF_REFUSED:
         Task.objects.filter(task_flow=flow).update(refused_ts=Now(), refused_by=RefusedBy.WORKER, sent_ts=None)
     before = row(flow)
@@ -150,6 +156,19 @@ def test_outcome_of_another_attempt_changes_nothing(verb: str, attempt: int) -> 
 @pytest.mark.parametrize("verb", sorted(OF_REMOTE))
 def test_verb_for_remote_tasks_leaves_other_tasks_alone(verb: str) -> None:
     flow = task_in(Status.RUNNING if verb in OF_ATTEMPTS else Status.WAIT, parked=verb in PARKED)
+    before = row(flow)
+    assert not METHODS[verb](flow.pk)
+    assert row(flow) == before
+
+
+@pytest.mark.parametrize("verb", sorted(OF_WAITS))
+@pytest.mark.parametrize("columns", [{"program": "Echo"}, {"begun": False}, {"parked": False}])
+def test_verb_for_waits_leaves_other_tasks_alone(verb: str, columns: dict[str, object]) -> None:
+    """Nor one that has begun already, or has not."""
+    flow = task_in(Status.WAIT, parked=True)
+    begun = OF_WAITS[verb] if "begun" not in columns else (None if OF_WAITS[verb] else Now())
+    own = {name: value for name, value in columns.items() if name != "begun"}
+    Task.objects.filter(task_flow=flow).update(**{"program": "wait:delay", "started_ts": begun, **own})
     before = row(flow)
     assert not METHODS[verb](flow.pk)
     assert row(flow) == before

@@ -29,6 +29,7 @@ if not os.environ.get("FLOWER_TEST_FAULTS"):
         "test_steps.py",
         "test_streams.py",
         "test_urgency.py",
+        "test_waits.py",
     ]
 """The long tests, about 16 minutes on two cores: they run only where FLOWER_TEST_FAULTS is set. The other files run
 always."""

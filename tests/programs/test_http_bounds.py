@@ -76,10 +76,12 @@ def serve() -> Iterator[Callable[[Behavior], Server]]:
         server.close()
 
 
-def _read_request(connection: socket.socket) -> None:
+def read_request(connection: socket.socket) -> None:
     received = b""
     while b"\r\n\r\n" not in received:
-        received += connection.recv(65536)
+        if not (piece := connection.recv(65536)):
+            raise ConnectionResetError  # the client was too late to ask
+        received += piece
 
 
 def _drip(connection: socket.socket, piece: bytes, times: int = 2400) -> None:
@@ -93,7 +95,7 @@ def dripping(head: bytes, piece: bytes = b"x") -> Behavior:
     """Answers ``head``, then pieces without an end."""
 
     def serve(connection: socket.socket) -> None:
-        _read_request(connection)
+        read_request(connection)
         connection.sendall(b"HTTP/1.1 " + head)
         _drip(connection, piece)
 
@@ -102,13 +104,13 @@ def dripping(head: bytes, piece: bytes = b"x") -> Behavior:
 
 def drip_interim(connection: socket.socket) -> None:
     """One interim response after the other."""
-    _read_request(connection)
+    read_request(connection)
     _drip(connection, b"HTTP/1.1 102 Processing\r\n\r\n")
 
 
 def drip_packed(connection: socket.socket) -> None:
     """A packed body, byte by byte."""
-    _read_request(connection)
+    read_request(connection)
     connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: 1000000\r\n\r\n")
     for byte in gzip.compress(b"x" * 10_000):
         _drip(connection, bytes([byte]), times=1)
@@ -117,7 +119,7 @@ def drip_packed(connection: socket.socket) -> None:
 
 def silent(connection: socket.socket) -> None:
     """No answer."""
-    _read_request(connection)
+    read_request(connection)
     while connection.recv(65536):
         pass
     raise ConnectionResetError
@@ -186,7 +188,7 @@ def test_the_look_up_of_a_name_is_part_of_the_call(monkeypatch: pytest.MonkeyPat
 
 def test_an_answer_in_time_is_taken(serve: Callable[[Behavior], Server]) -> None:
     def answer(connection: socket.socket) -> None:
-        _read_request(connection)
+        read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n")
         for byte in b"{}":
             _drip(connection, bytes([byte]), times=1)
@@ -196,7 +198,7 @@ def test_an_answer_in_time_is_taken(serve: Callable[[Behavior], Server]) -> None
 
 def _answering(headers: bytes, body: bytes) -> Behavior:
     def answer(connection: socket.socket) -> None:
-        _read_request(connection)
+        read_request(connection)
         connection.sendall(b"HTTP/1.1 200 OK\r\n" + headers + b"Content-Length: %d\r\n\r\n" % len(body) + body)
 
     return answer
@@ -240,7 +242,7 @@ def test_an_answer_nested_without_end_is_text(serve: Callable[[Behavior], Server
 
 def test_redirects_are_not_followed(serve: Callable[[Behavior], Server]) -> None:
     def redirect(connection: socket.socket) -> None:
-        _read_request(connection)
+        read_request(connection)
         connection.sendall(b"HTTP/1.1 302 Found\r\nLocation: /again\r\nContent-Length: 0\r\n\r\n")
 
     with pytest.raises(HTTPError, match="answered 302 Found"):

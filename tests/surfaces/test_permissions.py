@@ -32,6 +32,7 @@ ROLES: dict[str, tuple[str, ...] | None] = {
     "definer": tuple(f"{verb}_{model}" for verb in ("add", "change", "delete") for model in ("taskdefinition", "pool")),
     "remote worker": ("remote_worker",),
     "cleaner": ("delete_flow",),
+    "archivist": ("add_flow",),
     "of other models": tuple(
         f"{verb}_{model}" for verb in ("view", "change") for model in ("workflow", "task", "worker")
     ),
@@ -39,7 +40,7 @@ ROLES: dict[str, tuple[str, ...] | None] = {
 """Role → permissions; None is a caller who is not logged in. A superuser may do all."""
 SEES = {"view_flow": "operate_flow", "view_taskdefinition": "change_taskdefinition", "view_pool": "change_pool"}
 METHODS = ("get", "post", "put", "patch", "delete")
-FORMS = ("add", "change", "delete", "register")
+FORMS = ("add", "change", "delete", "register", "restore")
 """Pages of the admin that take a form."""
 
 
@@ -97,7 +98,7 @@ def admin_lets(client: Client, door: str, names: dict[str, str]) -> bool:
         answer = client.post(reverse(f"admin:flowerapp_{model}_verb", args=[names[model], page]), form)
     else:
         row = names["ended"] if (model, page) == ("flow", "delete") else names[model]
-        url = reverse(f"admin:flowerapp_{model}_{page}", args=[] if page in ("changelist", "add") else [row])
+        url = reverse(f"admin:flowerapp_{model}_{page}", args=[] if page in ("changelist", "add", "restore") else [row])
         answer = client.get(url) if method == "GET" else client.post(url, form)
     assert answer.status_code < 500
     refused = answer.status_code in (403, 405)

@@ -25,6 +25,7 @@ from tests.surfaces.planted.programs import PLANTER, install
 WRITING_ROUTES = {
     "register": "POST; its answers are read",
     "register-named": "the same",
+    "flow-restore": "the same",
     "remote-claim": "POST; a remote worker gets what a program would",
     **{f"remote-{verb}": "POST; its answers are read" for verb in ("heartbeat", "end")},
     **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail")},

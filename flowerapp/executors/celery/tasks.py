@@ -12,7 +12,7 @@ from flowerapp import engine, registry
 from flowerapp.core.messages import Marker, TaskRef
 from flowerapp.engine import dispatching, hooks
 from flowerapp.exceptions import InvalidError
-from flowerapp.executors.celery import canvas, continuation, host_tasks, reports, stopping
+from flowerapp.executors.celery import canvas, continuation, reports, stopping
 from flowerapp.executors.celery.backend import FlowBackend
 from flowerapp.executors.celery.registrations import RegisterTask
 from flowerapp.executors.celery.routes import DELIVER, MARKER, REGISTER, task_name
@@ -150,11 +150,11 @@ def add_registered() -> None:
         add(program)
 
 
-def add_host_tasks(app: Celery) -> None:
-    """Make the tasks that run the host's own Celery tasks as programs; in workers, once all modules are imported."""
-    for name in host_tasks.host_program_names():
-        if task_name(name) not in app.tasks:
-            add(registry.get(name))
+def add_further(app: Celery) -> None:
+    """Make the tasks of programs that come from elsewhere; in workers, once the host's modules are imported."""
+    for program in registry.programs():
+        if task_name(program.name) not in app.tasks:
+            add(program)
 
 
 def use_continuation(app: Celery) -> None:

@@ -177,7 +177,7 @@ def on_worker_init(sender: Any, **_: Any) -> None:
         sender.app.conf.task_always_eager = False
     identity.renew()
     stopping.enter(stopping.Phase.RUNNING)
-    tasks.add_host_tasks(sender.app)
+    tasks.add_further(sender.app)
     workflows.store_all()
     connections.close_all()
 

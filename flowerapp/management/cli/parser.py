@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         _with_why(_add_of_flows(verbs, name, what))
     _add_task_verbs(verbs)
     _add_rerun(verbs)
+    _add_archives(verbs)
     _add_remote(verbs)
     _add_stand_ins(verbs)
     _add_texts(verbs)
@@ -257,6 +258,26 @@ def _add_rerun(verbs: Any) -> None:
     )
     _with_why(parser)
     _with_waiting(parser)
+
+
+def _add_archives(verbs: Any) -> None:
+    parser = _add(verbs, "archive", "write flows as JSON documents that `flow restore` takes")
+    parser.add_argument("flows", metavar="ID", nargs="*", help=FLOWS_HELP)
+    parser.add_argument("--to", metavar="FILE|FOLDER/|storage:ALIAS/PATH", help="where; standard output by default")
+    parser.add_argument("--older-than", metavar="DAYS", type=_days, help="the flows that ended over so many days ago")
+    parser.add_argument("--delete", action="store_true", help="delete each flow once its archive is read back")
+    parser.add_argument("--with-secrets", action="store_true", help="with the values that are masked otherwise")
+    parser = _add(verbs, "restore", "restore flows from archives")
+    files = "archives: paths, or storage:ALIAS/PATH; - reads standard input"
+    parser.add_argument("files", metavar="FILE", nargs="+", help=files)
+    parser.add_argument("--replace", action="store_true", help="replace a flow of the same id that has ended")
+
+
+def _days(text: str) -> float:
+    number = float(text)
+    if not 0 <= number < 100_000:
+        raise argparse.ArgumentTypeError("must be 0 or more")
+    return number
 
 
 def _add_token(verbs: Any) -> None:

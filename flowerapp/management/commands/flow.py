@@ -29,6 +29,8 @@ VERBS = {
     "fail": "remote.fail",
     "set": "verbs.change",
     "rerun": "verbs.rerun",
+    "archive": "archives.archive",
+    "restore": "archives.restore",
     "simulate": "remote.simulate",
     "receipts": "remote.receipts",
     "graph": "graphs.draw",

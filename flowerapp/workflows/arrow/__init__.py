@@ -14,7 +14,7 @@ notes on what may not be meant. What is wrong with a text is an ``ArrowError`` w
 
 Modules, each of which knows those above it: ``limits``, ``errors``, ``sizes``, ``syntax``; ``yaml_scan``,
 ``literals``; ``grammar``, ``lexer``, ``builder``, ``parser``; ``graph``, ``declarations``, ``scopes``, ``loops``,
-``unrolling``, ``compiler``; ``written``, ``formatter``, ``masks``; ``forms``, ``diagram``, ``lint``.
+``unrolling``, ``compiler``; ``written``, ``formatter``, ``forms``, ``sources``, ``masks``; ``diagram``, ``lint``.
 """
 
 from flowerapp.workflows.arrow.compiler import compile_document, compile_text
@@ -24,8 +24,9 @@ from flowerapp.workflows.arrow.formatter import format_document, format_text
 from flowerapp.workflows.arrow.forms import compiled_form, from_compiled_form
 from flowerapp.workflows.arrow.graph import FLOW_START, Graph, Kind, Position, Step
 from flowerapp.workflows.arrow.lint import Note, lint_text
-from flowerapp.workflows.arrow.lowering import plan_of_text
+from flowerapp.workflows.arrow.lowering import plan_of_graph, plan_of_text
 from flowerapp.workflows.arrow.parser import parse
+from flowerapp.workflows.arrow.sources import form_text, graph_of_source
 from flowerapp.workflows.arrow.syntax import Document
 
 __all__ = [
@@ -41,10 +42,13 @@ __all__ = [
     "compile_text",
     "compiled_form",
     "diagram",
+    "form_text",
     "format_document",
     "format_text",
     "from_compiled_form",
+    "graph_of_source",
     "lint_text",
     "parse",
+    "plan_of_graph",
     "plan_of_text",
 ]

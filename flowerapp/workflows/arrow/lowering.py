@@ -7,11 +7,13 @@ from dataclasses import replace
 from itertools import islice
 from typing import Any
 
+from flowerapp import conf
 from flowerapp.core import programs
 from flowerapp.core.gates import EACH, GATE, REMOTE, VALUE
 from flowerapp.core.plan import Node, Plan
 from flowerapp.core.programs import Program
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
+from flowerapp.programs.redis_commands import PREFIX
 from flowerapp.programs.resources import LOAD, STORE
 from flowerapp.workflows.arrow.compiler import compile_text
 from flowerapp.workflows.arrow.graph import FLOW_START, Graph, Kind, Step
@@ -30,7 +32,11 @@ def plan_of_text(text: str) -> Plan:
     A name that is registered runs as that program, any other is a remote task. Raises ArrowError for what is wrong with
     the text, InvalidPlanError for what its programs do not take; its problems name line and column.
     """
-    graph = compile_text(text)
+    return plan_of_graph(compile_text(text))
+
+
+def plan_of_graph(graph: Graph) -> Plan:
+    """The checked plan of a graph; raises InvalidPlanError as ``plan_of_text`` does."""
     plan = _Lowering(graph).plan()
     if problems := [_placed(graph, problem) for problem in islice(plan.problems(), MOST_PROBLEMS)]:
         raise InvalidPlanError(problems, plan.name)
@@ -82,7 +88,7 @@ class _Lowering:
         alias = step.name if step.name != step.base else ""
         program = programs.find(step.base)
         if program is None and step.base.startswith(BUILT_IN):
-            self._refuse(step, f"there is no program {step.base!r}")
+            self._refuse(step, f"there is no program {step.base!r}{_cure(step.base)}")
         if program is None:
             return replace(self._remote(step, node), alias=alias)
         node = replace(node, program=program.name, parameters=self._parameters(step, program), alias=alias)
@@ -126,6 +132,14 @@ class _Lowering:
 
     def _refuse(self, step: Step, message: str) -> None:
         self.refused.append(Problem(message, step.index))
+
+
+def _cure(name: str) -> str:
+    """What would make a program of a name."""
+    if programs.find(name.lower()) is not None:
+        return f"; write {name.lower()!r}"
+    is_off = name.startswith(PREFIX) and not conf.get().REDIS_TASKS
+    return "; FLOWER['REDIS_TASKS'] names no server for it" if is_off else ""
 
 
 _MAKERS: Mapping[Kind, Callable[[_Lowering, Step, Node], Node]] = {

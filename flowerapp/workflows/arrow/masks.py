@@ -11,6 +11,7 @@ from flowerapp.core.secret_names import secret_names
 from flowerapp.workflows.arrow.errors import Failure
 from flowerapp.workflows.arrow.lexer import literal_at, spans
 from flowerapp.workflows.arrow.literals import Account
+from flowerapp.workflows.arrow.sources import is_form
 from flowerapp.workflows.arrow.syntax import Literal
 from flowerapp.workflows.arrow.written import literal_text
 
@@ -33,6 +34,8 @@ def masked_text(text: str, secrets: Secrets) -> str | None:
 
     A value in which something is hidden is written as JSON, without its comments.
     """
+    if is_form(text):
+        return None
     try:
         parts = list(_parts(text))
     except Failure:

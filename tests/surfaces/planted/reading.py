@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import tempfile
 from collections.abc import Iterator
 from typing import Any
 
@@ -15,6 +16,7 @@ from django.db import connection, models
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from flowerapp import engine
 from flowerapp.admin.verbs import VerbAdmin
 from flowerapp.api import urls
 from flowerapp.models import Flow, Task, Workflow
@@ -40,14 +42,20 @@ def api(client: Client, flow_ids: list[str]) -> tuple[Texts, set[str]]:
         read.add(name)
         while url:
             answer = client.get(url)
-            assert answer.status_code in (200, 503), (url, answer.status_code, answer.text)
-            texts[f"GET {url}"] = answer.text + str(dict(answer.headers))
-            url = _next(answer)
+            text = _text(answer)
+            assert answer.status_code in (200, 503), (url, answer.status_code, text)
+            texts[f"GET {url}"] = text + str(dict(answer.headers))
+            url = _next(answer, text)
     return texts, read
 
 
-def _next(answer: Any) -> str:
-    body = answer.json() if answer.headers["Content-Type"] == "application/json" else {}
+def _text(answer: Any) -> str:
+    """The body of an answer, which may be sent in pieces."""
+    return b"".join(answer.streaming_content).decode() if answer.streaming else str(answer.text)
+
+
+def _next(answer: Any, text: str) -> str:
+    body = json.loads(text) if answer.headers["Content-Type"] == "application/json" else {}
     return (body.get("next") or "") if isinstance(body, dict) else ""
 
 
@@ -73,7 +81,7 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         yield "flows", f"{reverse('flowerapp:flows')}?task_id={task_id}"
     yield "pool", reverse("flowerapp:pool", args=["planted"])
     for flow_id in flow_ids:
-        for name in ("flow", "tasks", "flow-history", "flow-graph", "flow-logs"):
+        for name in ("flow", "tasks", "flow-history", "flow-graph", "flow-logs", "flow-archive"):
             yield name, reverse(f"flowerapp:{name}", args=[flow_id])
         for form in ("svg", "mermaid", "ascii"):
             yield "flow-graph", f"{reverse('flowerapp:flow-graph', args=[flow_id])}?as={form}"
@@ -107,7 +115,7 @@ def admin_pages(client: Client, flow_ids: list[str]) -> tuple[Texts, set[str]]:
         answer = client.get(url, follow=True)
         assert answer.status_code == 200, (url, answer.status_code)
         read.add(name)
-        texts[f"page {url}"] = answer.text
+        texts[f"page {url}"] = _text(answer)
     return texts, read
 
 
@@ -116,6 +124,7 @@ def _admin_samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         yield name, reverse(f"admin:{name}")
     query = "?app_label=flowerapp&model_name=task&field_name=task_flow&term=planted"
     yield "autocomplete", reverse("admin:autocomplete") + query
+    yield "flowerapp_flow_restore", reverse("admin:flowerapp_flow_restore")
     for model, of_model in admin.site._registry.items():
         prefix = f"{model._meta.app_label}_{model._meta.model_name}"
         yield "app_list", reverse("admin:app_list", args=[model._meta.app_label])
@@ -152,6 +161,8 @@ def _pages_of(of_model: Any, prefix: str, row: Any) -> Iterator[tuple[str, str]]
     pk = quote(row.pk)
     yield f"{prefix}_change", reverse(f"admin:{prefix}_change", args=[pk])
     yield f"{prefix}_history", reverse(f"admin:{prefix}_history", args=[pk])
+    if isinstance(row, Flow):
+        yield f"{prefix}_archive", reverse(f"admin:{prefix}_archive", args=[pk])
     if isinstance(row, Workflow):
         yield f"{prefix}_register", reverse(f"admin:{prefix}_register", args=[pk])
     if of_model.has_delete_permission(_Everything(), row):
@@ -194,6 +205,13 @@ def _waits(flow_id: str) -> bool:
     return Flow.objects.get(pk=flow_id).status in ACTIVE
 
 
+def _archive(flow_id: str) -> str:
+    """A file with the archive of a flow, which is there."""
+    with tempfile.NamedTemporaryFile("w", suffix=".json", delete=False, encoding="utf-8") as file:
+        json.dump(engine.archive(flow_id), file, ensure_ascii=False)
+    return file.name
+
+
 def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
     for more in ([], ["--json"]):
         for verb in ("list", "workflows", "pools", "programs", "workers", "queues"):
@@ -205,6 +223,8 @@ def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
             yield from (("task", [flow_id, seq, *more]) for seq in _seqs(flow_id))
             if not _waits(flow_id):
                 yield "follow", [flow_id, *more]
+            yield "archive", [flow_id, *more]
+        yield "restore", [_archive(flow_ids[0]), *more]
     for flow_id in flow_ids:
         yield "show", [flow_id, "--traceback"]
         for form in ("ascii", "mermaid", "svg", "json"):
