@@ -48,6 +48,12 @@ class Settings:
     not know; then it is Suspend."""
     STOP_GRACE: float = 25
     """Seconds for which a worker that is asked to stop lets its running tasks end; then it hands them back."""
+    CACHE_ENTRIES: int = 10_000
+    """Most outputs that the output cache keeps; the watcher deletes the oldest."""
+    CACHE_BYTES: int = 256 * 1024 * 1024
+    """Most bytes of outputs that it keeps."""
+    CACHE_WAIT_SECONDS: int = 3600
+    """Seconds for which a task waits for the output that another one is about to store; then it runs itself."""
     HEARTBEAT_FILE: str | None = None
     """Path of a file that a worker touches with each heartbeat, every 2 s, for the health check of its container."""
     RETENTION_DAYS: int | None = None

@@ -48,6 +48,12 @@ class UnknownPoolError(NotFoundError):
     code = "unknown_pool"
 
 
+class UnknownCacheEntryError(NotFoundError):
+    """The output cache has no such entry."""
+
+    code = "unknown_cache_entry"
+
+
 class UnknownProgramError(NotFoundError):
     """No program of that name is registered."""
 

@@ -104,6 +104,23 @@ ACTS = [
         admin_text="Pools",
     ),
     Act(
+        "see which outputs are kept",
+        permissions.VIEW_CACHE,
+        api=("GET cache", "GET cache-entry"),
+        admin=_reads("cachedoutput"),
+        commands=("cache",),
+        api_text="`GET` of `/api/cache/…`",
+        admin_text="Cached outputs",
+    ),
+    Act(
+        "forget outputs",
+        permissions.DELETE_CACHE,
+        api=("POST cache-forget", "DELETE cache-entry"),
+        admin=("ACTION cachedoutput forget",),
+        api_text="`DELETE /api/cache/ID/`, `POST /api/cache/forget/`",
+        admin_text="*Forget the selected outputs*",
+    ),
+    Act(
         "register a flow",
         permissions.REGISTER,
         api=("POST register", "POST register-named"),
@@ -159,9 +176,9 @@ OTHER_COMMANDS = {"token", "lint", "format"}
 """The first makes the token of a user; in the admin, the pages of ``rest_framework.authtoken`` do that. The others read
 the caller's own files."""
 CLOSED = (
-    *(f"{method} {model} add" for model in ("flow", "task", "worker") for method in ("GET", "POST")),
-    *(f"{method} {model} delete" for model in ("task", "worker") for method in ("GET", "POST")),
-    *(f"POST {model} change" for model in ("flow", "task", "worker")),
+    *(f"{method} {model} add" for model in ("flow", "task", "worker", "cachedoutput") for method in ("GET", "POST")),
+    *(f"{method} {model} delete" for model in ("task", "worker", "cachedoutput") for method in ("GET", "POST")),
+    *(f"POST {model} change" for model in ("flow", "task", "worker", "cachedoutput")),
 )
 """Pages of Django's admin that no user may open: the engine alone does this."""
 

@@ -129,8 +129,12 @@ def test_one_module_reads_the_clock() -> None:
     at = {_name(path) for path in modules() if other.search(path.read_text(encoding="utf-8"))}
     may = {
         "flowerapp/querysets/clock.py": "it is the clock",
+        "flowerapp/core/process_clock.py": "it is the clock of a process",
         "flowerapp/executors/celery/host_requests.py": "an ETA of a Celery task is a time of this process",
-        **{f"flowerapp/models/{name}.py": "defaults of columns" for name in ("flows", "history", "waits", "workers")},
+        **{
+            f"flowerapp/models/{name}.py": "defaults of columns"
+            for name in ("flows", "history", "output_cache", "waits", "workers")
+        },
     }
     assert at <= {*may}, f"use flowerapp.querysets.clock in {sorted(at - {*may})}"
 

@@ -209,11 +209,19 @@ def _task_facts(task: Task) -> list[tuple[str, Any]]:
         ("Progress", tasks.progress_text(task.progress)),
         ("Input", "one object, merged" if task.merge else ""),
         ("Condition", task.when),
+        ("Cache", tasks.cache_text(task)),
+        ("Output taken from", _source_link(task)),
         ("Waits", wait_reasons([task]).get(task.pk, "")),
         *_time_facts(task),
         *_limit_facts(task),
     ]
     return [(name, value) for name, value in facts if value not in ("", None)]
+
+
+def _source_link(task: Task) -> SafeString | str:
+    """The task whose stored output it took."""
+    source = task.cached_from
+    return html.link(html.flow_url(source["flow_id"]), tasks.source_text(task)) if source else ""
 
 
 def _time_facts(task: Task) -> list[tuple[str, Any]]:

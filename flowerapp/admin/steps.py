@@ -21,6 +21,7 @@ from flowerapp import registry
 from flowerapp.admin.fields import DependsField, KeyField, NamesField, ValueField
 from flowerapp.admin.forms import StrictJSONField
 from flowerapp.core import masking
+from flowerapp.core.caching import SCOPES
 from flowerapp.core.permissions import ADD_DEFINITION, CHANGE_DEFINITION, VIEW_DEFINITION, may
 from flowerapp.core.plan import Plan
 from flowerapp.core.unmasking import unmasked
@@ -42,6 +43,11 @@ def _offering(names: str, placeholder: str, **attrs: str) -> forms.TextInput:
         "spellcheck": "false",
     }
     return forms.TextInput(attrs={**offered, **attrs})
+
+
+def _expression() -> forms.Textarea:
+    """A box for an expression."""
+    return forms.Textarea(attrs={"rows": 1, "cols": 50, "spellcheck": "false", "class": "flower-json"})
 
 
 if TYPE_CHECKING:
@@ -86,6 +92,10 @@ class StepForm(FormBase):
         widget=forms.Textarea(attrs={"rows": 2, "cols": 50, "spellcheck": "false", "class": "flower-json"}),
     )
 
+    cache_scope = forms.ChoiceField(
+        label="Cached in", choices=SCOPES, required=False, help_text="Whose tasks take its outputs."
+    )
+
     required_at_register = NamesField(
         label="Required at register", help_text="Parameters that each registration gives, in place of the step."
     )
@@ -102,10 +112,12 @@ class StepForm(FormBase):
             "task_priority": "Priority",
             "exit_on_failed": "Fails with a child",
             "when": "Condition",
+            "cache_key": "Cache by",
+            "cache_seconds": "Cached for",
             **{f"param{n}_key": f"Parameter {n}" for n in PAIRS},
             **{f"param{n}_value": "=" for n in PAIRS},
         }
-        widgets = {"when": forms.Textarea(attrs={"rows": 1, "cols": 50, "spellcheck": "false", "class": "flower-json"})}
+        widgets = {name: _expression() for name in ("when", "cache_key")}
         help_texts = {"exit_on_failed": "And its siblings stop; else a failed child is tolerated."}
 
     def __init__(self, *args: Any, offered: Mapping[str, Collection[str]] | None = None, **options: Any) -> None:
@@ -315,7 +327,7 @@ class StepInline(InlineBase):
             },
         ),
         (
-            "More: JSON parameters, those given at register, queue, pool, retries, limits, name, condition, children",
+            "More: JSON parameters, those given at register, queue, pool, retries, limits, condition, cache, children",
             {
                 "classes": ["collapse"],
                 "fields": [
@@ -325,6 +337,8 @@ class StepInline(InlineBase):
                     ("max_retries", "retry_delay", "time_limit"),
                     ("name", "merge"),
                     "when",
+                    "cache_key",
+                    ("cache_seconds", "cache_scope"),
                     ("child_program", "max_concurrency", "exit_on_failed"),
                 ],
             },

@@ -268,3 +268,10 @@ class NamedSerializer(StrictSerializer):
         if value != expected:
             raise serializers.ValidationError(f"is {value[:256]!r}, but the URL names {expected!r}")
         return value
+
+
+class SourceSerializer(serializers.Serializer[Any]):
+    """The task that stored an output."""
+
+    flow_id = serializers.CharField()
+    seq = serializers.IntegerField()

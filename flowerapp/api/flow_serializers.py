@@ -137,6 +137,7 @@ class TaskSerializer(StatusSerializer):
         help_text="Whether it waits for a time, an event, a person or its children."
     )
     child_id = fields.AnyField(read_only=True, help_text="What its parent calls it.")
+    cached_from = fields.SourceSerializer(read_only=True, allow_null=True, help_text="Whose stored output it took.")
     output = fields.AnyField(read_only=True)
     progress = serializers.SerializerMethodField(
         help_text="{done, total} of its children, where done ones are Finish; else what its program reports."
@@ -254,6 +255,7 @@ class NodeSerializer(serializers.Serializer[Any]):
     status = serializers.CharField()
     level = serializers.IntegerField(help_text="Steps on the longest path to it, of those here.")
     children = DoneSerializer(required=False, help_text="Of a step that has added some.")
+    cached = serializers.BooleanField(required=False, help_text="true where it took the output that a task stored.")
 
 
 class LeftOutOfGraphSerializer(serializers.Serializer[Any]):

@@ -6,6 +6,7 @@ from django.urls import URLPattern, re_path
 
 from flowerapp.api import (
     archive_views,
+    cache_views,
     flow_views,
     log_views,
     pool_views,
@@ -48,6 +49,9 @@ urlpatterns: list[URLPattern] = [
     re_path(r"^api/remote/end/?\Z", remote_views.EndView.as_view(), name="remote-end"),
     re_path(r"^api/pools/?\Z", pool_views.PoolListView.as_view(), name="pools"),
     re_path(r"^api/pools/(?P<name>[^/]+)/?\Z", pool_views.PoolView.as_view(), name="pool"),
+    re_path(r"^api/cache/?\Z", cache_views.CacheListView.as_view(), name="cache"),
+    re_path(r"^api/cache/forget/?\Z", cache_views.ForgetView.as_view(), name="cache-forget"),
+    re_path(r"^api/cache/(?P<entry>[^/]+)/?\Z", cache_views.CacheEntryView.as_view(), name="cache-entry"),
     re_path(r"^api/programs/?\Z", system_views.ProgramListView.as_view(), name="programs"),
     re_path(r"^api/queues/?\Z", system_views.QueueListView.as_view(), name="queues"),
     re_path(r"^api/workers/?\Z", system_views.WorkerListView.as_view(), name="workers"),

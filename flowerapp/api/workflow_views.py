@@ -18,6 +18,7 @@ from flowerapp.api.bounds import COUNT, NAME, OPTIONAL_NAME, PRIORITY, SEQ, Boun
 from flowerapp.api.permissions import DEFINE
 from flowerapp.api.queries import Query
 from flowerapp.core import answers
+from flowerapp.core.caching import CacheScope
 from flowerapp.core.expressions.limits import MAX_TEXT
 from flowerapp.core.names import name_problems
 from flowerapp.core.permissions import VIEW_DEFINITION
@@ -121,6 +122,22 @@ class StepSerializer(fields.StrictSerializer):
         default="",
         max_length=MAX_TEXT,
         help_text="Condition over its input; the step is skipped where it is false.",
+    )
+    cache_key = fields.StrictTextField(
+        default="",
+        max_length=MAX_TEXT,
+        help_text="Expression over input and parameters by which a stored output is taken; empty for the whole input.",
+    )
+    cache_seconds = fields.StrictIntegerField(
+        bounds=of("cache_seconds"),
+        allow_null=True,
+        default=None,
+        help_text="For how long its outputs are kept; null for as long as the program says, 0 for not at all.",
+    )
+    cache_scope = fields.StrictTextField(
+        default=CacheScope.WORKFLOW.value,
+        max_length=16,
+        help_text="workflow, or global: whether tasks of its workflow take them, or those of all.",
     )
     child_program = fields.StrictTextField(
         bounds=OPTIONAL_NAME,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from datetime import datetime
 from typing import Any, Protocol
 
 CONTEXT = "ctx"
@@ -47,6 +48,10 @@ class Context(Protocol):
     @property
     def idempotency_key(self) -> str:
         """``flow:seq:run``: the same for all attempts until the task is rerun, for services that deduplicate."""
+
+    @property
+    def now(self) -> datetime:
+        """The time in UTC, by flowerapp's clock, which tests move."""
 
     @property
     def cancelled(self) -> bool:

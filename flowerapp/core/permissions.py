@@ -29,7 +29,17 @@ ADD_POOL = "flowerapp.add_pool"
 CHANGE_POOL = "flowerapp.change_pool"
 DELETE_POOL = "flowerapp.delete_pool"
 
-INCLUDED_IN = {VIEW_FLOW: OPERATE, VIEW_DEFINITION: CHANGE_DEFINITION, VIEW_POOL: CHANGE_POOL}
+VIEW_CACHE = "flowerapp.view_cachedoutput"
+"""See which outputs are kept, without their values."""
+DELETE_CACHE = "flowerapp.delete_cachedoutput"
+"""Forget outputs that are kept."""
+
+INCLUDED_IN = {
+    VIEW_FLOW: OPERATE,
+    VIEW_DEFINITION: CHANGE_DEFINITION,
+    VIEW_POOL: CHANGE_POOL,
+    VIEW_CACHE: DELETE_CACHE,
+}
 """Permission → the one that includes it: who changes something may see it."""
 
 

@@ -10,6 +10,8 @@ from typing import Any
 
 from flowerapp import conf, states
 from flowerapp.core import graph, problems
+from flowerapp.core.cached_steps import cache_problems
+from flowerapp.core.caching import CacheScope
 from flowerapp.core.conditions import condition_problems
 from flowerapp.core.gates import EACH, GATE, REMOTE, UNSENT, WAITS
 from flowerapp.core.names import name_problems, part_problems, text_problems
@@ -52,6 +54,13 @@ class Node:
     """Whether the step's input is one object that merges the outputs of its dependencies, all of them objects."""
     when: str = ""
     """Condition over the step's input; where it is false, the task is skipped. Empty means that it always runs."""
+    cache_key: str = ""
+    """Expression over the step's input and parameters: where it has the same value, a stored output is taken. Empty or
+    ``*`` means the whole input."""
+    cache_seconds: int | None = None
+    """Seconds for which an output is kept for other tasks; None means the program's, 0 means that none is kept."""
+    cache_scope: str = CacheScope.WORKFLOW.value
+    """Whether an output is kept for the tasks of its workflow, or for those of all."""
     remote: str = ""
     """Of a remote task, the name by which the system knows it that does its work; its ``program`` is empty. Or that of
     the children of a step whose ``child_program`` is ``flow:remote``."""
@@ -187,7 +196,7 @@ def most_flows(max_active_flows: int | None, *, unique: bool) -> int | None:
     return 1 if unique else max_active_flows
 
 
-SMALLEST = {"max_retries": 0, "retry_delay": 0, "time_limit": 1, "max_concurrency": 1}
+SMALLEST = {"max_retries": 0, "retry_delay": 0, "time_limit": 1, "max_concurrency": 1, "cache_seconds": 0}
 """Options of a node that are whole numbers, each with its smallest value."""
 
 
@@ -214,6 +223,7 @@ def node_problems(node: Node) -> Iterator[Problem]:
         place = "child_program" if of_children else "program"
         yield Problem(f"{REMOTE} is no program by itself; name one that is registered", node.seq, place)
     yield from (Problem(message, node.seq, "when") for message in condition_problems(node.when))
+    yield from cache_problems(node)
     later, follows = node.required_at_register, bool(node.depends_on)
     yield from (Problem(message, node.seq, place) for place, message in _call_problems(node, follows, later))
     for message in problems.unknown_parameters(node.program, node.overridable):

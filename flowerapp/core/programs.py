@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, get_type_hints, overload
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from flowerapp.core import coercion, logs, masking, values
+from flowerapp.core.caching import Caching, caching_of
 from flowerapp.core.context import CONTEXT, Context
 from flowerapp.core.names import unseen_problems
 from flowerapp.exceptions import (
@@ -68,6 +69,8 @@ class Program:
     """Seconds after which SoftTimeLimitExceeded is raised in the program; None means no limit."""
     queue: str = ""
     """Queue of the tasks whose definition names no queue."""
+    cache: Caching | None = None
+    """How outputs are kept for the steps that do not say it; ``@program(cache=3600)`` or ``cache=(key, lifetime)``."""
 
     @property
     def description(self) -> str:
@@ -307,8 +310,9 @@ def program(name: Any = None, /, **options: Any) -> Any:
     """Decorator that registers a function as a program: ``@program``, or ``@program("Name", max_retries=2, …)``.
 
     The name defaults to the function's; the options are the fields of ``Program``. A ``max_retries`` that is written
-    retries any exception, unless ``autoretry_for`` lists some. The function itself is returned, so it stays callable.
-    Raises ValueError if another function has the name, or for a ``max_retries`` that is no number of retries.
+    retries any exception, unless ``autoretry_for`` lists some; ``cache`` is a lifetime in seconds or as a timedelta, or
+    ``(key, lifetime)``. The function itself is returned, so it stays callable.
+    Raises ValueError if another function has the name, or for a ``max_retries`` or ``cache`` that cannot be.
     """
     if callable(name):
         register(Program(name=name.__name__, function=name))
@@ -323,8 +327,10 @@ def program(name: Any = None, /, **options: Any) -> Any:
 
 
 def _with_errors(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """The options of ``@program`` with the exceptions that lead to a retry, as a tuple."""
+    """The options of ``@program`` with the exceptions that lead to a retry, as a tuple, and the cache that is meant."""
     listed = options.get("autoretry_for") or ()
+    if options.get("cache") is not None:
+        options = {**options, "cache": caching_of(options["cache"], f"program {name!r}: ")}
     if "max_retries" in options:
         _check_retries(name, options["max_retries"])
         listed = listed or (Exception,)

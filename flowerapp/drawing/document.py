@@ -46,4 +46,5 @@ def _node(node: Node, levels: dict[int, int]) -> dict[str, Any]:
         "status": None if node.status is None else node.status.label,
         "level": levels.get(node.seq, 0),
         **({"children": {"done": node.children_done, "total": node.children}} if node.children else {}),
+        **({"cached": True} if node.cached else {}),
     }

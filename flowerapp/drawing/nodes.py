@@ -50,6 +50,9 @@ class Node:
     children_text: str = ""
     """Numbers of its children in words."""
 
+    cached: bool = False
+    """Whether it took the output that another task had stored."""
+
     @property
     def style(self) -> Style | None:
         """Looks of its state; None without one."""
@@ -75,8 +78,8 @@ class Node:
 
     @property
     def note(self) -> str:
-        """The state, and how many children are done; empty without a state."""
-        return ", ".join(filter(None, [self.word, self.children_text]))
+        """The state, how many children are done, and whether its output was stored; empty without a state."""
+        return ", ".join(filter(None, [self.word, self.children_text, "cached" if self.cached else ""]))
 
 
 def of_steps(steps: Iterable[Step]) -> tuple[list[Node], dict[int, list[int]]]:
@@ -91,6 +94,7 @@ def of_steps(steps: Iterable[Step]) -> tuple[list[Node], dict[int, list[int]]]:
                 name=step.name,
                 status=step.status,
                 ignored_by=step.ignored_by,
+                cached=step.cached,
                 **_children(step),
             )
         )

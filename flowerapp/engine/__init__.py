@@ -5,11 +5,13 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 """
 
 from flowerapp.core.overriding import MayOverride
+from flowerapp.core.process_clock import now
 from flowerapp.engine.archive import archive
 from flowerapp.engine.archive_files import archive_to, read_archive
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
 from flowerapp.engine.events import emit
 from flowerapp.engine.hooks import HookEvent
+from flowerapp.engine.output_cache import forget_cache
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
 from flowerapp.engine.registration import Registration
 from flowerapp.engine.remote import end_task, fail_task
@@ -38,10 +40,12 @@ __all__ = [
     "emit",
     "end_task",
     "fail_task",
+    "forget_cache",
     "get_flow",
     "get_state",
     "get_task",
     "may_change",
+    "now",
     "offered_remote",
     "plan_of",
     "read_archive",

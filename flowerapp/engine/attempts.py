@@ -1,4 +1,4 @@
-"""One start of a task: claim → test its condition → run → record → propagate → deliver.
+"""One start of a task: claim → test its condition → look into the cache → run → record → propagate → deliver.
 
 A program never runs inside a transaction of ours.
 """
@@ -13,7 +13,7 @@ from flowerapp.core import conditions, executor, identity, logs
 from flowerapp.core.executor import Limits
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
-from flowerapp.engine import completion, hooks, log_writer, propagation, recovery
+from flowerapp.engine import completion, hooks, log_writer, output_cache, propagation, recovery
 from flowerapp.engine.completion import DB_RETRY_SECONDS, NO_CONTINUATION, Continuation
 from flowerapp.engine.context import Context
 from flowerapp.engine.propagation import REFUSED, Outcome
@@ -41,14 +41,20 @@ def run(ref: TaskRef, worker: str, *, sent: bool = True, continuation: Continuat
     process would continue with. Where there is nothing to claim, it does what ``look_again`` says.
     """
     process = Process(worker, identity.process().pid)
-    claim = _claim(ref, process, sent)
-    if claim is None and _is_overdue(worker):
-        claim = _claim_after_heartbeat(ref, process, sent)
+    claim = start(ref, process, sent=sent)
     if claim is None:
         return look_again(ref)
-    if executor.current().isolates_limited and (limits := _limits_of(claim)):
+    if executor.current().isolates_limited and (limits := limits_of(claim)):
         return _perform_isolated(claim, limits, process)
     return perform(claim, continuation)
+
+
+def start(ref: TaskRef, process: Process, *, sent: bool = True) -> Claim | None:
+    """Claim a task for a process, also where its worker has to send a heartbeat first; None if it cannot be."""
+    claim = _claim(ref, process, sent)
+    if claim is None and _is_overdue(process.worker):
+        return _claim_after_heartbeat(ref, process, sent)
+    return claim
 
 
 def _claim(ref: TaskRef, process: Process, sent: bool) -> Claim | None:
@@ -98,15 +104,21 @@ def perform(claim: Claim, continuation: Continuation = NO_CONTINUATION) -> Outco
 
     ``continuation`` says what this process would continue with, and receives what is then claimed.
     """
-    result = _run_program(claim)
+    return conclude(claim, run_program(claim), continuation)
+
+
+def conclude(claim: Claim, result: Result, continuation: Continuation = NO_CONTINUATION) -> Outcome:
+    """Record how an attempt ended, do what that led to, and deliver its events."""
     recorded = completion.record(claim, result, continuation)
     outcome = propagation.after_attempt(claim, recorded)
+    if claim.cache_seconds:
+        output_cache.after_attempt(claim, result)
     if not isinstance(result, Interrupted):
         hooks.try_deliver(claim.task_id, claim.flow_id)
     return outcome
 
 
-def _run_program(claim: Claim) -> Result:
+def run_program(claim: Claim) -> Result:
     """Call the program if the task's condition holds.
 
     In a process that was asked to stop, an exception is taken for the interruption.
@@ -117,13 +129,18 @@ def _run_program(claim: Claim) -> Result:
     try:
         if claim.when and not conditions.holds(claim.when, context.input):
             return Ignored(context.passed_on)
+        if claim.cache_seconds and (result := output_cache.look_up(claim, context)) is not None:
+            return result
         program = registry.get(claim.program)
         with recording(context.recorder):
-            text = executor.current().call(partial(_output_of, program, claim, context), _limits_of(claim))
+            text = executor.current().call(partial(_output_of, program, claim, context), limits_of(claim))
+            keep = bool(claim.cache_seconds) and output_cache.may_keep(text, context)
     except signals.ERRORS as error:
         stopped = executor.current().is_stopping()
         return Interrupted() if stopped else completion.result_of(claim, error, context.secrets)
-    return WithChildren(context.added.children) if context.added.children else Succeeded(text)
+    if context.added.children:
+        return WithChildren(context.added.children)
+    return Succeeded(text, keep)
 
 
 def _output_of(program: Program, claim: Claim, context: Context) -> str:
@@ -131,7 +148,7 @@ def _output_of(program: Program, claim: Claim, context: Context) -> str:
     return program.encode(program.call(claim.parameters, context))
 
 
-def _limits_of(claim: Claim) -> Limits:
+def limits_of(claim: Claim) -> Limits:
     """The tighter of the program's limit and the task's own."""
     program = registry.find(claim.program)
     if program is None:

@@ -7,7 +7,7 @@ Each way an attempt can end is a ``Result``; ``record`` writes it in one transac
 from __future__ import annotations
 
 import traceback as tracebacks
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Protocol
 
@@ -18,13 +18,15 @@ from flowerapp.core.identity import Process
 from flowerapp.core.masked_errors import masked_error
 from flowerapp.core.masking import NO_SECRETS, Secrets
 from flowerapp.core.messages import Message, TaskRef
-from flowerapp.engine import children, hooks
+from flowerapp.engine import children, hooks, output_cache
 from flowerapp.engine.children import Child
 from flowerapp.engine.dispatching import REFUSAL_PAUSE
 from flowerapp.engine.failures import Failure, fail_for_good
 from flowerapp.engine.masks import secrets_of
 from flowerapp.engine.results import (
     LATE,
+    Awaiting,
+    Cached,
     Errored,
     Ignored,
     Interrupted,
@@ -83,12 +85,14 @@ NO_CONTINUATION: Continuation = _NoContinuation()
 def record(claim: Claim, result: Result, continuation: Continuation = NO_CONTINUATION) -> Recorded:
     """Write how an attempt ended; tries for ``DB_RETRY_SECONDS`` while the database is unreachable."""
     match result:
-        case Succeeded() | Ignored():
+        case Succeeded() | Cached() | Ignored():
             recorded = record_success(claim, result, continuation)
         case WithChildren():
             recorded = record_children(claim, result)
         case Parked():
             recorded = record_parked(claim, result)
+        case Awaiting():
+            recorded = output_cache.record_awaiting(claim, result)
         case Errored():
             recorded = _patiently(record_error)(claim, result)
         case Interrupted():
@@ -100,10 +104,10 @@ def record(claim: Claim, result: Result, continuation: Continuation = NO_CONTINU
     return recorded
 
 
-def record_success(claim: Claim, result: Succeeded | Ignored, continuation: Continuation) -> Recorded:
+def record_success(claim: Claim, result: Succeeded | Cached | Ignored, continuation: Continuation) -> Recorded:
     """Record a success, which may claim the next task for this process."""
     success = _success_of(claim, result)
-    completion = _finish(claim, success, continuation)
+    completion = _finish(claim, success, continuation, output_cache.with_success(claim, result))
     if completion is not None:
         return Recorded(completion, satisfied=True)
     recorded = {"exec_status": success.status, "ignored_by": success.ignored_by, "attempt": claim.attempt}
@@ -112,20 +116,27 @@ def record_success(claim: Claim, result: Succeeded | Ignored, continuation: Cont
     return LATE
 
 
-def _success_of(claim: Claim, result: Succeeded | Ignored) -> Success:
+def _success_of(claim: Claim, result: Succeeded | Cached | Ignored) -> Success:
     ignored_by = IgnoredBy.CONDITION if isinstance(result, Ignored) else ""
     child = claim.parent_seq is not None
     return Success(ref=claim.ref, attempt=claim.attempt, output=result.output, ignored_by=ignored_by, child=child)
 
 
 @_patiently
-def _finish(claim: Claim, success: Success, continuation: Continuation) -> Completion | None:
-    """In one statement where the events have no listeners; listeners may take long, and would delay the next task."""
-    if not signals.has_listeners(claim.task_id, "task_over", "task_all_over", "all_over"):
+def _finish(
+    claim: Claim, success: Success, continuation: Continuation, write: Callable[[], object] | None
+) -> Completion | None:
+    """In one statement where the events have no listeners; listeners may take long, and would delay the next task.
+
+    ``write`` writes what belongs to the success.
+    """
+    if write is None and not signals.has_listeners(claim.task_id, "task_over", "task_all_over", "all_over"):
         return _finish_and_claim(claim, success, continuation)
     with atomic():
         completion = Task.objects.finish(success)
         if completion is not None:
+            if write is not None:
+                write()
             hooks.record(claim.task_id, claim.ref, _events(success, completion), attempt=claim.attempt)
         return completion
 

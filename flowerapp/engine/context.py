@@ -5,12 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cached_property
 from itertools import islice
 from typing import Any, NamedTuple
 
 from flowerapp import conf, registry
-from flowerapp.core import masking, passing, problems, values
+from flowerapp.core import masking, passing, problems, process_clock, values
 from flowerapp.core.masking import Secrets
 from flowerapp.core.messages import TaskRef
 from flowerapp.core.names import part_problems, unseen_problems
@@ -346,6 +347,11 @@ class Context:
     def idempotency_key(self) -> str:
         """``flow:seq:run``: the same for all attempts until the task is rerun."""
         return f"{self.flow_id}:{self.seq}:{self.claim.run}"
+
+    @property
+    def now(self) -> datetime:
+        """The time in UTC, by flowerapp's clock."""
+        return process_clock.now()
 
     @property
     def cancelled(self) -> bool:

@@ -10,6 +10,7 @@ from typing import Any
 from flowerapp import conf, registry
 from flowerapp.conf import Settings
 from flowerapp.core import graph, programs
+from flowerapp.core.cached_steps import caching_of_step
 from flowerapp.core.gates import UNSENT
 from flowerapp.core.messages import Message, first_sent
 from flowerapp.core.plan import Node, Plan
@@ -123,6 +124,7 @@ def _task_of(seq: int, node: Node, depends_on: list[int], priority: int) -> Task
 
 def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
     """Columns of a task that come from its definition."""
+    caching = caching_of_step(node)
     return {
         "program": node.program,
         "parameters": dict(node.parameters),
@@ -134,6 +136,9 @@ def task_columns(node: Node, flow_priority: int) -> dict[str, Any]:
         "name": node.name,
         "merge": node.merge,
         "when": node.when,
+        "cache_key": caching.key,
+        "cache_seconds": caching.seconds or None,
+        "cache_scope": str(node.cache_scope),
         "pool": node.pool,
         "admitted": bool(node.program) and not node.pool,
         "parked": node.program in UNSENT or bool(node.is_remote and node.when),

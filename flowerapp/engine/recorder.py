@@ -10,7 +10,7 @@ from contextlib import contextmanager, nullcontext
 from typing import Any
 
 from flowerapp import conf
-from flowerapp.core import capture, executor, masking, values
+from flowerapp.core import capture, executor, masking, process_clock, values
 from flowerapp.core.masking import Secrets
 from flowerapp.core.task_log import EDGE, LEVELS, LONGEST_LINE, LONGEST_RAW, BoundedLog, Line, LineJoiner, message_of
 from flowerapp.engine import log_writer
@@ -58,7 +58,7 @@ class Recorder:
             return
         if len(message) > LONGEST_RAW:
             message = values.cut(_masked(message, self._secrets()), LONGEST_LINE)
-        line = Line(ts or time.time(), level, source, message, left_out)
+        line = Line(_moment(ts), level, source, message, left_out)
         with self._lock:
             if self._is_closed:
                 return
@@ -113,6 +113,11 @@ class Recorder:
         if line.left_out:
             message = f"{message[:-EDGE][:LONGEST_BROKEN]}… {line.left_out:,} characters are left out"
         return LogRow(*self._claim.ref, self._claim.attempt, line.ts, line.level, source, message)
+
+
+def _moment(ts: float | None) -> float:
+    """Seconds since 1970 of a line of ``ts``, by default now; by flowerapp's clock where a test changed that."""
+    return process_clock.now().timestamp() if process_clock.is_changed() else ts or time.time()
 
 
 def _masked(text: str, secrets: Secrets) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from flowerapp.core.endings import Ending
 from flowerapp.core.masking import NO_SECRETS, Secrets
-from flowerapp.core.messages import Message
+from flowerapp.core.messages import Message, TaskRef
 from flowerapp.engine.children import Child
 from flowerapp.querysets import Completion
 
@@ -18,6 +18,28 @@ class Succeeded:
 
     output: str
     """JSON text."""
+    keep: bool = False
+    """Whether it is stored in the output cache."""
+
+
+@dataclass(frozen=True, slots=True)
+class Cached:
+    """An output that another task has stored was taken, so the program was not called."""
+
+    output: str
+    """JSON text."""
+    source: TaskRef
+    """The task that stored it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Awaiting:
+    """Another task is about to store the output, so this one waits without a worker."""
+
+    digest: str
+    """Of the entry of the output cache."""
+    source: TaskRef
+    """The task that fills it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +92,7 @@ class Refused:
     reason: str
 
 
-Result = Succeeded | Ignored | WithChildren | Parked | Errored | Interrupted | Refused
+Result = Succeeded | Cached | Awaiting | Ignored | WithChildren | Parked | Errored | Interrupted | Refused
 
 
 @dataclass(frozen=True, slots=True)

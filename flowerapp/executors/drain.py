@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Callable, Collection
 
 from flowerapp.core.messages import Message, TaskRef
-from flowerapp.engine import dispatching, hooks, propagation, recovery
+from flowerapp.engine import dispatching, hooks, output_cache, propagation, recovery
 from flowerapp.exceptions import FlowerError
 from flowerapp.executors.enclosing import OnCommit
 from flowerapp.executors.inline import InlineRunner
 from flowerapp.models import Hook, Task
-from flowerapp.querysets import TaskQuerySet
+from flowerapp.querysets import TaskQuerySet, chores
 from flowerapp.watcher.duties.admit import admit
 from flowerapp.watcher.duties.adopt import adopt
 from flowerapp.watcher.duties.children import StartChildren
@@ -49,12 +49,15 @@ class Drain:
         self.skip_delay = skip_delay
         self.flow_ids = flow_ids
         self._on_commit = OnCommit()
+        parked = (propagation.complete_all_parked, output_cache.wake_waiting)
         self._duties = (
-            *(end_due_waits, take_up_waits, admit, propagation.complete_all_parked),
+            *(end_due_waits, take_up_waits, admit, *parked),
             *(StartChildren(), _deliver_hooks, adopt, Settle()),
         )
         self._found: set[tuple[TaskRef, int]] = set()
         """Tasks that were found ready, with their attempts then; one that is found again cannot be claimed."""
+        self._is_later = True
+        """Whether time has passed that may have ended a wait; at the beginning that is not known."""
         self._delays: dict[TaskRef, int] = {}
         """Task → delays of it that were skipped."""
 
@@ -67,7 +70,7 @@ class Drain:
         while True:
             if self.runner.step():
                 count += 1
-            elif not (self._find() or self._reject() or self._tidy() or self._skip_delay()):
+            elif not (self._find() or self._tidy() or self._skip_delay()):
                 return count
             self._on_commit.run()
 
@@ -90,8 +93,12 @@ class Drain:
         return sum(recovery.reject(TaskRef(*key), 0) for key in list(refused))
 
     def _tidy(self) -> int:
-        """Do what the leader of the workers does every few seconds; the number of rows that changed."""
-        return sum(duty() for duty in self._duties)
+        """Do what the leader of the workers does every few seconds, where there may be anything to do; the number of
+        rows that changed."""
+        if not self._is_later and not chores.has_any():
+            return 0
+        self._is_later = False
+        return self._reject() or sum(duty() for duty in self._duties)
 
     def _skip_delay(self) -> int:
         """Make the task due that is due first; 1 if there is one."""
@@ -100,6 +107,7 @@ class Drain:
             return 0
         self._count(task)
         self.skip_delay(task)
+        self._is_later = True
         dispatching.send_unsent(task.task_flow_id)
         return 1
 

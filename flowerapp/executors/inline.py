@@ -12,6 +12,7 @@ from typing import TypeVar
 from flowerapp.core.executor import Limits, NoExecutor, QueueSize
 from flowerapp.core.messages import Message
 from flowerapp.engine import attempts, hooks
+from flowerapp.engine.propagation import Outcome
 from flowerapp.executors.enclosing import survived
 from flowerapp.runtimes import alarm
 
@@ -60,11 +61,18 @@ class InlineRunner(NoExecutor):
             return False
         message = min(self.waiting, key=lambda waiting: waiting.head.priority)
         self.waiting.remove(message)
-        outcome = attempts.run(message.ref, self.worker)
+        self.follow(self.perform(message))
+        return True
+
+    def perform(self, message: Message) -> Outcome:
+        """Run the task of a message."""
+        return attempts.run(message.ref, self.worker)
+
+    def follow(self, outcome: Outcome) -> None:
+        """Keep the messages that an outcome led to, and report an error."""
         self.send(outcome.released)
         if outcome.ending is not None:
             self.report(outcome.ending)
-        return True
 
     def run(self, most: int = 100_000) -> int:
         """Run until nothing is left, ``most`` messages at the most; the number run."""

@@ -7,6 +7,7 @@ from typing import Any
 from django.db import models
 from django.db.models import Value
 
+from flowerapp.core.caching import SCOPES, CacheScope
 from flowerapp.core.plan import Node
 from flowerapp.core.unmasking import equal
 from flowerapp.exceptions import InvalidPlanError, Problem
@@ -136,6 +137,22 @@ class TaskDefinition(PrimaryModel):
     when = models.TextField(
         blank=True, default="", db_default="", help_text="Condition over its input; the step is skipped if false."
     )
+    cache_key = models.TextField(
+        blank=True,
+        default="",
+        db_default="",
+        help_text="Expression over input and parameters by which a stored output is taken; empty for the whole input.",
+    )
+    cache_seconds = models.PositiveIntegerField(
+        null=True, blank=True, help_text="Seconds for which outputs are kept; empty for the program's, 0 for none."
+    )
+    cache_scope = models.CharField(
+        max_length=16,
+        default=CacheScope.WORKFLOW,
+        db_default=CacheScope.WORKFLOW.value,
+        choices=SCOPES,
+        help_text="Whether outputs are kept for the workflow's tasks, or for those of all workflows.",
+    )
     pool = models.CharField(
         max_length=256, blank=True, default="", db_default="", help_text="Pool whose slots it shares; empty for none."
     )
@@ -224,6 +241,9 @@ class TaskDefinition(PrimaryModel):
             name=self.name,
             merge=self.merge,
             when=self.when,
+            cache_key=self.cache_key,
+            cache_seconds=self.cache_seconds,
+            cache_scope=self.cache_scope,
             pool=self.pool,
             child_program=self.child_program,
             max_concurrency=self.max_concurrency,

@@ -6,6 +6,7 @@ from django.db import models
 from django.db.models import F, Q, Value
 from django.db.models.functions import Coalesce
 
+from flowerapp.core.caching import SCOPES, CacheScope
 from flowerapp.core.gates import ANSWERED, UNSENT, WAITS
 from flowerapp.core.messages import TaskCall, TaskRef
 from flowerapp.models import fields
@@ -68,6 +69,13 @@ class Task(Titled, PrimaryModel):
     name = models.CharField(max_length=256, blank=True, default="", db_default="")
     merge = models.BooleanField(default=False, db_default=False)
     when = models.TextField(blank=True, default="", db_default="", help_text="Condition over its input.")
+    cache_key = models.TextField(blank=True, default="", db_default="", help_text="By what its output is found again.")
+    cache_seconds = models.IntegerField(
+        null=True, blank=True, help_text="Seconds for which its output is kept; empty for none."
+    )
+    cache_scope = models.CharField(
+        max_length=16, default=CacheScope.WORKFLOW, db_default=CacheScope.WORKFLOW.value, choices=SCOPES
+    )
     remote = models.CharField(
         max_length=256,
         blank=True,
@@ -153,6 +161,16 @@ class Task(Titled, PrimaryModel):
     )
     refused_by = models.CharField(
         max_length=16, blank=True, default="", db_default="", choices=REFUSED_BY, help_text="Who refuses it."
+    )
+    awaits_output = models.CharField(
+        max_length=64,
+        blank=True,
+        default="",
+        db_default="",
+        help_text="While it is parked: the entry of the output cache that another task is about to fill.",
+    )
+    cached_from = models.JSONField(
+        null=True, blank=True, help_text="{flow_id, seq} of the task whose stored output it took."
     )
     output = fields.OutputField(null=True, blank=True)
     error = fields.CutTextField(blank=True, default="", db_default="")
@@ -244,6 +262,11 @@ class Task(Titled, PrimaryModel):
                 name="kr_task_stat_turn",
                 fields=["task_flow", "parent_seq", "child_index"],
                 condition=Q(exec_status=Status.WAIT, pending__gt=0, parent_seq__isnull=False),
+            ),
+            models.Index(
+                name="kr_task_stat_awaiting",
+                fields=["awaits_output"],
+                condition=Q(exec_status=Status.WAIT, parked=True) & ~Q(awaits_output=""),
             ),
             models.Index(name="kr_task_stat_running", fields=["started_ts"], condition=Q(exec_status=Status.RUNNING)),
             models.Index(

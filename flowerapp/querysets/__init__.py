@@ -16,6 +16,7 @@ from flowerapp.querysets.definitions import DefinitionQuerySet, PoolQuerySet, Wo
 from flowerapp.querysets.flows import FlowQuerySet
 from flowerapp.querysets.history import HistoryQuerySet, HookQuerySet
 from flowerapp.querysets.lifecycle import TaskQuerySet
+from flowerapp.querysets.output_cache import CacheQuerySet
 from flowerapp.querysets.ready import NOT_REFUSED
 from flowerapp.querysets.successes import Completion, Success
 from flowerapp.querysets.task_logs import LogQuerySet, LogRow
@@ -23,6 +24,7 @@ from flowerapp.querysets.workers import LeaseQuerySet, WorkerQuerySet
 
 __all__ = [
     "NOT_REFUSED",
+    "CacheQuerySet",
     "Claim",
     "Completion",
     "DefinitionQuerySet",

@@ -46,6 +46,9 @@ class Claim:
     parent_seq: int | None
     child_program: str
     when: str
+    cache_key: str
+    cache_seconds: int | None
+    cache_scope: str
     begins: bool
     """Whether the flow began with this claim."""
     waited: float = 0.0
@@ -79,6 +82,9 @@ CLAIMED = (
     "parent_seq",
     "child_program",
     "when",
+    "cache_key",
+    "cache_seconds",
+    "cache_scope",
 )
 """Columns of a task that its claim has."""
 _PARAMETERS = CLAIMED.index("parameters")

@@ -1,12 +1,11 @@
 """The clock: the database's time, in UTC, the only one that counts; and the columns that keep a time.
 
 ``Now`` is the clock in a queryset, ``moved`` puts it into a statement of the hot path, and ``now`` reads it. Tests move
-all three with ``advance``, so that waits, retries, leases and rescues come due at once.
+all three with ``advance``, so that waits, retries, leases and rescues come due at once, or stop them with ``stop``.
 """
 
 from __future__ import annotations
 
-import threading
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 from zoneinfo import ZoneInfo
@@ -16,32 +15,18 @@ from django.db.models import functions
 from django.db.models.expressions import DatabaseDefault
 from django.utils import timezone
 
+from flowerapp.core import process_clock
 from flowerapp.querysets.db import connection
 
 _READ = "STATEMENT_TIMESTAMP()"
 """How statements for PostgreSQL name the clock."""
-_ahead = 0.0
-"""Seconds by which the clock is ahead of the database's."""
-_lock = threading.Lock()
 
-
-def advance(seconds: float) -> None:
-    """Move the clock of this process on by ``seconds``; for tests."""
-    global _ahead
-    with _lock:
-        _ahead += seconds
-
-
-def reset() -> None:
-    """Undo ``advance``."""
-    global _ahead
-    with _lock:
-        _ahead = 0.0
+advance, stop, reset = process_clock.advance, process_clock.stop, process_clock.reset
 
 
 def now() -> datetime:
-    """The time by the clock, in UTC; a statement on PostgreSQL."""
-    if connection().vendor != "postgresql":
+    """The time by the clock, in UTC; a statement on PostgreSQL, unless it stands."""
+    if connection().vendor != "postgresql" or process_clock.stopped():
         return about_now()
     with connection().cursor() as cursor:
         cursor.execute(moved(f"SELECT {_READ}"))
@@ -50,7 +35,7 @@ def now() -> datetime:
 
 def about_now() -> datetime:
     """The time by this process's own clock, in UTC, moved likewise: for what people are shown, without a statement."""
-    return datetime.now(UTC) + timedelta(seconds=_ahead)
+    return process_clock.now()
 
 
 def ago(seconds: float) -> Any:
@@ -60,7 +45,11 @@ def ago(seconds: float) -> Any:
 
 def moved(statement: str) -> str:
     """A statement for PostgreSQL whose ``STATEMENT_TIMESTAMP()`` is the clock."""
-    return statement.replace(_READ, f"({_READ} + INTERVAL '{_ahead:.6f} seconds')") if _ahead else statement
+    if not process_clock.is_changed():
+        return statement
+    at = process_clock.stopped()
+    ahead = f"({_READ} + INTERVAL '{process_clock.ahead():.6f} seconds')"
+    return statement.replace(_READ, ahead if at is None else f"TIMESTAMPTZ '{at.isoformat(' ')}'")
 
 
 def utc(value: datetime, connection: Any) -> datetime:
@@ -92,7 +81,7 @@ class _TimeField(models.DateTimeField):  # type: ignore[type-arg]
     def pre_save(self, model_instance: models.Model, add: bool) -> Any:
         """The value; the default of the column is the clock, also while it is moved."""
         value = super().pre_save(model_instance, add)
-        return Now() if _ahead and isinstance(value, DatabaseDefault) else value
+        return Now() if process_clock.is_changed() and isinstance(value, DatabaseDefault) else value
 
     def get_prep_value(self, value: Any) -> Any:
         """The value in UTC."""
@@ -131,6 +120,9 @@ class Now(functions.Now):
 
     def as_sqlite(self, compiler: Any, connection: Any, **context: Any) -> Any:
         """The time of the statement, as SQLite keeps it."""
-        ahead = f", '{_ahead:+.6f} seconds'" if _ahead else ""
-        template = f"STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW'{ahead})"
+        at, ahead = process_clock.stopped(), process_clock.ahead()
+        modifier = f", '{ahead:+.6f} seconds'" if ahead else ""
+        template = f"STRFTIME('%%%%Y-%%%%m-%%%%d %%%%H:%%%%M:%%%%f', 'NOW'{modifier})"
+        if at is not None:
+            template = f"'{at.replace(tzinfo=None)}'"
         return self.as_sql(compiler, connection, template=template, **context)

@@ -152,7 +152,8 @@ UPDATE kr_task_stat t
 RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.canvas, t.admitted, t.pool, t.parked,
           NOT chosen.claimed AS ready, FALSE AS deferred, chosen.claimed AND chosen.same_dependents AS coalesces,
           chosen.claimed, t.task_id, t.task_seq, CASE WHEN chosen.claimed THEN t.parameters END AS parameters,
-          t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program, t.when
+          t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program, t.when,
+          t.cache_key, t.cache_seconds, t.cache_scope
 """
 """The first of the deferred tasks is either claimed, or ready to be sent. If its dependents are the same, its own
 finish counts them down for both."""
@@ -205,7 +206,8 @@ RETURNING t.task_exec_seq, t.program, t.queue, t.task_priority, t.time_limit, t.
           dependent.sendable AND (dependent.surplus OR dependent.kept) AS deferred,
           dependent.sendable AND dependent.surplus AS surplus,
           dependent.claimed, t.task_id, t.task_seq, CASE WHEN dependent.claimed THEN t.parameters END AS parameters,
-          t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program, t.when
+          t.attempt, t.retries, t.run, t.max_retries, t.retry_delay, t.parent_seq, t.child_program, t.when,
+          t.cache_key, t.cache_seconds, t.cache_scope
 """
 """A dependent whose count reaches 0 is claimed, or taken on to be sent, or deferred, or waits for a slot of its pool,
 or, if it is parked, is a parent whose children have all ended, or a gate."""

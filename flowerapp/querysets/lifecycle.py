@@ -46,13 +46,17 @@ class TaskQuerySet(RemoteQuerySet):
             **NOT_REFUSED,
         )
 
-    def park(self, ref: TaskRef, attempt: int, seconds: float | None) -> int:
-        """Put this attempt to Wait without a worker: for ``seconds``, or, with None, until ``wake``."""
+    def park(self, ref: TaskRef, attempt: int, seconds: float | None, *, awaits_output: str = "") -> int:
+        """Put this attempt to Wait without a worker: for ``seconds``, or, with None, until ``wake``.
+
+        ``awaits_output`` is the entry of the output cache that it waits for.
+        """
         due = None if seconds is None else Now() + timedelta(seconds=seconds)
         return self._attempt("park", ref, attempt).update(
             exec_status=Status.WAIT,
             parked=True,
             due_ts=due,
+            awaits_output=awaits_output,
             admitted=OWN_SLOT,
             sent_ts=None,
             error="",
@@ -79,7 +83,7 @@ class TaskQuerySet(RemoteQuerySet):
         """Make parked tasks and retries that are due ready to start. The caller or the watcher sends them."""
         waits = Q(parked=True) | Q(due_ts__lte=Now())
         own = self._allowed("wake").filter(waits, children=0).exclude(IS_GATE, parked=True)
-        return own._update_in_order(parked=False, due_ts=None, sent_ts=None)
+        return own._update_in_order(parked=False, due_ts=None, sent_ts=None, awaits_output="")
 
     def hasten(self) -> int:
         """Make parked tasks and retries that wait for a time due now."""
@@ -89,6 +93,12 @@ class TaskQuerySet(RemoteQuerySet):
         """Finish a parked task with ``output``, without another start; None if it is not parked. In a transaction."""
         own = self.at(ref)._allowed("complete_parked").filter(parked=True, pending=0)
         return self.satisfied(ref) if own.update(exec_status=Status.FINISH, output=as_json(output), **ENDED) else None
+
+    # Tasks whose outputs are taken from the output cache.
+
+    def mark_cached(self, ref: TaskRef, source: dict[str, Any]) -> int:
+        """Record from which task a task that has just ended took its output."""
+        return self.at(ref).filter(exec_status=Status.FINISH).update(cached_from=source)
 
     # Gates.
 
@@ -272,6 +282,8 @@ class TaskQuerySet(RemoteQuerySet):
                 resent=False,
                 parked=Case(When(IS_GATE, then=True), default=False),
                 admitted=OWN_SLOT,
+                awaits_output="",
+                cached_from=None,
                 children=0,
                 retries=0,
                 rescues=0,

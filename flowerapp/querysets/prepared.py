@@ -11,6 +11,7 @@ from typing import Any, cast
 from django.db import DatabaseError
 
 from flowerapp import conf
+from flowerapp.core import process_clock
 from flowerapp.querysets import clock
 
 Row = tuple[Any, ...]
@@ -59,9 +60,11 @@ def _cursor(connection: Any) -> Any:
 
 
 def _prepares(connection: Any) -> bool:
-    """Whether statements are prepared: not behind a transaction pooler, for which Django has a setting of its own."""
+    """Whether statements are prepared: not behind a transaction pooler, for which Django has a setting of its own, nor
+    while the clock stands, because each has a time in it then."""
     pooled = connection.settings_dict.get("DISABLE_SERVER_SIDE_CURSORS", False)
-    return connection.vendor == "postgresql" and conf.get().PREPARE and not pooled
+    may_prepare = conf.get().PREPARE and not pooled and process_clock.stopped() is None
+    return connection.vendor == "postgresql" and may_prepare
 
 
 @cache

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from typing import Any, Self
 
-from django.db.models import Case, F, OuterRef, Q, Subquery, Value, When
+from django.db.models import Case, Exists, F, OuterRef, Q, Subquery, Value, When
 from django.db.models.functions import Coalesce
 
 from flowerapp.core.gates import ANSWERED, UNSENT, WAITS
@@ -138,6 +138,17 @@ class ReadyQuerySet(OutputQuerySet):
     def delayed(self) -> Self:
         """Parked tasks and retries that wait for a time, of flows that let tasks start."""
         return self.filter(_STARTS, exec_status=Status.WAIT, due_ts__isnull=False, children=0)
+
+    def awaiting_output(self, digest: str | None = None) -> Self:
+        """Tasks that wait for an entry of the output cache, that one or any."""
+        waiting = self.filter(exec_status=Status.WAIT, parked=True).exclude(awaits_output="")
+        return waiting if digest is None else waiting.filter(awaits_output=digest)
+
+    def awaited(self, entries: Any, longest: float) -> Any:
+        """Of those whose entry no attempt is about to fill: key, digest, and whether it is filled; the oldest first."""
+        own = entries.filter(digest=OuterRef("awaits_output"))
+        unfilled = self.exclude(Exists(own.being_filled(longest)))
+        return unfilled.order_by("pk").values_list("pk", "awaits_output", Exists(own.filled()))
 
     def parents(self) -> Self:
         """Tasks that wait for their children."""

@@ -30,6 +30,8 @@ class Step(NamedTuple):
     depends_on: list[int]
     children: Counts | None = None
     """Of those that it has added; None without any."""
+    cached: bool = False
+    """Whether it took the output that another task had stored."""
 
 
 class _Length(Func):
@@ -62,7 +64,7 @@ class Graph(NamedTuple):
     view: View
 
 
-_COLUMNS = ("task_exec_seq", "label", "program", "exec_status", "ignored_by", "depends_on", "children")
+_COLUMNS = ("task_exec_seq", "label", "program", "exec_status", "ignored_by", "depends_on", "cached_from", "children")
 
 
 def graph_of(flow_id: str, around: int | None = None) -> Graph:
@@ -91,8 +93,8 @@ def _steps(flow_id: str, rows: Iterable[Sequence[Any]]) -> list[Step]:
     read = list(rows)
     children = counts.of_children(flow_id, [seq for seq, *_, number in read if number])
     return [
-        Step(seq, name, program, Status(status), ignored_by, depends_on, children.get(seq))
-        for seq, name, program, status, ignored_by, depends_on, _ in read
+        Step(seq, name, program, Status(status), ignored_by, depends_on, children.get(seq), source is not None)
+        for seq, name, program, status, ignored_by, depends_on, source, _ in read
     ]
 
 

@@ -14,16 +14,17 @@ from django.db import models
 from django.db.models.query import ModelIterable
 
 from flowerapp.core import masked_sources, masking
-from flowerapp.models import Flow, HistoryEntry, Hook, Log, Task, TaskDefinition
+from flowerapp.models import CachedOutput, Flow, HistoryEntry, Hook, Log, Task, TaskDefinition
 from flowerapp.models.definitions import PAIRS
 
 AS_IT_IS: dict[type[models.Model], frozenset[str]] = {
     Flow: frozenset(),
-    Task: frozenset({"depends_on", "dependents", "canvas", "when"}),
-    TaskDefinition: frozenset({"depends_on", "required_at_register", "overridable", "when"}),
+    Task: frozenset({"depends_on", "dependents", "canvas", "when", "cache_key", "cached_from"}),
+    TaskDefinition: frozenset({"depends_on", "required_at_register", "overridable", "when", "cache_key"}),
     HistoryEntry: frozenset(),
     Log: frozenset(),
     Hook: frozenset(),
+    CachedOutput: frozenset(),
 }
 """The models with values of users, and their columns of JSON or text that hold only numbers and names; or conditions,
 which their authors get back as they wrote them."""

@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models import Case, Q, Sum, When
 
+from flowerapp.core.caching import WHOLE
 from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Task
 from flowerapp.querysets import clock
@@ -45,6 +46,10 @@ COLUMNS = (
     "time_limit",
     "merge",
     "when",
+    "cache_key",
+    "cache_seconds",
+    "cache_scope",
+    "cached_from",
     "pool",
     "child_program",
     "max_concurrency",
@@ -87,6 +92,8 @@ ROW_COLUMNS = (
     "attempt",
     "retries",
     "parked",
+    "awaits_output",
+    "cached_from",
     "due_ts",
     "sent_ts",
     "refused_ts",
@@ -197,6 +204,8 @@ def note(task: Task, children: Counts | None = None) -> str:
         return _waiting_note(task)
     if task.status is Status.RUNNING:
         return progress_text(task.progress) or ("" if task.program else "by another system")
+    if task.cached_from is not None:
+        return "cached"
     return _condition_note(task) if task.ignored_by == IgnoredBy.CONDITION else ignored_reason(task.ignored_by)
 
 
@@ -213,10 +222,26 @@ def _waiting_note(task: Task) -> str:
         return "cannot be published" if task.refused_by == RefusedBy.EXECUTOR else "program unknown"
     if task.awaits_answer and task.due_ts is None:
         return "remote"
+    if task.awaits_output:
+        return "awaits a cached output"
     if task.due_ts is not None:
         left = spelled(max(0.0, (task.due_ts - clock.about_now()).total_seconds()))
         return f"retry {task.retries} in {left}" if task.retries else f"in {left}"
     return "parked" if is_parked(task) and not task.children else ""
+
+
+def cache_text(task: Task) -> str:
+    """For how long the output of a task is kept, by what key, and for whom; empty if it is not."""
+    if not task.cache_seconds:
+        return ""
+    key = "the whole input" if task.cache_key in WHOLE else f"key {task.cache_key}"
+    return f"{spelled(task.cache_seconds)} by {key}, {task.cache_scope}"
+
+
+def source_text(task: Task) -> str:
+    """The task whose stored output this one took; empty if it took none."""
+    source = task.cached_from
+    return f"task {source['seq']} of flow {source['flow_id']}" if isinstance(source, dict) else ""
 
 
 def duration_of(task: Task) -> str:

@@ -141,5 +141,8 @@ def _claim(
         parent_seq=step.parent_seq,
         child_program=step.child_program,
         when="",
+        cache_key="",
+        cache_seconds=None,
+        cache_scope="",
         begins=attempt == 1,
     )

@@ -5,13 +5,13 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from datetime import datetime, timedelta
+from typing import Any, TypeVar
 
 from flowerapp import engine
 from flowerapp.core import executor, passing
 from flowerapp.executors.celery.broker_guard import guarded
 from flowerapp.executors.celery.executor import CeleryExecutor
-from flowerapp.executors.drain import Drain
 from flowerapp.executors.inline import InlineRunner
 from flowerapp.models import Flow, Task
 from flowerapp.querysets import clock
@@ -20,11 +20,15 @@ from flowerapp.selectors.status_style import flow_style
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import SATISFIED, Status
 from flowerapp.testing.contexts import DetachedContext, context_for
+from flowerapp.testing.steps import step_of
+from flowerapp.testing.virtual import VirtualDrain, VirtualRunner
 from flowerapp.workflows import Workflow, rows
 
 Steps = Sequence[Mapping[str, Any]]
 """The steps of a workflow, as in the documents of ``/api/workflows/NAME/``; each follows the one before unless it has
 ``depends_on``."""
+
+Runner = TypeVar("Runner", bound=InlineRunner)
 
 _numbers = itertools.count(1)
 
@@ -37,23 +41,13 @@ def inline() -> Iterator[InlineRunner]:
 
 
 @contextmanager
-def _used(runner: InlineRunner) -> Iterator[InlineRunner]:
+def _used(runner: Runner) -> Iterator[Runner]:
     """Within the block it is the executor of this process."""
     previous = executor.use(runner)
     try:
         yield runner
     finally:
         executor.use(previous)
-
-
-class _TestRunner(InlineRunner):
-    """Runs flows also where the code under test waits for one."""
-
-    def run_ready(self, waited_for: str) -> bool:
-        """Run all flows; raises TimeoutError if none can continue."""
-        if not Drain(self, _skip_delay).run():
-            raise TimeoutError(f"{waited_for} is waited for, and nothing in this test can continue it")
-        return True
 
 
 @contextmanager
@@ -63,7 +57,8 @@ def flower() -> Iterator[FlowRunner]:
     In a transaction that is never committed, as that of a ``TestCase``, too. Raises BrokerGuardError, in the code that
     tries it, for anything that would connect Celery to a broker.
     """
-    with _used(_TestRunner(soft_limit_error=CeleryExecutor.soft_limit_error)) as runner, guarded():
+    with _used(VirtualRunner(CeleryExecutor.soft_limit_error)) as runner, guarded():
+        clock.stop()
         try:
             yield FlowRunner(runner)
         finally:
@@ -73,7 +68,7 @@ def flower() -> Iterator[FlowRunner]:
 class FlowRunner:
     """Runs flows: the fixture ``flower``, and the attribute ``flower`` of the test cases."""
 
-    def __init__(self, runner: InlineRunner) -> None:
+    def __init__(self, runner: VirtualRunner) -> None:
         self._runner = runner
 
     def register(self, workflow: str | type[Workflow] | Steps, **options: Any) -> Flow:
@@ -91,8 +86,9 @@ class FlowRunner:
         """Register a flow, or take one, and run all flows until none can continue; the flow as it is then.
 
         It has ended, or it is Suspend because a task failed or it is held, or it waits for what a run does not bring,
-        such as ``engine.wake``. Retries, and tasks that are parked for a time, need no waiting: the clock of flowerapp
-        is moved on. With ``skip_delays=False`` it is not, and ``advance`` moves it.
+        such as ``engine.wake``. Retries, and tasks that are parked for a time, need no waiting: flowerapp's clock
+        stands while tasks run, and is moved on to what happens next, a time-out of a wait among that. With
+        ``skip_delays=False`` it is not moved, and ``advance`` moves it.
         """
         flow = workflow if isinstance(workflow, Flow) else self.register(workflow, **options)
         self.run_all(skip_delays=skip_delays)
@@ -104,12 +100,46 @@ class FlowRunner:
 
         Raises EndlessTaskError for a task that waits again after each delay.
         """
-        return Drain(self._runner, _skip_delay if skip_delays else None).run()
+        return VirtualDrain(self._runner, None if skip_delays else self.now).run()
+
+    @property
+    def now(self) -> datetime:
+        """The time by flowerapp's clock, in UTC, as ``ctx.now`` and ``engine.now()`` have it."""
+        return clock.about_now()
 
     def advance(self, seconds: float) -> None:
-        """Move flowerapp's clock on, and run what is due then. The clock goes back at the end of the test."""
-        clock.advance(seconds)
-        Drain(self._runner).run()
+        """Let time pass on flowerapp's clock, and run in order what is due meanwhile, each at its time.
+
+        The clock goes back at the end of the test.
+        """
+        self.advance_to(self.now + timedelta(seconds=seconds))
+
+    def advance_to(self, when: datetime) -> None:
+        """Let time pass until ``when``; raises ValueError for a time without a zone, or before ``now``."""
+        if when.tzinfo is None or when < self.now:
+            raise ValueError(f"time cannot pass from {self.now} until {when}; give a later time with a zone")
+        VirtualDrain(self._runner, when).run()
+        clock.stop(max(when, self.now))
+
+    def emit(self, kind: str, data: Mapping[str, Any] | None = None) -> None:
+        """Let an event happen now, and run what it leads to; raises InvalidValueError as ``engine.emit`` does.
+
+        No time passes: ``run`` would first let all time-outs pass that come before anything else.
+        """
+        engine.emit(kind, None if data is None else dict(data))
+        self.run_all(skip_delays=False)
+
+    def set_duration(self, program: Any, *seconds: float) -> None:
+        """Let the program last for so many seconds of flowerapp's clock, without waiting.
+
+        ``program`` is a function with ``@program``, a method of a workflow class, a Celery task, or a name. Of several
+        ``seconds`` its first start takes the first, and so on; the last is that of all further starts. A program that
+        would last longer than its time limit is not called: the task ends with the limit's error at its limit. Raises
+        ValueError for no or negative seconds.
+        """
+        if not seconds or min(seconds) < 0:
+            raise ValueError(f"a program lasts 0 seconds or more; got {seconds}")
+        self._runner.set_duration(step_of(program).program, seconds)
 
     def outputs(self, flow: Flow) -> dict[str | int, Any]:
         """``{name of a step: its output}`` of the satisfied steps; ``task_seq`` for a step without a name."""
@@ -149,15 +179,6 @@ def _store(steps: Steps) -> str:
     name = f"test-{next(_numbers)}"
     rows.store({"task_id": name, "tasks": [{"task_seq": seq, **step} for seq, step in enumerate(steps, start=1)]})
     return name
-
-
-def _skip_delay(task: Task) -> None:
-    if task.due_ts is not None:
-        clock.advance(max(0.0, (task.due_ts - clock.now()).total_seconds()) + _TICK)
-
-
-_TICK = 0.002
-"""Seconds; SQLite's clock has milliseconds."""
 
 
 def _why(flow: Flow) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, overload
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StrictBool, StrictInt, StrictStr
 from pydantic import ValidationError as OptionsError
 
+from flowerapp.core.caching import CacheScope, Caching, caching_of
 from flowerapp.registry import CONTEXT
 
 Function = Callable[..., Any]
@@ -26,6 +27,11 @@ def _as_stored(parameters: dict[str, Any]) -> dict[str, Any]:
         return dict(json.loads(json.dumps(parameters)))
     except (TypeError, RecursionError) as error:
         raise ValueError(f"not JSON: {error}") from None
+
+
+def _as_caching(value: Any) -> Any:
+    """What ``cache`` means."""
+    return None if value is None else caching_of(value)
 
 
 Names = Annotated[tuple[StrictStr, ...], BeforeValidator(_as_tuple)]
@@ -70,6 +76,11 @@ class Options(BaseModel):
     """Whether the task's input is one object that merges the outputs of its dependencies, all of them objects."""
     when: StrictStr = ""
     """Condition over the task's input, such as ``input.count > 0``; where it is false, the task is skipped."""
+    cache: Annotated[Caching | None, BeforeValidator(_as_caching)] = None
+    """For how long the output is kept for other tasks, in seconds or as a timedelta, or ``(key, lifetime)``: the key is
+    an expression over ``input`` and the parameters, by default the whole input."""
+    cache_scope: CacheScope = CacheScope.WORKFLOW
+    """``workflow`` or ``global``: whether the output is kept for the tasks of its workflow, or for those of all."""
 
     autoretry_for: Errors = ()
     """Exceptions that lead to a retry; this option and those below hold for the task and its children."""
@@ -87,7 +98,8 @@ class Options(BaseModel):
     @property
     def of_step(self) -> dict[str, Any]:
         """The options stored with the step, as fields of ``core.plan.Node``."""
-        return {name: getattr(self, name) for name in _OF_STEP}
+        caching = {} if self.cache is None else {"cache_key": self.cache.key, "cache_seconds": self.cache.seconds}
+        return {name: getattr(self, name) for name in _OF_STEP} | caching | {"cache_scope": self.cache_scope.value}
 
     @property
     def of_program(self) -> dict[str, Any]:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from flowerapp import engine
+from flowerapp.core.caching import CacheScope
 from flowerapp.core.plan import Plan
 from flowerapp.exceptions import UnknownWorkflowError
 from flowerapp.models import TaskDefinition, Workflow
@@ -17,7 +18,7 @@ from flowerapp.selectors.workflows import steps
 
 Document = dict[str, Any]
 
-_OPTIONS = ("max_retries", "retry_delay", "time_limit", "max_concurrency")
+_OPTIONS = ("max_retries", "retry_delay", "time_limit", "max_concurrency", "cache_seconds")
 
 
 def store(document: Mapping[str, Any], *, new: bool = False) -> Plan:
@@ -66,6 +67,8 @@ def _step(row: TaskDefinition) -> Document:
         **{name: getattr(row, name) for name in _OPTIONS},
         "merge": row.merge,
         "when": row.when,
+        "cache_key": row.cache_key,
+        "cache_scope": row.cache_scope,
         "child_program": row.child_program or None,
         "exit_on_failed": row.exit_on_failed,
     }
@@ -85,6 +88,8 @@ def row(task_id: str, step: Mapping[str, Any]) -> TaskDefinition:
         name=step.get("name") or "",
         merge=bool(step.get("merge")),
         when=step.get("when") or "",
+        cache_key=step.get("cache_key") or "",
+        cache_scope=step.get("cache_scope") or CacheScope.WORKFLOW.value,
         pool=step.get("pool") or "",
         child_program=step.get("child_program") or "",
         exit_on_failed=bool(step.get("exit_on_failed", True)),

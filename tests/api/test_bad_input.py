@@ -50,6 +50,7 @@ def targets(api: APIClient, workflow: Callable[..., str]) -> list[tuple[str, str
         ("PUT", "/api/workflows/etl/"),
         ("POST", "/api/pools/"),
         ("PUT", "/api/pools/gpu/"),
+        ("POST", "/api/cache/forget/"),
         ("PATCH", f"/api/flows/{flow.pk}/tasks/1/"),
         ("POST", f"/api/flows/{flow.pk}/tasks/1/skip/"),
         *verbs,

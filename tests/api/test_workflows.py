@@ -31,6 +31,9 @@ STEP = {
     "time_limit": None,
     "merge": False,
     "when": "",
+    "cache_key": "",
+    "cache_seconds": None,
+    "cache_scope": "workflow",
     "child_program": None,
     "max_concurrency": None,
     "exit_on_failed": True,
@@ -45,7 +48,9 @@ DOCUMENT: dict[str, Any] = {
     "tasks": [
         STEP,
         STEP | {"task_seq": 3, "depends_on": [1], "queue": "transcoding", "parameters": {"value": {"deep": [1, None]}}},
-        STEP | {"task_seq": 2, "depends_on": [], "task_priority": -7, "retry_delay": 1, "time_limit": 9},
+        STEP
+        | {"task_seq": 2, "depends_on": [], "task_priority": -7, "retry_delay": 1, "time_limit": 9}
+        | {"cache_key": "input.n", "cache_seconds": 60, "cache_scope": "global"},
         STEP
         | {"task_seq": 9, "name": "long", "merge": True, "when": "input.n > 1", "parameters": {"value": "x" * 2000}},
     ],

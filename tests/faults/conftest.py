@@ -20,6 +20,7 @@ if not os.environ.get("FLOWER_TEST_FAULTS"):
         "test_backlog.py",
         "test_flow_control.py",
         "test_messages.py",
+        "test_output_cache.py",
         "test_postgres.py",
         "test_processes.py",
         "test_random.py",

@@ -15,7 +15,7 @@ from django.urls import reverse
 from flowerapp import engine
 from flowerapp.api import urls
 from flowerapp.management.cli import parser
-from flowerapp.models import Worker
+from flowerapp.models import CachedOutput, Worker
 from flowerapp.testing import inline
 from tests import permissions
 from tests.cli.support import define
@@ -26,7 +26,8 @@ pytestmark = pytest.mark.django_db(transaction=True)
 ROLES: dict[str, tuple[str, ...] | None] = {
     "anonymous": None,
     "without rights": (),
-    "viewer": ("view_flow", "view_taskdefinition", "view_pool"),
+    "viewer": ("view_flow", "view_taskdefinition", "view_pool", "view_cachedoutput"),
+    "forgetter": ("delete_cachedoutput",),
     "registrar": ("register_flow",),
     "operator": ("operate_flow",),
     "definer": tuple(f"{verb}_{model}" for verb in ("add", "change", "delete") for model in ("taskdefinition", "pool")),
@@ -38,7 +39,12 @@ ROLES: dict[str, tuple[str, ...] | None] = {
     ),
 }
 """Role → permissions; None is a caller who is not logged in. A superuser may do all."""
-SEES = {"view_flow": "operate_flow", "view_taskdefinition": "change_taskdefinition", "view_pool": "change_pool"}
+SEES = {
+    "view_flow": "operate_flow",
+    "view_taskdefinition": "change_taskdefinition",
+    "view_pool": "change_pool",
+    "view_cachedoutput": "delete_cachedoutput",
+}
 METHODS = ("get", "post", "put", "patch", "delete")
 FORMS = ("add", "change", "delete", "register", "restore")
 """Pages of the admin that take a form."""
@@ -62,7 +68,10 @@ def names() -> Iterator[dict[str, str]]:
         flow = engine.register("etl")
         Worker.objects.create(id="w", name="w", pid=1, concurrency=1, queues=[])
         task = flow.tasks.values_list("pk", flat=True)[0]
-        yield {"flow": flow.pk, "ended": ended.pk, "task": str(task), "workflow": "etl", "pool": "gpu", "worker": "w"}
+        by = {"task_flow_id": flow.pk, "task_exec_seq": 1, "attempt": 1}
+        entry = CachedOutput.objects.create(digest="d", program="Noop", **by)
+        rows = {"flow": flow.pk, "ended": ended.pk, "task": str(task), "workflow": "etl", "pool": "gpu", "worker": "w"}
+        yield rows | {"cachedoutput": str(entry.pk)}
 
 
 def client_of(role: str) -> Client:
@@ -80,7 +89,7 @@ def client_of(role: str) -> Client:
 def api_lets(client: Client, door: str, names: dict[str, str]) -> bool:
     """Whether a route does what it is asked, or finds another reason not to."""
     method, name = door.split()
-    parts = {"flow_id": names["flow"], "seq": "1", "task_id": "etl", "name": "gpu"}
+    parts = {"flow_id": names["flow"], "seq": "1", "task_id": "etl", "name": "gpu"} | {"entry": names["cachedoutput"]}
     pattern = next(pattern for pattern in urls.urlpatterns if pattern.name == name)
     kwargs = {key: value for key, value in parts.items() if key in pattern.pattern.regex.groupindex}
     answer = client.generic(method, reverse(f"flowerapp:{name}", kwargs=kwargs), "{}", content_type="application/json")

@@ -29,11 +29,15 @@ WRITING_ROUTES = {
     "remote-claim": "POST; a remote worker gets what a program would",
     **{f"remote-{verb}": "POST; its answers are read" for verb in ("heartbeat", "end")},
     **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail")},
+    "cache-forget": "POST; it answers a number",
     **{f"flow-{verb}": "the same" for verb in ("suspend", "resume", "cancel", "rerun")},
 }
 PAGES_WITHOUT_VALUES = {
     **dict.fromkeys(
-        [f"flowerapp_{name}" for name in ("flow_add", "task_add", "worker_add", "task_delete", "worker_delete")],
+        [
+            *(f"flowerapp_{name}_add" for name in ("flow", "task", "worker", "cachedoutput")),
+            *(f"flowerapp_{name}_delete" for name in ("task", "worker", "cachedoutput")),
+        ],
         "forbidden to everyone",
     ),
     "login": "of a user without a session",
@@ -75,6 +79,13 @@ EXEMPT = {
         NAMES,
     ),
     **dict.fromkeys(["Workflow.description", "Pool.description", "TaskDefinition.when", "Task.when"], FOR_PEOPLE),
+    **dict.fromkeys(["TaskDefinition.cache_key", "Task.cache_key"], FOR_PEOPLE),
+    **dict.fromkeys(["CachedOutput.task_id", "CachedOutput.program", "CachedOutput.task_flow_id"], NAMES),
+    **dict.fromkeys(["Task.awaits_output", "CachedOutput.digest"], "a digest"),
+    **dict.fromkeys(["TaskDefinition.cache_scope", "Task.cache_scope"], "one of a few words"),
+    "Task.cached_from": "names of a flow and a task",
+    "CachedOutput.key": "masked when it is recorded",
+    "CachedOutput.output": "none that holds a secret is kept",
     **dict.fromkeys(["TaskDefinition.depends_on", "Task.depends_on", "Task.dependents", "Task.canvas"], "numbers"),
     **dict.fromkeys(["Task.ignored_by", "Task.refused_by"], "one of a few words"),
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
@@ -156,6 +167,7 @@ def _harvest(app: Celery, planted: type[Workflow]) -> Harvest:
 
 def _plant(client: Client, app: Celery, planted: type[Workflow]) -> tuple[list[Flow], dict[str, str]]:
     flows = [*doors.by_sql(), *doors.by_class(planted), *doors.by_host_task(), *doors.by_http(), *doors.by_plan()]
+    flows += doors.by_cache()
     doors.by_celery(app)
     answers: dict[str, str] = {}
     for name, (made, texts) in {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -327,6 +328,7 @@ def test_options_go_to_the_step_and_to_its_programs() -> None:
             exit_on_failed=False,
             merge=True,
             when="input.n > 1",
+            cache_scope="global",
             autoretry_for=OSError,
             dont_autoretry_for=[FileNotFoundError],
             retry_backoff=2,
@@ -343,12 +345,39 @@ def test_options_go_to_the_step_and_to_its_programs() -> None:
     assert (node.priority, node.queue, node.pool, node.parameters) == (-3, "slow", "few", {"sizes": [1, 2]})
     assert (node.max_retries, node.retry_delay, node.time_limit, node.max_concurrency) == (2, 5, 60, 4)
     assert (node.exit_on_failed, node.merge, node.when) == (False, True, "input.n > 1")
+    assert (node.cache_key, node.cache_seconds, node.cache_scope) == ("", None, "global")
     for name in ("many.first", "many.each"):
         program = registry.get(name)
         assert (program.autoretry_for, program.dont_autoretry_for) == ((OSError,), (FileNotFoundError,))
         assert (program.retry_backoff, program.retry_backoff_max, program.retry_jitter) == (2, 30, False)
         assert program.soft_time_limit == 50
     assert registry.get("many.first").parameter_problems({})[0][0] == "sizes"
+
+
+@pytest.mark.parametrize(
+    ("cache", "key", "seconds"),
+    [
+        (60, "", 60),
+        (timedelta(hours=1), "", 3600),
+        (("order.id", 0.5), "order.id", 1),
+        (("*", timedelta(1)), "*", 86_400),
+    ],
+)
+def test_a_cache_is_a_lifetime_or_a_key_and_one(cache: Any, key: str, seconds: int) -> None:
+    class Kept(Workflow):
+        task_id = "kept"
+
+        @task(cache=cache, parameters={"order": {"id": 1}})
+        def first(self, order: Any) -> None: ...
+
+    node = Kept.plan().check().nodes[0]
+    assert (node.cache_key, node.cache_seconds, node.cache_scope) == (key, seconds, "workflow")
+
+
+@pytest.mark.parametrize("options", [{"cache": -1}, {"cache": "1h"}, {"cache": ("a", 1, 2)}, {"cache_scope": "all"}])
+def test_a_cache_that_cannot_be_is_refused(options: dict[str, Any]) -> None:
+    with pytest.raises(TypeError, match="option cache"):
+        task(**options)(lambda self: None)
 
 
 def test_a_method_is_a_method_still() -> None:

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import datetime
 
+from flowerapp.core import process_clock
 from flowerapp.core.expressions.errors import Failure
 
 MAX_TEXT = 10_000
@@ -27,8 +27,8 @@ MAX_LEVELS = 200
 
 
 def utc_now() -> datetime:
-    """The time by this computer's clock."""
-    return datetime.fromtimestamp(time.time(), UTC)
+    """The time by the clock of this process."""
+    return process_clock.now()
 
 
 class Evaluation:

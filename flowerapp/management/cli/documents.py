@@ -8,8 +8,8 @@ from typing import Any
 
 from flowerapp.core.passing import TooLarge
 from flowerapp.engine import context
-from flowerapp.models import Flow, Pool, Task, Worker
-from flowerapp.selectors import counts, flows, history, pools, queues, task_logs, tasks, workers
+from flowerapp.models import CachedOutput, Flow, Pool, Task, Worker
+from flowerapp.selectors import counts, flows, history, output_cache, pools, queues, task_logs, tasks, workers
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.in_words import flow_in_words, task_in_words
 from flowerapp.selectors.short import complete, left_out
@@ -130,6 +130,11 @@ def _rest(listed: Any, page: Sequence[Any]) -> int:
 def pool_document(pool: Pool) -> dict[str, Any]:
     """A pool as ``pools.with_use`` has it."""
     return _columns(pool, (*pools.COLUMNS, "held", "waiting"))
+
+
+def cache_document(entry: CachedOutput) -> dict[str, Any]:
+    """An entry of the output cache."""
+    return _columns(entry, output_cache.COLUMNS)
 
 
 def whole_task_document(task: Task) -> dict[str, Any]:

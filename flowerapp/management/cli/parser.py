@@ -101,6 +101,7 @@ def _add_readers(verbs: Any) -> None:
     _with_traceback(parser)
     _add_inspect(verbs)
     _add_graph(verbs)
+    _add_cache(verbs)
     for name, what in (
         ("workflows", "list the workflows"),
         ("pools", "list the pools with their slots and the tasks that wait for one"),
@@ -109,6 +110,16 @@ def _add_readers(verbs: Any) -> None:
         ("queues", "list the queues with what waits in them and who serves them"),
     ):
         _add(verbs, name, what)
+
+
+def _add_cache(verbs: Any) -> None:
+    parser = _add(verbs, "cache", "list or forget the outputs that are kept for other tasks")
+    parser.add_argument("act", choices=("list", "forget"), help="list what is kept, or forget it")
+    parser.add_argument("--program", metavar="NAME", help="only outputs of this program")
+    parser.add_argument("--workflow", metavar="NAME", help="only those kept for this workflow; '' for all workflows'")
+    parser.add_argument("--key", metavar="JSON", help="only those of this value of their key; * for the whole input")
+    parser.add_argument("--all", action="store_true", help="forget everything")
+    parser.add_argument("--limit", metavar="N", type=_count, help="most entries to list; 20 by default")
 
 
 def _add_list(verbs: Any) -> None:

@@ -65,6 +65,8 @@ def _facts(task: Task) -> dict[str, Any]:
         "queue": tasks.queue_of(task) if task.program else "",
         "pool": task.pool,
         "condition": task.when,
+        "cache": tasks.cache_text(task),
+        "output from": tasks.source_text(task),
         "priority": str(task.task_priority) if task.task_priority else "",
         "registered": moment(task.registered_ts),
         "not before": moment(task.due_ts),

@@ -37,6 +37,7 @@ VERBS = {
     "inspect": "vectors.inspect",
     "workflows": "system.workflows",
     "pools": "system.pools",
+    "cache": "caches.cache",
     "programs": "system.programs",
     "workers": "system.workers",
     "queues": "system.queues",

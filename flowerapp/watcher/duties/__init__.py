@@ -11,6 +11,7 @@ from collections.abc import Callable
 from flowerapp.watcher.duties.admit import admit
 from flowerapp.watcher.duties.adopt import adopt
 from flowerapp.watcher.duties.archive import Archive
+from flowerapp.watcher.duties.cached import wake_cached
 from flowerapp.watcher.duties.children import StartChildren
 from flowerapp.watcher.duties.deferred import send_deferred
 from flowerapp.watcher.duties.hooks import redeliver
@@ -36,6 +37,7 @@ def rota() -> list[tuple[str, float, Callable[[], int]]]:
         ("admit", 0.5, admit),
         ("send deferred", 2, send_deferred),
         ("complete parked", 2, complete_parked),
+        ("wake cached", 1, wake_cached),
         ("start children", 5, StartChildren()),
         ("deliver hooks", 2, redeliver),
         ("take up waits", 2, take_up_waits),

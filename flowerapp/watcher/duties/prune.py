@@ -1,9 +1,9 @@
-"""Delete flows past their retention, where one is set and no archive, old events, and workers that are long gone."""
+"""Delete flows, events and stored outputs past their retention, and workers that are long gone."""
 
 from __future__ import annotations
 
 from flowerapp import conf, engine
-from flowerapp.engine import due_waits
+from flowerapp.engine import due_waits, output_cache
 from flowerapp.models import Flow, Worker
 from flowerapp.querysets import batched
 from flowerapp.watcher.pages import PAGE
@@ -13,9 +13,9 @@ FORGET_WORKERS = 86_400
 
 
 def prune() -> int:
-    """One page; the number of flows and events deleted."""
+    """One page; the number of flows, events and stored outputs deleted."""
     Worker.objects.forget(FORGET_WORKERS)
-    return _prune_events() + _prune_flows()
+    return output_cache.prune_cache() + _prune_events() + _prune_flows()
 
 
 def _prune_events() -> int:

@@ -116,6 +116,14 @@ def by_host_task() -> list[Flow]:
     return [engine.register("planted-host", input=values("host task: input"))]
 
 
+def by_cache() -> list[Flow]:
+    """A step whose output is kept by a key with secrets, and a second flow that takes it."""
+    row = {"program": "Noop", "cache_seconds": 600, "cache_key": "input"}
+    TaskDefinition.objects.create(task_id="planted-cached", task_seq=1, **row)
+    secrets = values("cache: input")
+    return [engine.register("planted-cached", input=secrets) for _ in range(2)]
+
+
 def by_http() -> list[Flow]:
     """The shipped program, which cannot connect."""
 

@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from flowerapp import engine
 from flowerapp.admin.verbs import VerbAdmin
 from flowerapp.api import urls
-from flowerapp.models import Flow, Task, Workflow
+from flowerapp.models import CachedOutput, Flow, Task, Workflow
 from flowerapp.states import ACTIVE
 from tests.cli.support import flow as command
 
@@ -66,6 +66,7 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         "workflows",
         "flows",
         "pools",
+        "cache",
         "programs",
         "queues",
         "workers",
@@ -80,6 +81,8 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         yield "workflow", reverse("flowerapp:workflow", args=[task_id])
         yield "flows", f"{reverse('flowerapp:flows')}?task_id={task_id}"
     yield "pool", reverse("flowerapp:pool", args=["planted"])
+    for entry in CachedOutput.objects.values_list("pk", flat=True):
+        yield "cache-entry", reverse("flowerapp:cache-entry", args=[entry])
     for flow_id in flow_ids:
         for name in ("flow", "tasks", "flow-history", "flow-graph", "flow-logs", "flow-archive"):
             yield name, reverse(f"flowerapp:{name}", args=[flow_id])
@@ -216,6 +219,7 @@ def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
     for more in ([], ["--json"]):
         for verb in ("list", "workflows", "pools", "programs", "workers", "queues"):
             yield verb, [*more]
+        yield "cache", ["list", *more]
         for flow_id in flow_ids:
             yield "show", [flow_id, *more]
             yield "logs", [flow_id, *more]
