@@ -577,6 +577,16 @@ def test_events_of_users_are_given_to_the_engine(
     assert listener.kinds() == ["end-workflow"]
 
 
+def test_an_event_of_a_user_ends_a_wait(stream: Stream, listener: PlainListener, runner: InlineRunner) -> None:
+    flow = start("wait:event(- event: paper-came -)")
+    runner.run()
+    serve(stream)
+    listener.send("paper-came", sheets=500)
+    listener.send("\0", no="kind")
+    serve(stream)
+    assert status(flow) is Status.FINISH
+
+
 # The listener in Python
 
 

@@ -21,7 +21,7 @@ from flowerapp.core.stream_events import (
     text_of,
 )
 from flowerapp.engine import remote_work
-from flowerapp.exceptions import InvalidValueError, StateConflictError
+from flowerapp.exceptions import FlowerError, InvalidValueError, StateConflictError
 from flowerapp.executors.streams.starts import KEPT_SECONDS
 from flowerapp.selectors.node_indexes import Indexed, task_at
 from flowerapp.states import Status
@@ -149,7 +149,10 @@ def _emit(event: StreamEvent) -> None:
     if util.find_spec("flowerapp.engine.events") is None:
         return
     emit = import_module("flowerapp.engine.events").emit
-    emit(event.kind, event.data)
+    try:
+        emit(event.kind, event.data, actor=ACTOR)
+    except FlowerError as error:
+        log_refusal(event, error)
 
 
 def log_refusal(event: StreamEvent, error: Exception) -> None:

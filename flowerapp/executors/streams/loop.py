@@ -30,6 +30,8 @@ IDLE_PAUSE = 0.45
 """Seconds between two looks where no stream is in use."""
 PUBLISH_PAUSE = 0.4
 """Seconds between two looks for tasks that are ready."""
+USED_PAUSE = 5.0
+"""Seconds between two looks for tasks that a worker before this one put into a stream that no setting names."""
 OUTAGE_PAUSE = 2.0
 """Seconds until Redis is asked again after it did not answer."""
 RECEIPT_SECONDS = 5
@@ -158,9 +160,15 @@ class StreamLoop(Loop):
         return self._stream
 
     def _is_needed(self) -> bool:
+        return self._stream is not None or Task.objects.publishable().exists() or self._was_used()
+
+    def _was_used(self) -> bool:
+        """Whether tasks are in the stream, or run, that another worker served before this one led."""
+        if time.monotonic() - self.last.get("was used", float("-inf")) < USED_PAUSE:
+            return False
+        self.last["was used"] = time.monotonic()
         tasks = Task.objects.all()
-        needing = (tasks.publishable(), tasks.published(), tasks.leased())
-        return self._stream is not None or any(query.exists() for query in needing)
+        return bool(tasks.published().exists() or tasks.leased().exists())
 
     def _serve(self, stream: Stream | None) -> None:
         if stream is None:
