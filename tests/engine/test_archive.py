@@ -304,10 +304,12 @@ def test_two_restores_at_once_write_one_flow(runner: InlineRunner) -> None:
     document = engine.archive(flow.pk)
     remove(flow)
     created: list[bool] = []
-    threads = [
-        threading.Thread(target=lambda: (created.append(engine.restore(document).created), connections.close_all()))
-        for _ in range(2)
-    ]
+
+    def run() -> None:
+        created.append(engine.restore(document).created)
+        connections.close_all()
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
