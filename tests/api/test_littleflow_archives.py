@@ -101,19 +101,16 @@ def test_a_missing_part_is_400(api: APIClient, key: str) -> None:
     is_refused(restore(api, body), 400, f"no {key}")
 
 
-NO_TRACES: list[Any] = [1, {}, [1], [[]], [["now", [0] * 5]]]
-UNFIT: list[Any] = [[0.5] * 5, [True] * 5, [-1] * 5, [10**30] * 5, None]
-HOSTILE: list[tuple[str, Any]] = [
-    *[("F", value) for value in (1, [], [[1]], [[0] * 5] * 5, [["a"] * 5] * 5)],
-    *[("T", value) for value in (1, [], [["Task", {}]], FORM["T"][:4], [["StartFlow", {"index": 0}]] * 5)],
-    *[("S", value) for value in NO_TRACES],
-    *[("S", value) for value in ([[TIMES[0], [0] * 4]], [[TIMES[0], ["a"] * 5]])],
-    *[("S", [[TIMES[0], value]]) for value in UNFIT],
-    ("A", None),
-    ("A", [[None, [0] * 5]]),
-    ("A", [[TIMES[0], [-1] * 5]]),
-    ("A", [["0001-01-01T00:00:00+14:00", [0] * 5]]),
-]
+BAD: dict[str, list[Any]] = {
+    "F": [1, [], [[1]], [[0] * 5] * 5, [["a"] * 5] * 5],
+    "T": [1, [], [["Task", {}]], FORM["T"][:4], [["StartFlow", {"index": 0}]] * 5],
+    "S": [
+        *(1, {}, [1], [[]], [["now", [0] * 5]], [[TIMES[0], [0] * 4]], [[TIMES[0], ["a"] * 5]]),
+        *([[TIMES[0], value]] for value in ([0.5] * 5, [True] * 5, [-1] * 5, [10**30] * 5, None)),
+    ],
+    "A": [None, [[None, [0] * 5]], [[TIMES[0], [-1] * 5]], [["0001-01-01T00:00:00+14:00", [0] * 5]]],
+}
+HOSTILE = [(key, value) for key, values in BAD.items() for value in values]
 
 
 @pytest.mark.parametrize(("key", "value"), HOSTILE)

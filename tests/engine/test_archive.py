@@ -305,11 +305,11 @@ def test_two_restores_at_once_write_one_flow(runner: InlineRunner) -> None:
     remove(flow)
     created: list[bool] = []
 
-    def restored() -> None:
+    def run() -> None:
         created.append(engine.restore(document).created)
         connections.close_all()
 
-    threads = [threading.Thread(target=restored) for _ in range(2)]
+    threads = [threading.Thread(target=run) for _ in range(2)]
     for thread in threads:
         thread.start()
     for thread in threads:
