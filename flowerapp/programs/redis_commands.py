@@ -17,6 +17,7 @@ from flowerapp.core import values
 from flowerapp.core.expressions import ExpressionError
 from flowerapp.core.format_templates import filled, template_problems
 from flowerapp.exceptions import FlowerError, RetryTask
+from flowerapp.programs.deadline import within
 from flowerapp.registry import Context, Program, Source, add_source
 
 PREFIX = "redis:"
@@ -25,6 +26,8 @@ ANY = "*"
 """In ``FLOWER["REDIS_COMMANDS"]``: all of ``HARMLESS``."""
 SECONDS = 10
 """Longest time to connect, and to wait for the server to continue with its reply."""
+LONGEST = 60
+"""Seconds for a whole command."""
 MOST_ARGUMENTS = 10_000
 _HARMLESS = """
     copy del dbsize echo exists expire expireat expiretime object persist pexpire pexpireat pexpiretime ping pttl
@@ -135,7 +138,9 @@ class RedisProgram(Program):
         context.give("redis", {"secret": _password(url)})
         try:
             with _client(url) as client:
-                return client.execute_command(self.command.upper(), *arguments)
+                return within(LONGEST, lambda _: client.execute_command(self.command.upper(), *arguments))
+        except TimeoutError:
+            raise RetryTask(f"{self.name}: Redis does not answer: no whole reply within {LONGEST:g} s") from None
         except (exceptions.AuthenticationError, exceptions.AuthorizationError) as error:
             raise RedisCommandError(f"{self.name}: {error}") from None
         except (exceptions.ConnectionError, exceptions.TimeoutError) as error:

@@ -67,6 +67,9 @@ class Wish:
     use_context_parameters: Annotated[
         bool, Field(description="Whether a call that is not sync names flow and step in its query.")
     ] = True
+    use_input_parameters: Annotated[
+        bool, Field(description="Whether keys of the input stand in for parameters of the same name.")
+    ] = True
     timeout: Annotated[float, Field(gt=0, le=3600, description="Seconds for the whole call.")] = 60
 
 
@@ -92,11 +95,12 @@ class RequestProgram(Program):
     def call(self, parameters: Mapping[str, Any], context: Context) -> Any:
         """The input with the answer; raises RetryTask where none came, and ParkTask where the service ends the step."""
         value = {} if context.input is None else context.input
-        own = _overrides(self, value)
+        wish: Wish = super().call(parameters, context)
+        own = _overrides(self, value) if wish.use_input_parameters else {}
         if own.keys() & PLACES and masking.hidden(dict(parameters)):
             names = ", ".join(sorted(own.keys() & PLACES))
             raise RequestError(f"the input gives {names}, but the parameters hold secrets, which must not go elsewhere")
-        wish = super().call({**parameters, **own}, context)
+        wish = super().call({**parameters, **own}, context) if own else wish
         call = _Call(self.method, wish, frozenset(own), value, parameters, context)
         try:
             return call.output()
@@ -108,7 +112,8 @@ def _overrides(program: Program, value: Any) -> dict[str, Any]:
     """What the input gives for parameters."""
     if not isinstance(value, dict):
         return {}
-    return {name: value[name] for name in program.fields if value.get(name) is not None}
+    names = program.fields.keys() - {"use_input_parameters"}
+    return {name: value[name] for name in sorted(names) if value.get(name) is not None}
 
 
 def _template_problems(parameters: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import time
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,7 +21,8 @@ from flowerapp.testing import InlineRunner, context_for, inline
 from flowerapp.testing.runner import flower
 from flowerapp.workflows import arrow
 from tests.engine.support import task
-from tests.services import with_path
+from tests.programs.test_http_bounds import Server
+from tests.services import until, with_path
 from tests.workflows.arrow.support import run
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -270,3 +272,21 @@ def test_a_server_that_hangs_is_given_up(settings: Any, monkeypatch: pytest.Monk
         settings.FLOWER = {**settings.FLOWER, "REDIS_TASKS": f"redis://127.0.0.1:{listener.getsockname()[1]}/0"}
         with pytest.raises(RetryTask, match="Redis does not answer: Timeout"):
             call("get", "a")
+
+
+def test_a_reply_without_an_end_is_given_up(settings: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("flowerapp.programs.redis_commands.LONGEST", 0.5)
+
+    def serve(connection: socket.socket) -> None:
+        if b"GET" not in connection.recv(65536):
+            connection.sendall(b"+OK\r\n" * 2)
+        connection.sendall(b"$1000000\r\n")
+        while connection.send(b"x"):
+            time.sleep(0.05)
+
+    server = Server(serve)
+    settings.FLOWER = {**settings.FLOWER, "REDIS_TASKS": f"redis://{server.address}/0"}
+    with pytest.raises(RetryTask, match=r"no whole reply within 0\.5 s"):
+        call("get", "a")
+    until(server.left.is_set)
+    server.close()

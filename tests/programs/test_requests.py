@@ -181,6 +181,15 @@ def test_keys_of_the_input_stand_in_for_parameters_and_are_no_templates(runner: 
     assert failure(runner, text("get", url=service), {"sync": "perhaps"}).startswith("parameter sync: ")
 
 
+def test_a_step_may_leave_its_parameters_to_no_input(runner: InlineRunner, service: str) -> None:
+    value = {"url": f"{service}/text", "use_input_parameters": True, "output_mode": ["status"]}
+    made = output(runner, text("get", url=f"{service}/json", use_input_parameters=False), value)
+    assert (made["response"], made["url"]) == ({"n": 1}, value["url"])
+    made = output(runner, text("get", url=f"{service}/json"), {**value, "use_input_parameters": False})
+    assert made == {**value, "use_input_parameters": False, "request_status": 200}
+    assert [asked["path"] for asked in Service.asked] == ["/json", "/text"]
+
+
 def test_an_input_cannot_lead_secrets_of_the_parameters_elsewhere(runner: InlineRunner, service: str) -> None:
     source = text("post", url=f"{service}/json", template='{{"password": "hunter2-hunter2"}}')
     assert output(runner, source, {"id": 1})["request_status"] == 200
