@@ -130,7 +130,7 @@ def test_one_module_reads_the_clock() -> None:
     may = {
         "flowerapp/querysets/clock.py": "it is the clock",
         "flowerapp/executors/celery/host_requests.py": "an ETA of a Celery task is a time of this process",
-        **{f"flowerapp/models/{name}.py": "defaults of columns" for name in ("flows", "history", "workers")},
+        **{f"flowerapp/models/{name}.py": "defaults of columns" for name in ("flows", "history", "waits", "workers")},
     }
     assert at <= {*may}, f"use flowerapp.querysets.clock in {sorted(at - {*may})}"
 

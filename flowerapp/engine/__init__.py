@@ -6,6 +6,7 @@ executors and the watcher's duties import the modules. ``docs/architecture.md`` 
 
 from flowerapp.core.overriding import MayOverride
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
+from flowerapp.engine.due_waits import release_latch
 from flowerapp.engine.events import emit
 from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.register import plan_of, register, register_many, register_plan
@@ -37,6 +38,7 @@ __all__ = [
     "register",
     "register_many",
     "register_plan",
+    "release_latch",
     "rerun",
     "resume",
     "set_pool",

@@ -115,6 +115,11 @@ class TaskQuerySet(AdoptQuerySet):
         own = self.filter(pk__in=keys)._allowed("begin_wait").filter(**_BEGINS)
         return own.update(started_ts=Now(), due_ts=due)
 
+    def lock_dependents(self, task: Task) -> None:
+        """Lock the tasks that wait for one, before its flow is. In a transaction."""
+        own = self.filter(task_flow_id=task.task_flow_id, task_exec_seq__in=task.dependents).order_by("task_exec_seq")
+        list(own.select_for_update().values_list("pk"))
+
     # Remote tasks, whose rows the caller has locked.
 
     def offer(self, ref: TaskRef) -> int:

@@ -76,8 +76,10 @@ class TestDelay:
         flow = finish(runner, flow)
         assert (flow.status, flow.output, task(flow, 2).output) == (FINISH, {"n": 1}, {"n": 1})
         assert [message.head.program for message in runner.sent] == ["Echo", "Echo"]
-        lasted = (task(flow, 2).finished_ts or 0) - (task(flow, 2).started_ts or 0)  # type: ignore[operator]
-        assert timedelta(seconds=60) < lasted < timedelta(seconds=70)
+        began, ended = task(flow, 2).started_ts, task(flow, 2).finished_ts
+        assert began is not None
+        assert ended is not None
+        assert timedelta(seconds=60) < ended - began < timedelta(seconds=70)
 
     def test_the_first_step_of_a_flow_may_be_one(self, runner: InlineRunner) -> None:
         flow = waiting(runner, step(1, DELAY, duration="1m 30s"), input=[1])
@@ -179,7 +181,7 @@ class TestDelay:
         with pytest.raises(StateConflictError, match="has not begun"):
             engine.wake(flow.pk, 2)
 
-    def test_hooks_hear_of_its_beginning_and_its_end(self, runner: InlineRunner, listener: Listener) -> None:
+    def test_hooks_are_called_at_its_beginning_and_its_end(self, runner: InlineRunner, listener: Listener) -> None:
         flow = waiting(runner, step(1, DELAY, duration=60))
         assert end_due_waits() == 0
         clock.advance(61)
@@ -339,7 +341,7 @@ class TestEvent:
 
     def test_what_a_dead_process_left_is_taken_up(self, runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(events, "offer", lambda event_id: 0)
+            patch.setattr(events, "offer", lambda event_id: events.Outcome())
             flow = waiting(runner, awaits(1))
             engine.emit("paid")
         assert status(flow) is RUNNING
@@ -371,7 +373,7 @@ class TestStart:
         event = engine.emit("paid", {"id": 1, "country": "FR"})
         engine.emit("paid", {"country": "DE"})
         Event.objects.update(offered=False)
-        assert events.offer(event.pk) == 0
+        assert events.offer(event.pk).ended == 0
         runner.run()
         flows = Flow.objects.order_by("registered_ts")
         assert [flow.task_id for flow in flows] == [names[0], names[0], names[1]]
