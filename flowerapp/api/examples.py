@@ -25,6 +25,9 @@ REQUESTS: Mapping[str, Any] = {
     "api_flows_rerun_create": {"from": 1, "parameters": {"1": {"URL": "http://stock.example/"}}, **WHY},
     "api_flows_tasks_skip_create": WHY,
     "api_flows_tasks_end_create": {"output": {"rows": 7}, **WHY},
+    "api_events_create": {"kind": "paid", "data": {"order": 7, "output": {"amount": 120}}},
+    "api_latches_release_create": WHY,
+    "api_flows_tasks_wake_create": {"output": {"approved": True}, **WHY},
     "api_flows_tasks_fail_create": {"reason": "the file is damaged"},
     "api_flows_tasks_partial_update": {"parameters": {"URL": "http://stock.example/"}, "priority": -5, **WHY},
 }

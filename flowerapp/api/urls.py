@@ -5,7 +5,9 @@ from __future__ import annotations
 from django.urls import URLPattern, re_path
 
 from flowerapp.api import (
+    event_views,
     flow_views,
+    latch_views,
     log_views,
     pool_views,
     register_views,
@@ -31,6 +33,7 @@ urlpatterns: list[URLPattern] = [
     re_path(TASK + r"/skip/?\Z", flow_views.SkipView.as_view(), name="task-skip"),
     re_path(TASK + r"/end/?\Z", flow_views.EndView.as_view(), name="task-end"),
     re_path(TASK + r"/fail/?\Z", flow_views.FailView.as_view(), name="task-fail"),
+    re_path(TASK + r"/wake/?\Z", flow_views.WakeView.as_view(), name="task-wake"),
     re_path(TASK + r"/logs/?\Z", log_views.TaskLogView.as_view(), name="task-logs"),
     re_path(FLOW + r"/logs/?\Z", log_views.FlowLogView.as_view(), name="flow-logs"),
     re_path(FLOW + r"/history/?\Z", flow_views.HistoryView.as_view(), name="flow-history"),
@@ -39,6 +42,11 @@ urlpatterns: list[URLPattern] = [
     re_path(FLOW + r"/resume/?\Z", flow_views.ResumeView.as_view(), name="flow-resume"),
     re_path(FLOW + r"/cancel/?\Z", flow_views.CancelView.as_view(), name="flow-cancel"),
     re_path(FLOW + r"/rerun/?\Z", flow_views.RerunView.as_view(), name="flow-rerun"),
+    re_path(r"^api/events/?\Z", event_views.EventListView.as_view(), name="events"),
+    re_path(r"^api/events/(?P<event_id>[^/]+)/?\Z", event_views.EventView.as_view(), name="event"),
+    re_path(r"^api/latches/?\Z", latch_views.LatchListView.as_view(), name="latches"),
+    re_path(r"^api/latches/(?P<name>[^/]+)/?\Z", latch_views.LatchView.as_view(), name="latch"),
+    re_path(r"^api/latches/(?P<name>[^/]+)/release/?\Z", latch_views.LatchReleaseView.as_view(), name="latch-release"),
     re_path(r"^api/pools/?\Z", pool_views.PoolListView.as_view(), name="pools"),
     re_path(r"^api/pools/(?P<name>[^/]+)/?\Z", pool_views.PoolView.as_view(), name="pool"),
     re_path(r"^api/programs/?\Z", system_views.ProgramListView.as_view(), name="programs"),

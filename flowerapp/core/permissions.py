@@ -8,11 +8,14 @@ from __future__ import annotations
 from typing import Any
 
 VIEW_FLOW = "flowerapp.view_flow"
-"""See flows and tasks with all that they hold, queues and workers."""
+"""See flows and tasks with all that they hold, events, latches, queues and workers."""
 REGISTER = "flowerapp.register_flow"
 OPERATE = "flowerapp.operate_flow"
 """The operators' verbs."""
 DELETE_FLOW = "flowerapp.delete_flow"
+
+EMIT_EVENT = "flowerapp.emit_event"
+"""Report events, which flows wait for or start by."""
 
 VIEW_DEFINITION = "flowerapp.view_taskdefinition"
 """See workflows and programs."""

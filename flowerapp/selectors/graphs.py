@@ -13,6 +13,7 @@ from flowerapp.models import Task
 from flowerapp.selectors import counts
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.naming import LABEL
+from flowerapp.selectors.status_style import waited_for
 from flowerapp.states import Status
 
 MOST_READ = 500
@@ -30,6 +31,8 @@ class Step(NamedTuple):
     depends_on: list[int]
     children: Counts | None = None
     """Of those that it has added; None without any."""
+    waits: str = ""
+    """What it waits for, of a wait that has begun."""
 
 
 class _Length(Func):
@@ -62,7 +65,17 @@ class Graph(NamedTuple):
     view: View
 
 
-_COLUMNS = ("task_exec_seq", "label", "program", "exec_status", "ignored_by", "depends_on", "children")
+_COLUMNS = (
+    "task_exec_seq",
+    "label",
+    "program",
+    "exec_status",
+    "ignored_by",
+    "depends_on",
+    "children",
+    "parked",
+    "started_ts",
+)
 
 
 def graph_of(flow_id: str, around: int | None = None) -> Graph:
@@ -89,11 +102,13 @@ def graph_of(flow_id: str, around: int | None = None) -> Graph:
 def _steps(flow_id: str, rows: Iterable[Sequence[Any]]) -> list[Step]:
     """Steps by ``_COLUMNS``, with the counts of their children: a statement where there are any."""
     read = list(rows)
-    children = counts.of_children(flow_id, [seq for seq, *_, number in read if number])
-    return [
-        Step(seq, name, program, Status(status), ignored_by, depends_on, children.get(seq))
-        for seq, name, program, status, ignored_by, depends_on, _ in read
-    ]
+    children = counts.of_children(flow_id, [row[0] for row in read if row[6]])
+    steps = []
+    for seq, name, program, status, ignored_by, depends_on, _, parked, started_ts in read:
+        begun = status == Status.WAIT and parked and started_ts is not None
+        waits = waited_for(program) if begun else ""
+        steps.append(Step(seq, name, program, Status(status), ignored_by, depends_on, children.get(seq), waits))
+    return steps
 
 
 def _focus(steps: Any) -> int:

@@ -14,7 +14,7 @@ from django.db import models
 from django.db.models.query import ModelIterable
 
 from flowerapp.core import masked_sources, masking
-from flowerapp.models import Flow, HistoryEntry, Hook, Log, Task, TaskDefinition
+from flowerapp.models import Event, Flow, HistoryEntry, Hook, Log, Task, TaskDefinition
 from flowerapp.models.definitions import PAIRS
 
 AS_IT_IS: dict[type[models.Model], frozenset[str]] = {
@@ -24,6 +24,7 @@ AS_IT_IS: dict[type[models.Model], frozenset[str]] = {
     HistoryEntry: frozenset(),
     Log: frozenset(),
     Hook: frozenset(),
+    Event: frozenset(),
 }
 """The models with values of users, and their columns of JSON or text that hold only numbers and names; or conditions,
 which their authors get back as they wrote them."""

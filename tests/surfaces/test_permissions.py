@@ -15,7 +15,7 @@ from django.urls import reverse
 from flowerapp import engine
 from flowerapp.api import urls
 from flowerapp.management.cli import parser
-from flowerapp.models import Worker
+from flowerapp.models import Latch, LatchHold, Worker
 from flowerapp.testing import inline
 from tests import permissions
 from tests.cli.support import define
@@ -29,10 +29,11 @@ ROLES: dict[str, tuple[str, ...] | None] = {
     "viewer": ("view_flow", "view_taskdefinition", "view_pool"),
     "registrar": ("register_flow",),
     "operator": ("operate_flow",),
+    "reporter": ("emit_event",),
     "definer": tuple(f"{verb}_{model}" for verb in ("add", "change", "delete") for model in ("taskdefinition", "pool")),
     "cleaner": ("delete_flow",),
     "of other models": tuple(
-        f"{verb}_{model}" for verb in ("view", "change") for model in ("workflow", "task", "worker")
+        f"{verb}_{model}" for verb in ("view", "change") for model in ("workflow", "task", "event", "latch", "worker")
     ),
 }
 """Role → permissions; None is a caller who is not logged in. A superuser may do all."""
@@ -60,7 +61,10 @@ def names() -> Iterator[dict[str, str]]:
         flow = engine.register("etl")
         Worker.objects.create(id="w", name="w", pid=1, concurrency=1, queues=[])
         task = flow.tasks.values_list("pk", flat=True)[0]
-        yield {"flow": flow.pk, "ended": ended.pk, "task": str(task), "workflow": "etl", "pool": "gpu", "worker": "w"}
+        LatchHold.objects.create(latch=Latch.objects.create(pk="gpu"), task_flow=flow, task_exec_seq=1)
+        event = str(engine.emit("paid").pk)
+        named = {"workflow": "etl", "pool": "gpu", "worker": "w", "latch": "gpu", "event": event}
+        yield {"flow": flow.pk, "ended": ended.pk, "task": str(task), **named}
 
 
 def client_of(role: str) -> Client:
@@ -78,7 +82,7 @@ def client_of(role: str) -> Client:
 def api_lets(client: Client, door: str, names: dict[str, str]) -> bool:
     """Whether a route does what it is asked, or finds another reason not to."""
     method, name = door.split()
-    parts = {"flow_id": names["flow"], "seq": "1", "task_id": "etl", "name": "gpu"}
+    parts = {"flow_id": names["flow"], "seq": "1", "task_id": "etl", "name": "gpu", "event_id": names["event"]}
     pattern = next(pattern for pattern in urls.urlpatterns if pattern.name == name)
     kwargs = {key: value for key, value in parts.items() if key in pattern.pattern.regex.groupindex}
     answer = client.generic(method, reverse(f"flowerapp:{name}", kwargs=kwargs), "{}", content_type="application/json")

@@ -221,6 +221,16 @@ def end(out: Output, options: Options) -> int:
     return _on_each(verb, out, options)
 
 
+def wake(out: Output, options: Options) -> int:
+    """End the wait of a task, of each flow that is named."""
+    output = arguments.read_input(options["output"], "--output")
+
+    def verb(flow_id: str) -> Flow:
+        return engine.wake(flow_id, options["seq"], output=output, actor=arguments.actor(), why=options["why"])
+
+    return _on_each(verb, out, options)
+
+
 def fail(out: Output, options: Options) -> int:
     """Fail a remote task, of each flow that is named."""
 

@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from flowerapp.admin.verbs import VerbAdmin
 from flowerapp.api import urls
-from flowerapp.models import Flow, Task, Workflow
+from flowerapp.models import Event, Flow, Task, Workflow
 from flowerapp.states import ACTIVE
 from tests.cli.support import flow as command
 
@@ -57,6 +57,8 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         "root",
         "workflows",
         "flows",
+        "events",
+        "latches",
         "pools",
         "programs",
         "queues",
@@ -72,6 +74,8 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         yield "workflow", reverse("flowerapp:workflow", args=[task_id])
         yield "flows", f"{reverse('flowerapp:flows')}?task_id={task_id}"
     yield "pool", reverse("flowerapp:pool", args=["planted"])
+    yield "latch", reverse("flowerapp:latch", args=["planted"])
+    yield from (("event", reverse("flowerapp:event", args=[pk])) for pk in Event.objects.values_list("pk", flat=True))
     for flow_id in flow_ids:
         for name in ("flow", "tasks", "flow-history", "flow-graph", "flow-logs"):
             yield name, reverse(f"flowerapp:{name}", args=[flow_id])
@@ -196,7 +200,7 @@ def _waits(flow_id: str) -> bool:
 
 def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
     for more in ([], ["--json"]):
-        for verb in ("list", "workflows", "pools", "programs", "workers", "queues"):
+        for verb in ("list", "workflows", "events", "latches", "pools", "programs", "workers", "queues"):
             yield verb, [*more]
         for flow_id in flow_ids:
             yield "show", [flow_id, *more]
