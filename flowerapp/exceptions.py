@@ -60,6 +60,18 @@ class UnknownCacheEntryError(NotFoundError):
     code = "unknown_cache_entry"
 
 
+class UnknownEventError(NotFoundError):
+    """There is no such event."""
+
+    code = "unknown_event"
+
+
+class UnknownLatchError(NotFoundError):
+    """No flow holds a latch of that name."""
+
+    code = "unknown_latch"
+
+
 class UnknownProgramError(NotFoundError):
     """No program of that name is registered."""
 

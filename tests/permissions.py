@@ -73,17 +73,22 @@ def _writes(model: str, name: str, add: str, change: str, delete: str) -> Iterat
 
 ACTS = [
     Act(
-        "see flows, tasks, queues, workers, and the API's document",
+        "see flows, tasks, events, latches, queues, workers, and the API's document",
         permissions.VIEW_FLOW,
         api=(
             *("GET flows", "GET flow", "GET tasks", "GET task", "GET flow-history", "GET flow-graph"),
             *("GET flow-logs", "GET task-logs", "GET flow-archive"),
+            *("GET events", "GET event", "GET latches", "GET latch"),
             *("GET root", "GET queues", "GET workers", "GET schema", "GET docs"),
         ),
-        admin=(*_reads("flow", "task", "worker"), "GET flow archive"),
-        commands=("list", "show", "follow", "task", "logs", "graph", "inspect", "archive", "workers", "queues"),
-        api_text="`GET` of `/api/`, `/api/flows/…`, `/api/queues/`, `/api/workers/`, `/api/schema/`, `/api/docs/`",
-        admin_text="Flows, Tasks, Workers",
+        admin=(*_reads("flow", "task", "event", "latch", "worker"), "GET flow archive"),
+        commands=(
+            *("list", "show", "follow", "task", "logs", "graph", "inspect", "archive", "events", "latches"),
+            *("workers", "queues"),
+        ),
+        api_text="`GET` of `/api/`, `/api/flows/…`, `/api/events/…`, `/api/latches/…`, `/api/queues/`, "
+        "`/api/workers/`, `/api/schema/`, `/api/docs/`",
+        admin_text="Flows, Tasks, Events, Latches, Workers",
     ),
     Act(
         "see workflows and programs",
@@ -130,20 +135,31 @@ ACTS = [
         admin_text="*Register…*",
     ),
     Act(
-        "suspend, resume, cancel or rerun a flow; skip, change, end or fail a task",
+        "suspend, resume, cancel or rerun a flow; skip, change, end, fail or wake a task; release a latch",
         permissions.OPERATE,
         api=(
             *("POST flow-suspend", "POST flow-resume", "POST flow-cancel", "POST flow-rerun"),
-            *("POST task-skip", "POST task-end", "POST task-fail", "PATCH task"),
+            *("POST task-skip", "POST task-end", "POST task-fail", "POST task-wake", "PATCH task"),
+            "POST latch-release",
         ),
         admin=(
             *(f"ACTION flow {name}" for name in FLOW_ACTIONS),
             *(f"VERB flow {name}" for name in ("rerun-failed", "rerun-all", "resume", "suspend", "cancel")),
-            *(f"VERB task {name}" for name in ("rerun-failed", "rerun-from", "skip", "change", "end", "fail")),
+            *(f"VERB task {name}" for name in ("rerun-failed", "rerun-from", "skip", "change", "end", "fail", "wake")),
+            "VERB latch release",
         ),
-        commands=("suspend", "resume", "cancel", "rerun", "skip", "end", "fail", "set"),
-        api_text="`POST` of `/api/flows/ID/…`, `PATCH` of a task",
+        commands=("suspend", "resume", "cancel", "rerun", "skip", "end", "fail", "wake", "set", "release"),
+        api_text="`POST` of `/api/flows/ID/…`, `PATCH` of a task, `POST /api/latches/NAME/release/`",
         admin_text="buttons and actions",
+    ),
+    Act(
+        "report an event",
+        permissions.EMIT_EVENT,
+        api=("POST events",),
+        admin=("GET event add", "POST event add"),
+        commands=("event",),
+        api_text="`POST /api/events/`",
+        admin_text="*Add*",
     ),
     Act(
         "see approvals",
@@ -196,15 +212,15 @@ the caller's own files."""
 CLOSED = (
     *(
         f"{method} {model} add"
-        for model in ("approval", "cachedoutput", "flow", "task", "worker")
+        for model in ("approval", "cachedoutput", "flow", "task", "latch", "worker")
         for method in ("GET", "POST")
     ),
     *(
         f"{method} {model} delete"
-        for model in ("approval", "cachedoutput", "task", "worker")
+        for model in ("approval", "cachedoutput", "task", "event", "latch", "worker")
         for method in ("GET", "POST")
     ),
-    *(f"POST {model} change" for model in ("approval", "cachedoutput", "flow", "task", "worker")),
+    *(f"POST {model} change" for model in ("approval", "cachedoutput", "flow", "task", "event", "latch", "worker")),
 )
 """Pages of Django's admin that no user may open: the engine alone does this."""
 

@@ -157,6 +157,18 @@ class EndForm(WhyForm):
     field_order = ["output", "why"]
 
 
+class WakeForm(WhyForm):
+    """What a wait that is ended gives."""
+
+    output = StrictJSONField(label="Output", help_text="JSON; empty for none: a wait then passes its input on.")
+
+    field_order = ["output", "why"]
+
+    def clean_output(self) -> Any:
+        """None for an empty box."""
+        return self.cleaned_data["output"] if self.data.get("output", "").strip() else None
+
+
 class FailForm(WhyForm):
     """Why another system could not do a remote task."""
 

@@ -16,7 +16,8 @@ from flowerapp.models import Flow, Task
 from flowerapp.selectors import tasks, times
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import is_growing, seconds_of
-from flowerapp.selectors.status_style import Style, flow_note, flow_style, task_style
+from flowerapp.selectors.status_style import Style, flow_note, flow_style
+from flowerapp.selectors.waiters import NamedTask
 from flowerapp.states import Status
 
 LONGEST_TEXT = 20_000
@@ -44,7 +45,7 @@ def flow_badge(flow: Flow, counts: Counts) -> SafeString:
 
 def task_badge(task: Task) -> SafeString:
     """State of a task, with a retry's delay, progress, or why it was skipped; its children have a bar of their own."""
-    return badge(task_style(task.exec_status, task.ignored_by), note=tasks.note(task), value=task.status.label)
+    return badge(tasks.style_of(task), note=tasks.note(task), value=task.status.label)
 
 
 def moment(value: datetime | None) -> SafeString | str:
@@ -124,3 +125,14 @@ def flows_url(task_id: str, status: Status | None = None) -> str:
 def link(url: str, text: Any) -> SafeString:
     """A link."""
     return format_html('<a href="{}">{}</a>', url, text)
+
+
+def named_task(named: NamedTask) -> dict[str, Any]:
+    """A line of a table of tasks that hold or wait."""
+    task = named.task
+    return {
+        "flow": flow_link(named.ref.flow_id) if task else named.ref.flow_id,
+        "task": link(task_url(task.pk), task.own_title) if task else named.ref.seq,
+        "workflow": link(workflow_url(task.task_id), task.task_id) if task else "deleted",
+        "since": moment(named.since),
+    }

@@ -226,7 +226,7 @@ def _source_link(task: Task) -> SafeString | str:
 
 def _time_facts(task: Task) -> list[tuple[str, Any]]:
     return [
-        ("Not before", html.moment(task.due_ts)),
+        (tasks.due_name(task), html.moment(task.due_ts)),
         ("Registered", html.moment(task.registered_ts)),
         ("Started", html.moment(task.started_ts)),
         ("Failed", html.moment(task.suspended_ts) if task.failed else ""),

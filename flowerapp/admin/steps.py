@@ -29,6 +29,7 @@ from flowerapp.engine.registration import pool_problems
 from flowerapp.exceptions import Problem
 from flowerapp.models import Pool, TaskDefinition, Workflow
 from flowerapp.models.definitions import PAIRS
+from flowerapp.querysets.definitions import HEADER
 
 _GONE = {"program": "not registered", "child_program": "not registered", "pool": "does not exist"}
 """Note on a stored name that is not offered."""
@@ -267,7 +268,7 @@ class StepFormSet(FormSetBase):
         """The submitted rows as a plan; a step that names no dependencies waits for the row before it."""
         befores = [None, *by_seq]
         nodes = (form.instance.node(before) for form, before in zip(by_seq.values(), befores, strict=False))
-        settings = {name: getattr(self.instance, name) for name in ("max_active_flows", "unique", "entrance")}
+        settings = {name: getattr(self.instance, name) for name in HEADER if name != "description"}
         return Plan(self.instance.task_id or "this workflow", tuple(nodes), **settings)
 
     def save_new(self, form: StepForm, commit: bool = True) -> TaskDefinition:

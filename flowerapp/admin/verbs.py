@@ -15,7 +15,7 @@ from django.urls import URLPattern, path, reverse
 
 from flowerapp import engine
 from flowerapp.admin import html
-from flowerapp.admin.forms import ChangeForm, EndForm, FailForm, WhyForm
+from flowerapp.admin.forms import ChangeForm, EndForm, FailForm, WakeForm, WhyForm
 from flowerapp.admin.patient import PatientAdmin
 from flowerapp.core.permissions import OPERATE, VIEW_FLOW, may
 from flowerapp.exceptions import FlowerError, InvalidPlanError
@@ -40,8 +40,10 @@ class Verb:
     destroys: bool = False
     """Whether it loses outputs or ends what could run."""
 
-    def done(self, target: Flow | Task) -> str:
+    def done(self, target: Any) -> str:
         """The message after it."""
+        if not isinstance(target, (Flow, Task)):
+            return f"{self.label}: {target}"
         task = f" {target.mention}" if isinstance(target, Task) else ""
         return f"{self.label}: flow {target.task_flow_id}{task}"
 
@@ -82,6 +84,12 @@ def _end(task: Task, form: EndForm, user: Any) -> None:
 def _fail(task: Task, form: FailForm, user: Any) -> None:
     reason, why = form.cleaned_data["reason"], form.cleaned_data["why"]
     engine.fail_task(task.task_flow_id, task.task_exec_seq, reason, retry=False, actor=user.get_username(), why=why)
+
+
+def _wake(task: Task, form: WakeForm, user: Any) -> None:
+    facts: dict[str, Any] = {"actor": user.get_username(), "why": form.cleaned_data["why"]}
+    may, output = engine.MayOverride.of(user, OPERATE), form.cleaned_data["output"]
+    engine.wake(task.task_flow_id, task.task_exec_seq, output=output, may_override=may, **facts)
 
 
 def _named(*verbs: Verb) -> dict[str, Verb]:
@@ -145,6 +153,15 @@ TASK_VERBS = _named(
         destroys=True,
     ),
     Verb(
+        name="wake",
+        label="End the wait",
+        does="The task does not wait any longer. A wait passes its input on, or the output that is given here; a "
+        "program that parked is started again, unless an output is given.",
+        run=_wake,
+        form=WakeForm,
+        has_page=True,
+    ),
+    Verb(
         name="rerun-failed",
         label="Rerun failed",
         does="This task, and any other failed one of the flow, is started again.",
@@ -183,6 +200,12 @@ class Button:
 
     verb: Verb
     url: str
+
+
+def changelist_url(of_model: PatientAdmin) -> str:
+    """The list of an admin's rows."""
+    route = f"admin:{of_model.opts.app_label}_{of_model.opts.model_name}_changelist"
+    return reverse(route, current_app=of_model.admin_site.name)
 
 
 class VerbAdmin(PatientAdmin):
@@ -254,7 +277,7 @@ class VerbAdmin(PatientAdmin):
         posted = request.method == "POST" and (not verb.has_page or "confirmed" in request.POST)
         form = verb.form(request.POST if posted else None, target=target)
         if posted and form.is_valid() and self._do(request, verb, target, form):
-            return HttpResponseRedirect(html.flow_url(target.task_flow_id))
+            return HttpResponseRedirect(self.url_after(target))
         return self.ask(request, verb, form, target=target, back=self.page_url(target))
 
     def _do(self, request: HttpRequest, verb: Verb, target: Any, form: WhyForm) -> bool:
@@ -277,6 +300,10 @@ class VerbAdmin(PatientAdmin):
         """The page that confirms a verb on one row (``target``) or on several (``flows``)."""
         page = {"title": verb.label, "verb": verb, "form": form, "media": self.media + form.media}
         return self.render(request, "verb.html", {**page, **context})
+
+    def url_after(self, target: Any) -> str:
+        """The page that follows a verb."""
+        return html.flow_url(target.task_flow_id)
 
     def page_url(self, target: Any) -> str:
         """The page of a row."""

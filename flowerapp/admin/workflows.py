@@ -21,7 +21,7 @@ from django.utils.safestring import SafeString
 
 from flowerapp import engine
 from flowerapp.admin import html, programs
-from flowerapp.admin.forms import RegisterForm
+from flowerapp.admin.forms import RegisterForm, StrictJSONField
 from flowerapp.admin.named import NamedAdmin, check_name
 from flowerapp.admin.steps import StepInline, editable_steps
 from flowerapp.core import values
@@ -33,11 +33,15 @@ from flowerapp.core.permissions import (
     VIEW_DEFINITION,
     may,
 )
+from flowerapp.core.unmasking import unmasked
+from flowerapp.core.waits import start_problems
 from flowerapp.engine import admission
 from flowerapp.engine.registration import pool_problems
 from flowerapp.exceptions import FlowerError, InvalidPlanError
 from flowerapp.models import Flow, Pool, TaskDefinition, Workflow
 from flowerapp.selectors import flows, times, workflows
+
+HEADER_FIELDS = ["task_id", "description", "max_active_flows", "unique", "entrance", "start_event", "start_match"]
 
 if TYPE_CHECKING:
     FormBase = forms.ModelForm[Workflow]
@@ -46,7 +50,7 @@ else:
 
 
 class WorkflowForm(FormBase):
-    """Name, description, limits and entrance; that the entrance is a step is checked with the steps."""
+    """Name, description, limits, entrance and event; that the entrance is a step is checked with the steps."""
 
     max_active_flows = forms.IntegerField(
         label="Flows at once",
@@ -57,16 +61,44 @@ class WorkflowForm(FormBase):
         widget=AdminIntegerFieldWidget,
     )
 
+    start_match = StrictJSONField(
+        label="Event contains",
+        only_objects=True,
+        help_text="Members that such an event must have, as a JSON object. Empty for any event of the kind.",
+    )
+
     class Meta:
         model = Workflow
-        fields = ["task_id", "description", "max_active_flows", "unique", "entrance"]
-        labels = {"task_id": "Name", "max_active_flows": "Flows at once", "entrance": "Start at step"}
-        help_texts = {"entrance": "Its number. Empty for the beginning; a registration may choose another."}
+        fields = HEADER_FIELDS
+        labels = {
+            "task_id": "Name",
+            "max_active_flows": "Flows at once",
+            "entrance": "Start at step",
+            "start_event": "Start by event",
+        }
+        help_texts = {
+            "entrance": "Its number. Empty for the beginning; a registration may choose another.",
+            "start_event": "Kind of the events that start a flow each, with their data as its input. Empty for none.",
+        }
         widgets = {"description": forms.Textarea(attrs={"rows": 2, "cols": 80})}
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
+        self.initial["start_match"] = workflows.shown_match(self.instance)
         self.instance.header = self  # type: ignore[attr-defined]  # for the formset, which checks both as one plan
+
+    def clean_start_match(self) -> Any:
+        """None for an empty one; a mask keeps what is stored."""
+        match = self.cleaned_data["start_match"]
+        return unmasked(match, self.instance.start_match) if match else None
+
+    def clean(self) -> None:
+        """An event and a match that fit together."""
+        super().clean()
+        data = self.cleaned_data
+        for field, message in start_problems(data.get("start_event", ""), data.get("start_match")):
+            if field in data:
+                self.add_error(field, message)
 
     def clean_entrance(self) -> int | None:
         """A stored step, where the steps are not edited with the header."""
@@ -129,7 +161,6 @@ class WorkflowAdmin(NamedAdmin):
     name_field = "task_id"
     form = WorkflowForm
     inlines = [StepInline]
-    fields = ["task_id", "description", "max_active_flows", "unique", "entrance"]
     list_display = ["task_id", "about", "step_count", "flows", "run"]
     search_fields = ["task_id"]
     sortable_by = ["task_id"]
@@ -149,6 +180,16 @@ class WorkflowAdmin(NamedAdmin):
     def has_change_permission(self, request: HttpRequest, obj: Workflow | None = None) -> bool:
         """With the permission, and only without a class that defines it."""
         return super().has_change_permission(request, obj) and not (obj and obj.source)
+
+    def get_fields(self, request: HttpRequest, obj: Workflow | None = None) -> list[Any]:
+        """Without the right to change it, the match as people may see it."""
+        edits = obj is None or self.has_change_permission(request, obj)
+        return HEADER_FIELDS if edits else [*HEADER_FIELDS[:-1], "shown_match"]
+
+    @admin.display(description="Event contains")
+    def shown_match(self, obj: Workflow) -> str:
+        """Its JSON, masked."""
+        return "" if obj.start_match is None else values.dumps(workflows.shown_match(obj))
 
     def get_inline_instances(self, request: HttpRequest, obj: Workflow | None = None) -> list[Any]:
         """The editor of steps, for users who may edit and while one form can hold them; else the steps are listed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-from django.db.models import Q
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
@@ -13,15 +12,13 @@ from flowerapp import drawing
 from flowerapp.api import fields
 from flowerapp.api.bounds import OPTIONAL_NAME, PRIORITY, SEQ
 from flowerapp.api.fields import ModelSerializer, StatusSerializer, with_status
-from flowerapp.api.queries import OneOf, Query
 from flowerapp.core.answers import fitted
-from flowerapp.core.names import LONGEST_NAME, LONGEST_WHY
+from flowerapp.core.names import LONGEST_WHY
 from flowerapp.core.passing import TooLarge
 from flowerapp.core.task_log import LEVELS, level_name
-from flowerapp.exceptions import InvalidError
 from flowerapp.models import Flow, HistoryEntry, Log, Task
 from flowerapp.models.fields import LONGEST_TEXT
-from flowerapp.selectors import counts, flows, history, in_words, status_words, task_logs, tasks
+from flowerapp.selectors import counts, flows, history, in_words, task_logs, tasks
 from flowerapp.selectors.short import left_out
 from flowerapp.selectors.wait_reasons import wait_reasons
 
@@ -254,6 +251,7 @@ class NodeSerializer(serializers.Serializer[Any]):
     exec_status = serializers.IntegerField()
     status = serializers.CharField()
     level = serializers.IntegerField(help_text="Steps on the longest path to it, of those here.")
+    waits = serializers.CharField(required=False, help_text="What a step waits for, of a wait that has begun.")
     children = DoneSerializer(required=False, help_text="Of a step that has added some.")
     cached = serializers.BooleanField(required=False, help_text="true where it took the output that a task stored.")
 
@@ -308,6 +306,14 @@ class EndSerializer(WhySerializer):
     output = fields.AnyField(default=None, help_text="What the other system made: JSON; null is {}.")
 
 
+class WakeSerializer(WhySerializer):
+    """Body of the end of a wait."""
+
+    output = fields.AnyField(
+        default=None, help_text="Its output: JSON; null lets a wait pass its input on, and starts another task again."
+    )
+
+
 class FailSerializer(WhySerializer):
     """Body of the failure of a remote task."""
 
@@ -335,64 +341,3 @@ class ChangeSerializer(WhySerializer):
         if not set(attrs) - {"why"}:
             raise serializers.ValidationError("nothing to change; give parameters, priority or queue")
         return attrs
-
-
-class FlowQuerySerializer(Query):
-    """Which of a flow's values is wanted most."""
-
-    whole = OneOf(FlowDetailSerializer.values, required=False, help_text="The value to give where not all fit.")
-
-
-class TaskQuerySerializer(Query):
-    """Which of a task's values is wanted most."""
-
-    whole = OneOf(TaskDetailSerializer.values, required=False, help_text="The value to give where not all fit.")
-
-
-class GraphQuerySerializer(Query):
-    """The form of a graph."""
-
-    def get_fields(self) -> dict[str, Any]:
-        """``as`` is a word of Python, so it is added here."""
-        form = OneOf([JSON, *DRAWINGS], default=JSON, help_text="A drawing, or JSON.")
-        meaning = "task_exec_seq of a step: of a graph that is too large to draw, the part around it."
-        around = serializers.IntegerField(default=None, min_value=0, max_value=2**31 - 1, help_text=meaning)
-        return {**super().get_fields(), "as": form, "around": around}
-
-
-class TaskFilterSerializer(Query):
-    """Filters of the list of tasks."""
-
-    def get_fields(self) -> dict[str, Any]:
-        """``parent`` is a word of DRF's, so it is added here."""
-        meaning = "task_exec_seq: the children of that task; none: the steps alone."
-        return {
-            **super().get_fields(),
-            "parent": serializers.CharField(required=False, max_length=10, help_text=meaning),
-        }
-
-    def validate_parent(self, value: str) -> int | None:
-        """Seq of the parent, or None for the steps."""
-        if value != "none" and not fields.is_seq(value):
-            raise serializers.ValidationError("must be the task_exec_seq of a task, or none")
-        return None if value == "none" else int(value)
-
-
-class FlowFilterSerializer(Query):
-    """Filters of the list of flows."""
-
-    task_id = serializers.CharField(
-        required=False, trim_whitespace=False, max_length=LONGEST_NAME, help_text="Name of the workflow."
-    )
-    status = serializers.CharField(
-        required=False, max_length=200, help_text=f"Some of {status_words.FLOW_CHOICES}; joined by commas."
-    )
-    registered_after = fields.UtcField(required=False, help_text="ISO 8601.")
-    registered_before = fields.UtcField(required=False, help_text="ISO 8601.")
-
-    def validate_status(self, value: str) -> Q:
-        """The flows in these states."""
-        try:
-            return status_words.filter_of(value)
-        except InvalidError as error:
-            raise serializers.ValidationError(str(error)) from None

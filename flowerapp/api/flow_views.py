@@ -16,6 +16,13 @@ from rest_framework.response import Response
 from flowerapp import drawing, engine
 from flowerapp.api import bounds, fields
 from flowerapp.api.base import ApiView, documented
+from flowerapp.api.flow_queries import (
+    FlowFilterSerializer,
+    FlowQuerySerializer,
+    GraphQuerySerializer,
+    TaskFilterSerializer,
+    TaskQuerySerializer,
+)
 from flowerapp.api.flow_serializers import (
     DRAWINGS,
     JSON,
@@ -23,17 +30,13 @@ from flowerapp.api.flow_serializers import (
     EndSerializer,
     FailSerializer,
     FlowDetailSerializer,
-    FlowFilterSerializer,
-    FlowQuerySerializer,
     FlowSerializer,
-    GraphQuerySerializer,
     GraphSerializer,
     HistorySerializer,
     RerunSerializer,
     TaskDetailSerializer,
-    TaskFilterSerializer,
-    TaskQuerySerializer,
     TaskSerializer,
+    WakeSerializer,
     WhySerializer,
 )
 from flowerapp.api.permissions import actor
@@ -325,3 +328,16 @@ class FailView(VerbView):
     def post(self, request: Request, flow_id: str, seq: str) -> Response:
         """The task is Suspend with this reason; a rerun lets it wait again."""
         return self.answer(engine.fail_task, flow_id, seq_of(flow_id, seq), named={"reason": "reason"}, retry=False)
+
+
+@documented(tags=["tasks"], parameters=[FLOW_ID, SEQ])
+class WakeView(VerbView):
+    """End the wait of a task."""
+
+    serializer_class = WakeSerializer
+
+    @documented(request=WakeSerializer, responses=FlowDetailSerializer)
+    def post(self, request: Request, flow_id: str, seq: str) -> Response:
+        """End the wait of a task: a wait ends with its input or this output, another parked task is started again."""
+        may, named = MayOverride.of(request.user, OPERATE), {"output": "output"}
+        return self.answer(engine.wake, flow_id, seq_of(flow_id, seq), named=named, may_override=may)

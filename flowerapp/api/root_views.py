@@ -10,7 +10,9 @@ from rest_framework.response import Response
 
 from flowerapp.api.base import ApiView, documented
 from flowerapp.api.cache_views import CacheListView
+from flowerapp.api.event_views import EventListView
 from flowerapp.api.flow_views import FlowListView
+from flowerapp.api.latch_views import LatchListView
 from flowerapp.api.permissions import opens
 from flowerapp.api.pool_views import PoolListView
 from flowerapp.api.register_views import RegisterView
@@ -23,6 +25,8 @@ ROUTES: dict[str, tuple[str, Any, str]] = {
     "register": ("register", RegisterView, "POST"),
     "workflows": ("api/workflows/", WorkflowListView, "GET"),
     "flows": ("api/flows/", FlowListView, "GET"),
+    "events": ("api/events/", EventListView, "GET"),
+    "latches": ("api/latches/", LatchListView, "GET"),
     "pools": ("api/pools/", PoolListView, "GET"),
     "cache": ("api/cache/", CacheListView, "GET"),
     "programs": ("api/programs/", ProgramListView, "GET"),

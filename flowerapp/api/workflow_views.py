@@ -183,6 +183,12 @@ class WorkflowSerializer(fields.NamedSerializer):
         default=None,
         help_text="task_seq of the step to start at, unless register names another.",
     )
+    start_event = fields.StrictTextField(
+        bounds=OPTIONAL_NAME, default="", help_text="Kind of the events that start a flow each; empty for none."
+    )
+    start_match = fields.ParametersField(
+        allow_null=True, default=None, help_text="Members that such an event must have; null for any of the kind."
+    )
     tasks = StepSerializer(many=True)
 
     def get_fields(self) -> dict[str, Any]:

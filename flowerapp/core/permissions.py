@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 VIEW_FLOW = "flowerapp.view_flow"
-"""See flows and tasks with all that they hold, queues and workers."""
+"""See flows and tasks with all that they hold, events, latches, queues and workers."""
 REGISTER = "flowerapp.register_flow"
 OPERATE = "flowerapp.operate_flow"
 """The operators' verbs."""
@@ -17,6 +17,9 @@ REMOTE_WORKER = "flowerapp.remote_worker"
 DELETE_FLOW = "flowerapp.delete_flow"
 ADD_FLOW = "flowerapp.add_flow"
 """Restore flows, which say of themselves who did what."""
+
+EMIT_EVENT = "flowerapp.emit_event"
+"""Report events, which flows wait for or start by."""
 
 VIEW_DEFINITION = "flowerapp.view_taskdefinition"
 """See workflows and programs."""

@@ -16,6 +16,7 @@ from flowerapp.core.caching import CacheScope
 from flowerapp.core.conditions import condition_problems
 from flowerapp.core.gates import APPROVAL, EACH, GATE, REMOTE, UNSENT, WAITS
 from flowerapp.core.names import name_problems, part_problems, text_problems
+from flowerapp.core.waits import start_problems
 from flowerapp.exceptions import MOST_PROBLEMS, InvalidPlanError, Problem
 
 LARGEST = 2**31 - 1
@@ -110,6 +111,10 @@ class Plan:
     """Whether the workflow has one active flow at most: registering returns that flow if there is one."""
     entrance: int | None = None
     """``task_seq`` of the step where a flow starts, unless it is registered with another; None means the roots."""
+    start_event: str = ""
+    """Kind of the events that start a flow each; empty for none."""
+    start_match: Mapping[str, Any] | None = None
+    """Members that such an event must have; None for any event of the kind."""
 
     @property
     def most_flows(self) -> int | None:
@@ -158,6 +163,11 @@ class Plan:
             yield Problem(message, field="description")
         if self.entrance is not None and self.entrance not in seqs:
             yield Problem(f"entrance {self.entrance} is not a step of {self.name!r}", field="entrance")
+        for place, message in start_problems(self.start_event, self.start_match):
+            yield Problem(message, field=place)
+        if self.start_event and (later := next((node for node in self.nodes if node.required_at_register), None)):
+            sentence = f"an event gives no parameters, and step {later.seq} requires some at register"
+            yield Problem(sentence, field="start_event")
 
     def seq_of(self, step: int | str) -> int:
         """The ``task_seq`` of a step, by its ``task_seq`` or its name; raises InvalidPlanError."""

@@ -8,10 +8,13 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from flowerapp.core import values
 from flowerapp.core.durations import seconds_of
 from flowerapp.core.format_templates import filled
-from flowerapp.core.names import part_problems
+from flowerapp.core.masking import MASKED
+from flowerapp.core.names import name_problems
 from flowerapp.core.passing import NULL
+from flowerapp.core.unmasking import holds_mask
 from flowerapp.exceptions import InvalidValueError
 
 Object = dict[str, Any]
@@ -116,9 +119,33 @@ def _name(name: Any, what: str) -> str:
     text = str(name) if isinstance(name, int) and not isinstance(name, bool) else name
     if not isinstance(text, str) or not text.strip():
         raise InvalidValueError(f"{what} {name!r:.100} is no name; use text")
-    for problem in part_problems(text, what):
+    for problem in name_problems(text, what):
         raise InvalidValueError(problem)
     return text
+
+
+def start_problems(kind: str, match: Any) -> Iterator[tuple[str, str]]:
+    """Fields and sentences about the events that start flows of a workflow."""
+    for problem in name_problems(kind, "start_event") if kind else ():
+        yield "start_event", problem
+    if match is None:
+        return
+    if not isinstance(match, dict):
+        yield "start_match", 'start_match is no object; use one such as {"country": "DE"}, or null for any event'
+    elif not kind:
+        yield "start_match", "start_match has no event to look at; name its kind in start_event"
+    elif len(match) > MOST_MEMBERS:
+        yield "start_match", f"start_match has {len(match):,} members; the limit is {MOST_MEMBERS}"
+    elif holds_mask(match):
+        yield (
+            "start_match",
+            f"start_match holds {MASKED}, which keeps a stored value; nothing is stored: give the value",
+        )
+    else:
+        try:
+            values.dumps(match, "start_match")
+        except InvalidValueError as error:
+            yield "start_match", str(error)
 
 
 # Matching.

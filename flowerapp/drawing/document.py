@@ -45,6 +45,7 @@ def _node(node: Node, levels: dict[int, int]) -> dict[str, Any]:
         "exec_status": None if node.status is None else int(node.status),
         "status": None if node.status is None else node.status.label,
         "level": levels.get(node.seq, 0),
+        **({"waits": node.waits} if node.waits else {}),
         **({"children": {"done": node.children_done, "total": node.children}} if node.children else {}),
         **({"cached": True} if node.cached else {}),
     }

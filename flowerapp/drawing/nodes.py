@@ -39,6 +39,8 @@ class Node:
     """None in the drawing of a definition."""
     ignored_by: str = ""
     """Why it is Ignore, as its column has it."""
+    waits: str = ""
+    """What it waits for, of a wait that has begun."""
     more: int = 0
     """Number of tasks that this node stands for, if they are not drawn one by one."""
     counts: tuple[tuple[Style, int], ...] = ()
@@ -56,7 +58,7 @@ class Node:
     @property
     def style(self) -> Style | None:
         """Looks of its state; None without one."""
-        return None if self.status is None else task_style(self.status, self.ignored_by)
+        return None if self.status is None else task_style(self.status, self.ignored_by, begun=bool(self.waits))
 
     @property
     def title(self) -> str:
@@ -78,8 +80,9 @@ class Node:
 
     @property
     def note(self) -> str:
-        """The state, how many children are done, and whether its output was stored; empty without a state."""
-        return ", ".join(filter(None, [self.word, self.children_text, "cached" if self.cached else ""]))
+        """The state, what it waits for, how many children are done, and whether its output was stored."""
+        cached = "cached" if self.cached else ""
+        return ", ".join(filter(None, [self.word, self.waits, self.children_text, cached]))
 
 
 def of_steps(steps: Iterable[Step]) -> tuple[list[Node], dict[int, list[int]]]:
@@ -95,6 +98,7 @@ def of_steps(steps: Iterable[Step]) -> tuple[list[Node], dict[int, list[int]]]:
                 status=step.status,
                 ignored_by=step.ignored_by,
                 cached=step.cached,
+                waits=step.waits,
                 **_children(step),
             )
         )
@@ -134,7 +138,7 @@ def _by_level(edges: graph.Edges) -> dict[int, list[int]]:
 def _more(seq: int, hidden: Sequence[Node]) -> Node:
     """The node that stands for ``hidden``: with their state if they share one, else with the number of each."""
     label = f"… {len(hidden):,} more"
-    styles = Counter(node.style for node in hidden)
+    styles = Counter(None if node.status is None else task_style(node.status, node.ignored_by) for node in hidden)
     if len(styles) == 1:
         return Node(seq=seq, label=label, status=hidden[0].status, ignored_by=hidden[0].ignored_by, more=len(hidden))
     counts = tuple((style, styles[style]) for style in STYLES if style in styles)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from flowerapp.core import graph
 from flowerapp.drawing.nodes import LABEL_COLUMNS, NO_STATUS, Node, clean, collapse, shortened
 from flowerapp.drawing.parts import WHOLE, Part, View, drawn, fits
-from flowerapp.selectors.status_style import STYLES
+from flowerapp.selectors.status_style import BEGUN, STYLES
 
 SPACED = 60
 """Most nodes of a text drawing that has a line between any two."""
@@ -20,7 +20,7 @@ MOST_LISTED = 10
 
 _PLAIN = (
     str.maketrans("│─├┤┼╰╯┴╭╮┬…–", "|-+++''+..+.-")
-    | {ord(style.symbol): style.plain_symbol for style in STYLES}
+    | {ord(style.symbol): style.plain_symbol for style in (*STYLES, BEGUN)}
     | {ord(NO_STATUS): "*"}
 )
 

@@ -12,6 +12,7 @@ from flowerapp.engine.archive import archive
 from flowerapp.engine.archive_files import archive_to, read_archive
 from flowerapp.engine.decisions import decide
 from flowerapp.engine.define import define, delete_pool, may_change, set_pool, undefine
+from flowerapp.engine.due_waits import release_latch
 from flowerapp.engine.events import emit
 from flowerapp.engine.hooks import HookEvent
 from flowerapp.engine.output_cache import forget_cache
@@ -57,6 +58,7 @@ __all__ = [
     "register",
     "register_many",
     "register_plan",
+    "release_latch",
     "rerun",
     "restore",
     "resume",

@@ -36,14 +36,15 @@ def define(
 ) -> Plan:
     """Replace a workflow's rows and settings by ``rows`` and ``header``; the checked plan.
 
-    Flows that were registered keep theirs. ``header`` may have ``description``, ``max_active_flows``, ``unique`` and
-    ``entrance``; ``source`` names the Python class that defines the workflow. ``new`` refuses a workflow that has rows.
+    Flows that were registered keep theirs. ``header`` may have ``description``, ``max_active_flows``, ``unique``,
+    ``entrance``, ``start_event`` and ``start_match``; ``source`` names the Python class that defines the workflow.
+    ``new`` refuses a workflow that has rows.
     A value ``••••`` keeps the one that the step of the same ``task_seq`` has stored; a class cannot say so.
     Raises InvalidPlanError, and StateConflictError where ``new`` meets a workflow, or ``source`` does not define it.
     """
     with atomic():
         _keep_stored(rows, _stored(task_id), masks=not source)
-        plan = _checked(task_id, rows, header or {})
+        plan = _checked(task_id, rows, _with_stored_match(task_id, header or {}))
         may_change(task_id, source)
         settings = {name: getattr(plan, name) for name in HEADER}
         Workflow.objects.update_or_create(task_id=task_id, defaults={**settings, "source": source})
@@ -63,6 +64,14 @@ def _stored(task_id: str) -> list[TaskDefinition]:
         return []
     Workflow.objects.limit(task_id)
     return list(TaskDefinition.objects.filter(task_id=task_id))
+
+
+def _with_stored_match(task_id: str, header: Mapping[str, Any]) -> Mapping[str, Any]:
+    """The header, with what is stored in place of masks in the match of its events."""
+    if not holds_mask(header.get("start_match")) or not values.storable(task_id):
+        return header
+    stored = Workflow.objects.filter(pk=task_id).values_list("start_match", flat=True).first()
+    return {**header, "start_match": unmasked(header["start_match"], stored)}
 
 
 def _checked(task_id: str, rows: Sequence[TaskDefinition], header: Mapping[str, Any]) -> Plan:

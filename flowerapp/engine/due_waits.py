@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from flowerapp.core import values
 from flowerapp.core.gates import APPROVAL, COUNTDOWN, EVENT
 from flowerapp.core.messages import TaskRef
+from flowerapp.core.names import checked_why
 from flowerapp.engine import decisions, latches, propagation, waits
 from flowerapp.engine.dispatching import send
-from flowerapp.models import Event, LatchHold, Task, Wait
+from flowerapp.exceptions import StateConflictError, UnknownLatchError
+from flowerapp.models import Event, Flow, HistoryEntry, Latch, LatchHold, Task, Wait
 from flowerapp.querysets import Completion
 from flowerapp.querysets.db import atomic, each_isolated, retry_on_disconnect
 from flowerapp.querysets.finish_many import MOST_AT_ONCE
@@ -92,6 +95,34 @@ def give_back_of(flow_ids: set[str]) -> int:
 @atomic()
 def _give_back(flow_ids: list[str]) -> list[str]:
     return latches.give_back([hold for flow_id in flow_ids for hold in latches.holds_of(flow_id)])
+
+
+def release_latch(name: str, *, flow_id: str | None = None, actor: str = "", why: str = "") -> int:
+    """Take away all counts of a latch, or those of one flow, and end what waits for it if it is at zero; their number.
+
+    The histories of the flows that held it say so. Raises UnknownLatchError for one that is not held, and
+    StateConflictError if the flow does not hold it.
+    """
+    reason = checked_why(why)
+    with atomic():
+        if not values.storable(name) or Latch.objects.lock(name) is None:
+            raise UnknownLatchError(f"there is no latch {name[:256]!r}; one exists while it is held")
+        holds = list(LatchHold.objects.of_latch(name, flow_id))
+        if flow_id is not None and not holds:
+            raise StateConflictError(f"flow {flow_id[:256]} does not hold latch {name!r}")
+        opened = latches.give_back(holds)
+        for hold in holds:
+            _record_release(hold, actor, reason)
+    for latch in opened:
+        propagation.end_countdowns(latch)
+    return len(holds)
+
+
+def _record_release(hold: LatchHold, actor: str, reason: str) -> None:
+    """In the history of the flow that held it, if that is still there."""
+    if Flow.objects.filter(pk=hold.task_flow_id).exists():
+        ref, details = (hold.task_flow_id, hold.task_exec_seq), {"latch": hold.latch_id}
+        HistoryEntry.objects.record("release", *ref, actor=actor, reason=reason, details=details)
 
 
 def prune_events(days: float, limit: int) -> int:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Set
+from typing import Any, NamedTuple
 
 from flowerapp.core import waits
 from flowerapp.models import Event, Task, Wait
@@ -14,8 +14,17 @@ PAGE = 1_000
 """Rows that are read at once."""
 
 
-def outputs_of(event: Event) -> Iterator[tuple[dict[int, Any], bool]]:
-    """What ends by an event, some at a time: by the key of each task its output, and whether one takes a receipt."""
+class Matches(NamedTuple):
+    """Waits that an event ends."""
+
+    outputs: dict[int, Any]
+    """The output of each, by the key of its task."""
+    receipts: Set[int]
+    """Keys of those that consume the event."""
+
+
+def matches_of(event: Event) -> Iterator[Matches]:
+    """What ends by an event, some at a time."""
     anchors = list(waits.anchors_of(event.data))
     last = 0
     while rows := list(Wait.objects.for_event(event.kind, anchors).filter(pk__gt=last)[:PAGE]):
@@ -24,7 +33,7 @@ def outputs_of(event: Event) -> Iterator[tuple[dict[int, Any], bool]]:
         for batch in batched(fitting, MOST_AT_ONCE):
             keys = keys_of(batch)
             outputs = {keys[row.pk]: waits.output_of_event(row.match, event.data) for row in batch if row.pk in keys}
-            yield outputs, any(row.receipt for row in batch if row.pk in keys)
+            yield Matches(outputs, {keys[row.pk] for row in batch if row.receipt and row.pk in keys})
 
 
 def keys_of(rows: Any) -> dict[int, int]:

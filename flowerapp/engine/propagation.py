@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -17,6 +17,7 @@ from flowerapp.core.waits import output_of_event
 from flowerapp.engine import children, gates, hooks, matching, readiness, waits
 from flowerapp.engine.admission import admit, admit_flows
 from flowerapp.engine.dispatching import send, send_released, send_unsent, take_deferred
+from flowerapp.engine.matching import Matches
 from flowerapp.engine.results import Recorded
 from flowerapp.engine.waits import EndedWaits
 from flowerapp.models import Event, Flow, Task, Wait
@@ -228,6 +229,40 @@ def end_waits(outputs: Mapping[int, Any]) -> int:
 _finish_waits = retry_on_disconnect()(atomic()(waits.finish))
 
 
+def end_matches(event_id: int, matches: Matches) -> int:
+    """End all waits that an event ends; their number. One with a receipt consumes it.
+
+    A verb may have locked some of their rows for a moment: those are ended after the others, one by one.
+    """
+    return _end_all(matches.outputs, partial(_finish_matches, event_id, matches.receipts))
+
+
+def _end_all(outputs: Mapping[int, Any], finish: Callable[..., EndedWaits]) -> int:
+    finished = finish(outputs)
+    follow_waits(finished)
+    locked = set(outputs) - {wait.pk for wait in finished.ended}
+    count = len(finished.ended)
+    for key in list(Task.objects.filter(pk__in=locked).begun_waits().values_list("pk", flat=True)) if locked else ():
+        finished = finish({key: outputs[key]}, patient=True)
+        follow_waits(finished)
+        count += len(finished.ended)
+    return count
+
+
+@retry_on_disconnect()
+@atomic()
+def _finish_matches(
+    event_id: int, receipts: Set[int], outputs: Mapping[int, Any], *, patient: bool = False
+) -> EndedWaits:
+    """The event is locked before the waits, as ``_finish_by_earlier`` does it."""
+    if receipts:
+        Event.objects.lock(event_id)
+    finished = waits.finish(outputs, patient=patient)
+    if any(wait.pk in receipts for wait in finished.ended):
+        Event.objects.consume(event_id)
+    return finished
+
+
 def follow_waits(finished: EndedWaits) -> None:
     """Do what the ends of waits led to."""
     workflows = {wait.ref.flow_id: wait.task_id for wait in finished.ended}
@@ -242,25 +277,28 @@ def follow_waits(finished: EndedWaits) -> None:
 
 def end_countdowns(latch: str) -> int:
     """End what waits for a latch that has come to zero; their number."""
-    count = 0
-    while rows := list(Wait.objects.opened(latch)[:MOST_AT_ONCE]):
-        count += end_waits(dict.fromkeys(matching.keys_of(rows).values()))
-        Wait.objects.filter(pk__in=[row.pk for row in rows]).delete()
+    count, last = 0, 0
+    while rows := list(Wait.objects.opened(latch).filter(pk__gt=last)[:MOST_AT_ONCE]):
+        last = rows[-1].pk
+        keys = matching.keys_of(rows)
+        count += _end_all(dict.fromkeys(keys.values()), _finish_waits)
+        Wait.objects.filter(pk__in=[row.pk for row in rows if row.pk not in keys]).delete()
     return count
 
 
 def look_back(wait_id: int) -> int:
     """End a wait by an event that came before it began, if there is one; 1 if it ended."""
     finished = _finish_by_earlier(wait_id)
-    if finished is not None:
-        follow_waits(finished)
-    return int(finished is not None)
+    if finished is None or not finished.ended:
+        return 0
+    follow_waits(finished)
+    return 1
 
 
 @retry_on_disconnect()
 @atomic()
 def _finish_by_earlier(wait_id: int) -> EndedWaits | None:
-    wait = Wait.objects.select_for_update().filter(pk=wait_id).first()
+    wait = Wait.objects.filter(pk=wait_id).first()
     if wait is None:
         return None
     keys = matching.keys_of([wait])
@@ -268,7 +306,7 @@ def _finish_by_earlier(wait_id: int) -> EndedWaits | None:
     if event is None:
         Wait.objects.filter(pk=wait_id).update(looked=True)
         return None
-    finished = waits.finish({keys[wait.pk]: output_of_event(wait.match, event.data)})
+    finished = waits.finish({keys[wait.pk]: output_of_event(wait.match, event.data)}, patient=True)
     if finished.ended and wait.receipt:
         Event.objects.consume(event.pk)
     return finished

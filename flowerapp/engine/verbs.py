@@ -73,13 +73,25 @@ def _not_held(flow: Flow) -> str:
     return f"flow {flow.pk} is not held; it is {flow_style(flow).word}"
 
 
-def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: str = "") -> Flow:
+def wake(
+    flow_id: str,
+    seq: int,
+    *,
+    output: Any = None,
+    actor: str = "",
+    why: str = "",
+    may_override: MayOverride = MayOverride.ANY,
+) -> Flow:
     """Start a parked task again, or, with ``output`` (JSON), end it with that; a wait ends in either case.
 
-    Raises UnknownTaskError, InvalidValueError, or StateConflictError if the task is not parked.
+    Raises UnknownTaskError, InvalidValueError, StateConflictError if the task is not parked, and InvalidPlanError if
+    the output would become a parameter, which the caller may not override, of a follower that holds masked values.
     """
     task = get_task(flow_id, seq)
     ends_with = None if output is None else unmasking.checked(output, "output")
+    if output is not None and may_override is not MayOverride.ANY:
+        steps = Task.objects.filter(task_flow_id=flow_id, parent_seq=None).defer("output", "traceback")
+        changes.must_not_give_input(readiness.LockedFlow(task.task_flow, readiness.by_seq(steps)), task, may_override)
     if task.is_wait:
         return _end_wait(task, ends_with, actor, why)
     with atomic():
@@ -94,7 +106,7 @@ def wake(flow_id: str, seq: int, *, output: Any = None, actor: str = "", why: st
 
 def _end_wait(task: Task, output: Any, actor: str, why: str) -> Flow:
     with atomic():
-        finished = waits.finish({task.pk: output})
+        finished = waits.finish({task.pk: output}, patient=True)
         if not finished.ended:
             raise StateConflictError(f"{task.mention} of flow {task.task_flow_id} has not begun to wait, or has ended")
         HistoryEntry.objects.record("wake", *task.ref, actor=actor, reason=checked_why(why))

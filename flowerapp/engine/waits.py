@@ -12,15 +12,16 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from flowerapp import signals
-from flowerapp.core import waits
+from flowerapp.core import masking, waits
 from flowerapp.core.gates import ACQUIRE, APPROVAL, COUNTDOWN, DELAY, EVENT, RELEASE
 from flowerapp.engine import approvals, hooks, latches
+from flowerapp.engine.masks import secrets_of
 from flowerapp.exceptions import FlowerError
 from flowerapp.models import Flow, HistoryEntry, Task, Wait
 from flowerapp.querysets import Completion
 from flowerapp.querysets.finish_many import Ended
 
-NO_SECONDS = 0.0
+NO_TIME = 0.0
 """Seconds of a wait that ends as it begins."""
 
 
@@ -41,14 +42,19 @@ def begin(task: Task, value: Any) -> Completion | None:
 
     None if it is not ready any more.
     """
+    ends_surely = task.program in (ACQUIRE, RELEASE)
+    if ends_surely:
+        Task.objects.lock_dependents(task)
     try:
         beginning = BEGINNINGS[task.program](task, value)
     except FlowerError as error:
         return fail(task, str(error))
     if not Task.objects.begin_wait(task.ref, beginning.seconds):
         return None
+    at_once = beginning.seconds is not None and beginning.seconds <= NO_TIME
+    if at_once and not ends_surely:
+        Task.objects.lock_dependents(task)
     _record_beginning(task)
-    at_once = beginning.seconds is not None and beginning.seconds <= NO_SECONDS
     completion = finish({task.pk: None}).followed.get(task.task_flow_id) if at_once else None
     return replace(completion or Completion(), opened=beginning.opened, looks_back=beginning.looks_back)
 
@@ -79,18 +85,18 @@ def _event(task: Task, value: Any) -> Beginning:
 
 def _acquire(task: Task, value: Any) -> Beginning:
     opened = latches.acquire(waits.latch_name(task.parameters, value), task.ref)
-    return Beginning(seconds=NO_SECONDS, opened=opened)
+    return Beginning(seconds=NO_TIME, opened=opened)
 
 
 def _release(task: Task, value: Any) -> Beginning:
     opened = latches.release(waits.latch_name(task.parameters, value), task.ref)
-    return Beginning(seconds=NO_SECONDS, opened=opened)
+    return Beginning(seconds=NO_TIME, opened=opened)
 
 
 def _countdown(task: Task, value: Any) -> Beginning:
     name, timeout = waits.latch_name(task.parameters, value), waits.timeout_of(task.parameters, value)
     if not latches.is_held(name):
-        return Beginning(seconds=NO_SECONDS)
+        return Beginning(seconds=NO_TIME)
     Wait.objects.create(task_flow_id=task.task_flow_id, task_exec_seq=task.task_exec_seq, latch=name, looked=True)
     return Beginning(seconds=timeout)
 
@@ -119,13 +125,13 @@ class EndedWaits:
     """By flow, what that led to."""
 
 
-def finish(outputs: Mapping[int, Any]) -> EndedWaits:
+def finish(outputs: Mapping[int, Any], *, patient: bool = False) -> EndedWaits:
     """End waits that have begun; ``outputs`` has an output by the key of each, or None for its input.
 
-    In a transaction. Those that have ended, or that another process is ending, are left out. The caller gives what it
-    returns to ``propagation.follow_waits``.
+    In a transaction. Those that have ended are left out, and those whose rows another process has locked, unless it is
+    ``patient``. The caller gives what it returns to ``propagation.follow_waits``.
     """
-    ended, followed = Task.objects.finish_waits(outputs)
+    ended, followed = Task.objects.finish_waits(outputs, patient=patient)
     Wait.objects.forget([wait.ref for wait in ended if wait.program in (EVENT, COUNTDOWN)])
     for ref in [wait.ref for wait in ended if wait.program == APPROVAL]:
         approvals.close(ref.flow_id, [ref.seq])
@@ -140,6 +146,7 @@ def finish(outputs: Mapping[int, Any]) -> EndedWaits:
 
 def fail(task: Task, error: str) -> Completion | None:
     """Suspend a wait with the reason. In a transaction, with the row locked; None if it has ended."""
+    error = masking.masked(error, secrets_of(*task.ref))
     if not Task.objects.give_up(task.ref, error):
         return None
     Wait.objects.forget([task.ref])
@@ -166,4 +173,4 @@ def begin_delays(tasks: Sequence[tuple[int, str, Mapping[str, Any]]]) -> list[in
     Flow.objects.begin_waiting(
         {flow_id for _, flow_id, parameters in tasks if waits.constant_delay(parameters) is not None}
     )
-    return alike.get(NO_SECONDS, [])
+    return alike.get(NO_TIME, [])

@@ -346,6 +346,12 @@ class Task(Titled, PrimaryModel):
         return self.is_wait and self.status is Status.WAIT and self.parked and self.started_ts is not None
 
     @property
+    def is_parked(self) -> bool:
+        """Whether its program has let it wait for a time, an event or a person."""
+        waits = self.status is Status.WAIT and self.parked and not self.children
+        return waits and not self.is_gate and not self.is_remote
+
+    @property
     def is_remote(self) -> bool:
         """Whether another system does its work; a step with remote children is none itself."""
         return bool(self.remote) and not self.program

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from django.db import models
 from django.db.models import Q
 from django.db.models.functions import Now
@@ -27,6 +29,9 @@ class Event(PrimaryModel):
     consumed_ts = TimeField(
         null=True, blank=True, help_text="When a wait took it with a receipt; no later one gets it."
     )
+
+    outcome: Any = None
+    """Of the row that ``engine.emit`` returns: what it led to."""
 
     objects = PrimaryManager.from_queryset(EventQuerySet)()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from functools import cache
 from typing import Any, NamedTuple
@@ -15,7 +16,7 @@ from django.db.models.functions import Coalesce
 from flowerapp.core.plan import Plan, most_flows
 from flowerapp.querysets import prepared
 
-HEADER = ("description", "max_active_flows", "unique", "entrance")
+HEADER = ("description", "max_active_flows", "unique", "entrance", "start_event", "start_match")
 """Settings of a workflow as a whole."""
 
 
@@ -112,9 +113,11 @@ class DefinitionQuerySet(models.QuerySet[Any]):
             step = self.model.from_db(self.db, names, values)
             nodes.append(step.node(before))
             before = step.task_seq
-        description, most, unique, entrance = rows[0][: len(HEADER)]
-        header = {"max_active_flows": most, "unique": bool(unique), "entrance": entrance}
-        return Plan(task_id, tuple(nodes), description=description or "", **header)
+        header = dict(zip(HEADER, rows[0][: len(HEADER)], strict=True))
+        texts = {name: header[name] or "" for name in ("description", "start_event")}
+        match = header["start_match"]
+        starts = {"start_match": json.loads(match) if isinstance(match, str) else match}
+        return Plan(task_id, tuple(nodes), **header | texts | starts | {"unique": bool(header["unique"])})
 
     def workflows(self) -> Any:
         """Names of all workflows that have steps, each once, with the number of steps."""

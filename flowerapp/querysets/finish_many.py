@@ -59,13 +59,16 @@ _MARKS: dict[str, dict[str, Any]] = {
 class FinishManyQuerySet(FinishQuerySet):
     """Tasks, many of which end at once."""
 
-    def finish_waits(self, outputs: Mapping[int, Any]) -> tuple[list[Ended], dict[str, Completion]]:
+    def finish_waits(
+        self, outputs: Mapping[int, Any], *, patient: bool = False
+    ) -> tuple[list[Ended], dict[str, Completion]]:
         """End waits that have begun, and release what depends on them: those that ended, and by flow what followed.
 
         ``outputs`` has for the key of each its output, ``NULL`` for null, None for the input that it passes on. At most
-        ``MOST_AT_ONCE`` in a transaction; those that another process has locked, or that have ended, are left out.
+        ``MOST_AT_ONCE`` in a transaction. Those that have ended are left out, and those that another process has
+        locked, unless it is ``patient``.
         """
-        ended = self._lock_waits(outputs)
+        ended = self._lock_waits(outputs, patient=patient)
         self._store_outputs([wait.pk for wait in ended], outputs)
         ready, deferring = self._count_down_for(ended)
         facts = self._end_flows_of(ended)
@@ -78,9 +81,10 @@ class FinishManyQuerySet(FinishQuerySet):
         }
         return ended, followed
 
-    def _lock_waits(self, keys: Iterable[int]) -> list[Ended]:
+    def _lock_waits(self, keys: Iterable[int], *, patient: bool) -> list[Ended]:
         begun = self.filter(pk__in=list(keys)).begun_waits()
-        locked = begun.select_for_update(of=("self",), skip_locked=True).order_by("task_flow_id", "task_exec_seq")
+        locked = begun.select_for_update(of=("self",), skip_locked=not patient)
+        locked = locked.order_by("task_flow_id", "task_exec_seq")
         rows = locked.values_list("pk", "task_flow_id", "task_exec_seq", "task_id", "program", "dependents")
         return [Ended(pk, TaskRef(flow_id, seq), *others) for pk, flow_id, seq, *others in rows]
 

@@ -107,6 +107,8 @@ class FlowQuerySet(models.QuerySet["Flow"]):
     def begin_waiting(self, flow_ids: Collection[str]) -> int:
         """Record the start of flows whose first tasks are waits."""
         begun = self.filter(pk__in=flow_ids, started_ts=None, exec_status=Status.WAIT)
+        if len(flow_ids) > 1:
+            begun = self.filter(pk__in=list(begun.select_for_update().order_by("pk").values_list("pk", flat=True)))
         return begun.update(started_ts=Now(), exec_status=Status.RUNNING)
 
     def hold(self, flow_id: str) -> int:

@@ -124,6 +124,11 @@ class TaskQuerySet(RemoteQuerySet):
         own = self.filter(pk__in=keys)._allowed("begin_wait").filter(**_BEGINS)
         return own.update(started_ts=Now(), due_ts=due)
 
+    def lock_dependents(self, task: Task) -> None:
+        """Lock the tasks that wait for one, before its flow is. In a transaction."""
+        own = self.filter(task_flow_id=task.task_flow_id, task_exec_seq__in=task.dependents).order_by("task_exec_seq")
+        list(own.select_for_update().values_list("pk"))
+
     def tolerate_failure(self, ref: TaskRef, attempt: int, error: str, traceback: str) -> Completion | None:
         """Record that a child failed and that its parent continues without it; None if this attempt no longer runs.
 

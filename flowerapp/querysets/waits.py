@@ -7,7 +7,8 @@ from datetime import datetime
 from typing import TYPE_CHECKING, Any
 
 from django.db import connections, models
-from django.db.models import Exists, OuterRef, Q
+from django.db.models import Exists, OuterRef, Q, Subquery
+from django.db.models.functions import Coalesce
 
 from flowerapp.core.gates import WAITS
 from flowerapp.core.messages import TaskRef
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
     from flowerapp.models import Event, Latch, LatchHold, Wait  # noqa: F401 - named in quotes
 
 
-class EventQuerySet(models.QuerySet["Event"]):
+class EventQuerySet(models.QuerySet[Any]):
     """Events."""
 
     def kept(self, kind: str, since: datetime | None, match: dict[str, Any] | None) -> EventQuerySet:
@@ -32,6 +33,10 @@ class EventQuerySet(models.QuerySet["Event"]):
         if match and connections[self.db].vendor == "postgresql":
             kept = kept.filter(data__contains=match)
         return kept.order_by("id")
+
+    def lock(self, event_id: int) -> None:
+        """Lock an event where the database can. In a transaction."""
+        list(self.select_for_update().filter(pk=event_id).values_list("pk"))
 
     def consume(self, event_id: int) -> int:
         """Mark an event as taken; 0 if it was taken before."""
@@ -50,7 +55,7 @@ class EventQuerySet(models.QuerySet["Event"]):
         return self.filter(offered=True, ts__lt=ago(days * 86_400)).order_by("ts")
 
 
-class WaitQuerySet(models.QuerySet["Wait"]):
+class WaitQuerySet(models.QuerySet[Any]):
     """What waits for events and latches."""
 
     def begun(self) -> WaitQuerySet:
@@ -100,10 +105,24 @@ class LatchQuerySet(models.QuerySet["Latch"]):
         """The latch, locked where the database can. In a transaction."""
         return self.select_for_update().filter(pk=name).first()
 
+    def with_use(self) -> LatchQuerySet:
+        """Latches with ``count``, how often each is held, and ``waiting``, the tasks that wait for it."""
+        models_of = self.model._meta.apps.get_model
+        holds: Any = models_of("flowerapp", "LatchHold").objects.filter(latch_id=OuterRef("pk"))
+        waits: Any = models_of("flowerapp", "Wait").objects.filter(latch=OuterRef("pk"))
+        used: LatchQuerySet = self.annotate(count=_number(holds, "latch_id"), waiting=_number(waits, "latch"))
+        return used
+
     def at_zero(self) -> LatchQuerySet:
         """Latches that nothing holds any more."""
         hold_model: Any = self.model._meta.apps.get_model("flowerapp", "LatchHold")
         return self.exclude(Exists(hold_model.objects.filter(latch_id=OuterRef("pk"))))
+
+
+def _number(rows: Any, column: str) -> Coalesce:
+    """Number of the rows of a latch, as a subquery of the statement that reads the latches."""
+    counted = rows.order_by().values(column).annotate(number=models.Count("pk")).values("number")
+    return Coalesce(Subquery(counted, output_field=models.IntegerField()), 0)
 
 
 class LatchHoldQuerySet(models.QuerySet["LatchHold"]):
@@ -113,6 +132,11 @@ class LatchHoldQuerySet(models.QuerySet["LatchHold"]):
         """The count that a release by a flow takes away: its own oldest, else the oldest of all."""
         holds = self.filter(latch_id=name)
         return holds.filter(task_flow_id=flow_id).order_by("id").first() or holds.order_by("id").first()
+
+    def of_latch(self, name: str, flow_id: str | None = None) -> LatchHoldQuerySet:
+        """The counts of a latch, or those of one flow among them, the oldest first."""
+        holds = self.filter(latch_id=name).order_by("id")
+        return holds if flow_id is None else holds.filter(task_flow_id=flow_id)
 
     def of_ended(self) -> LatchHoldQuerySet:
         """Counts of flows that were cancelled or deleted."""

@@ -264,9 +264,9 @@ def failures(nodes: Iterable[Node]) -> list[int]:
 def outputs_of(flow: Flow, nodes: list[Node], room: int) -> list[Any]:
     """The output of each node, masked; None of one without, and of the largest where all are over ``room`` bytes."""
     chosen = _fitting(flow, room)
-    columns = ("task_flow_id", "task_exec_seq", "parent_seq", "ignored_by", "output", "parameters", "item")
+    columns = ("task_flow_id", "task_exec_seq", "parent_seq", "program", "exec_status", "ignored_by", "output")
     tasks = flow.tasks.filter(task_exec_seq__in=chosen, exec_status__in=sorted(SATISFIED))
-    page = list(rows(tasks.order_by("task_exec_seq").only(*columns)))
+    page = list(rows(tasks.order_by("task_exec_seq").only(*columns, "parameters", "item")))
     complete(flow.pk, page, room)
     outputs = {task.task_exec_seq: None if "output" in left_out(task) else task.output for task in page}
     result = [node.task and outputs.get(node.task.task_exec_seq) for node in nodes]

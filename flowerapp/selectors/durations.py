@@ -4,7 +4,7 @@ A flow: from its first start to its end, or until now. That of a failed one, whi
 ends when it came to a stand; that of a held one continues, as its running tasks do. A rerun does not start it anew.
 
 A task: from its last start to its end or failure, or until now; nothing while it waits for another start. That of a
-task with children ends with the last of them.
+task with children ends with the last of them. That of a wait is how long it has waited.
 """
 
 from __future__ import annotations

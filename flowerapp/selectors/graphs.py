@@ -13,6 +13,7 @@ from flowerapp.models import Task
 from flowerapp.selectors import counts
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.naming import LABEL
+from flowerapp.selectors.status_style import waited_for
 from flowerapp.states import Status
 
 MOST_READ = 500
@@ -32,6 +33,8 @@ class Step(NamedTuple):
     """Of those that it has added; None without any."""
     cached: bool = False
     """Whether it took the output that another task had stored."""
+    waits: str = ""
+    """What it waits for, of a wait that has begun."""
 
 
 class _Length(Func):
@@ -64,7 +67,18 @@ class Graph(NamedTuple):
     view: View
 
 
-_COLUMNS = ("task_exec_seq", "label", "program", "exec_status", "ignored_by", "depends_on", "cached_from", "children")
+_COLUMNS = (
+    "task_exec_seq",
+    "label",
+    "program",
+    "exec_status",
+    "ignored_by",
+    "depends_on",
+    "children",
+    "cached_from",
+    "parked",
+    "started_ts",
+)
 
 
 def graph_of(flow_id: str, around: int | None = None) -> Graph:
@@ -91,11 +105,15 @@ def graph_of(flow_id: str, around: int | None = None) -> Graph:
 def _steps(flow_id: str, rows: Iterable[Sequence[Any]]) -> list[Step]:
     """Steps by ``_COLUMNS``, with the counts of their children: a statement where there are any."""
     read = list(rows)
-    children = counts.of_children(flow_id, [seq for seq, *_, number in read if number])
-    return [
-        Step(seq, name, program, Status(status), ignored_by, depends_on, children.get(seq), source is not None)
-        for seq, name, program, status, ignored_by, depends_on, source, _ in read
-    ]
+    children = counts.of_children(flow_id, [row[0] for row in read if row[6]])
+    steps = []
+    for seq, name, program, status, ignored_by, depends_on, _, source, parked, started_ts in read:
+        begun = status == Status.WAIT and parked and started_ts is not None
+        waits = waited_for(program) if begun else ""
+        own = children.get(seq)
+        cached = source is not None
+        steps.append(Step(seq, name, program, Status(status), ignored_by, depends_on, own, cached, waits))
+    return steps
 
 
 def _focus(steps: Any) -> int:

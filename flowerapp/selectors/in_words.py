@@ -8,7 +8,7 @@ from flowerapp.models import Flow, Task
 from flowerapp.selectors import tasks
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.durations import seconds_of, spelled
-from flowerapp.selectors.status_style import Style, flow_note, flow_style, task_style
+from flowerapp.selectors.status_style import Style, flow_note, flow_style
 
 COLUMNS = ("word", "symbol", "note", "counts", "duration", "duration_seconds")
 """What is shown beside ``status``: word and symbol, what they do not say, numbers of tasks or children, and time."""
@@ -21,9 +21,8 @@ def flow_in_words(flow: Flow, counts: Counts) -> dict[str, Any]:
 
 def task_in_words(task: Task, children: Counts | None) -> dict[str, Any]:
     """A task by ``COLUMNS``, with the counts of its children if it has added some."""
-    style = task_style(task.exec_status, task.ignored_by)
     counts = children.text if children else ""
-    return _in_words(style, tasks.note(task, children), counts, tasks.seconds_of_attempt(task))
+    return _in_words(tasks.style_of(task), tasks.note(task, children), counts, tasks.seconds_of_attempt(task))
 
 
 def _in_words(style: Style, note: str, counts: str, seconds: float | None) -> dict[str, Any]:

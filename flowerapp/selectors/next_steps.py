@@ -31,6 +31,7 @@ def task_verbs(task: Task) -> set[str]:
         "rerun-from": task.status is not Status.RUNNING,
         "end": is_open and task.may_be_answered,
         "fail": is_open and task.may_be_answered,
+        "wake": is_open and (task.has_begun_to_wait or task.is_parked),
     }
     return {verb for verb, fit in fits.items() if fit}
 

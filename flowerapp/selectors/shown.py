@@ -14,7 +14,7 @@ from django.db import models
 from django.db.models.query import ModelIterable
 
 from flowerapp.core import masked_sources, masking
-from flowerapp.models import Approval, CachedOutput, Flow, HistoryEntry, Hook, Log, Task, TaskDefinition
+from flowerapp.models import Approval, CachedOutput, Event, Flow, HistoryEntry, Hook, Log, Task, TaskDefinition
 from flowerapp.models.definitions import PAIRS
 
 AS_IT_IS: dict[type[models.Model], frozenset[str]] = {
@@ -26,6 +26,7 @@ AS_IT_IS: dict[type[models.Model], frozenset[str]] = {
     Hook: frozenset(),
     CachedOutput: frozenset(),
     Approval: frozenset({"deciders", "choices", "form", "notify", "links"}),
+    Event: frozenset(),
 }
 """The models with values of users, and their columns of JSON or text that hold only numbers and names; or conditions,
 which their authors get back as they wrote them; or the questions of approvals, which are masked when they are asked."""

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
+from flowerapp.core.gates import APPROVAL, COUNTDOWN, DELAY, EVENT
 from flowerapp.core.names import mentioned
 from flowerapp.states import ACTIVE, IgnoredBy, Status
 
@@ -50,6 +51,8 @@ COLORS: Mapping[str, Color] = {
 """Color token → color on a light and on a dark page."""
 
 WAITING = Style(word="Waiting", symbol="○", plain_symbol="o", color="waiting")
+BEGUN = replace(WAITING, symbol="◔", plain_symbol="~")
+"""Of a wait that has begun: a task that does nothing but wait, and not for other tasks."""
 RUNNING = Style(word="Running", symbol="▶", plain_symbol=">", color="running")
 FAILED = Style(word="Failed", symbol="✗", plain_symbol="!", color="failed")
 HELD = Style(word="Held", symbol="‖", plain_symbol="=", color="held")
@@ -60,7 +63,7 @@ TOLERATED = replace(SKIPPED, word="Failed, tolerated")
 """Of the number of children that are Skipped because they failed and their parents continue without them."""
 
 STYLES = (WAITING, RUNNING, FAILED, HELD, FINISHED, SKIPPED, CANCELLED)
-"""All of them, in the order in which counts list them."""
+"""Those that counts list, in that order."""
 
 _OF_TASK = {
     Status.WAIT: WAITING,
@@ -79,8 +82,18 @@ _REASONS = {
 }
 
 
-def task_style(status: int, ignored_by: str = "") -> Style:
-    """Style of a task with these columns."""
+_WAITED_FOR = {DELAY: "for a time", EVENT: "for an event", COUNTDOWN: "for a latch", APPROVAL: "for a person"}
+
+
+def waited_for(program: str) -> str:
+    """What a step of a wait's program waits for, in a few words; empty for any other."""
+    return _WAITED_FOR.get(program, "")
+
+
+def task_style(status: int, ignored_by: str = "", *, begun: bool = False) -> Style:
+    """Style of a task with these columns, or of a wait that has ``begun``."""
+    if begun:
+        return BEGUN
     return CANCELLED if ignored_by in CANCELLING else _OF_TASK[Status(status)]
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from django.db.models import Case, Q, Sum, When
 
 from flowerapp.core.caching import WHOLE
+from flowerapp.core.gates import DELAY
 from flowerapp.exceptions import UnknownTaskError
 from flowerapp.models import Task
 from flowerapp.querysets import clock
@@ -18,7 +19,7 @@ from flowerapp.selectors.durations import seconds_of, spelled
 from flowerapp.selectors.flows import get_flow
 from flowerapp.selectors.short import complete, short_rows
 from flowerapp.selectors.shown import rows, shown
-from flowerapp.selectors.status_style import ignored_reason
+from flowerapp.selectors.status_style import Style, ignored_reason, task_style, waited_for
 from flowerapp.states import IgnoredBy, RefusedBy, Status
 
 MOST_WHOLE = 6 * 1024 * 1024
@@ -157,8 +158,21 @@ def whole_task(flow_id: str, seq: int) -> Task:
 
 
 def is_parked(task: Task) -> bool:
-    """Whether a task waits for a time, an event, a person or its children; gates are only stored as if they did."""
-    return task.parked and not task.is_gate and not task.is_remote
+    """Whether a task waits for a time, an event, a person or its children; a gate, and a wait that has not begun, is
+    only stored as if it did."""
+    return task.has_begun_to_wait or (task.parked and not task.is_gate and not task.is_remote)
+
+
+def style_of(task: Task) -> Style:
+    """Looks of a task's status."""
+    return task_style(task.exec_status, task.ignored_by, begun=task.has_begun_to_wait)
+
+
+def due_name(task: Task) -> str:
+    """What the time is called at which a task is due."""
+    if not task.has_begun_to_wait:
+        return "Not before"
+    return "Ends at" if task.program == DELAY else "Fails at"
 
 
 def queue_of(task: Task) -> str:
@@ -224,8 +238,11 @@ def _waiting_note(task: Task) -> str:
         return "remote"
     if task.awaits_output:
         return "awaits a cached output"
-    if task.due_ts is not None:
-        left = spelled(max(0.0, (task.due_ts - clock.about_now()).total_seconds()))
+    left = "" if task.due_ts is None else spelled(max(0.0, (task.due_ts - clock.about_now()).total_seconds()))
+    if task.has_begun_to_wait:
+        what = "" if task.program == DELAY else waited_for(task.program)
+        return ", ".join(filter(None, [what, left and f"{left} left"]))
+    if left:
         return f"retry {task.retries} in {left}" if task.retries else f"in {left}"
     return "parked" if is_parked(task) and not task.children else ""
 
@@ -250,5 +267,6 @@ def duration_of(task: Task) -> str:
 
 
 def seconds_of_attempt(task: Task) -> float | None:
-    """The same in seconds; None while it waits."""
-    return None if task.status is Status.WAIT and not task.children else seconds_of(task)
+    """The same in seconds; None while it waits, unless that is what it does."""
+    rests = task.status is Status.WAIT and not task.children and not task.has_begun_to_wait
+    return None if rests else seconds_of(task)

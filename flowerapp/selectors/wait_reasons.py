@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Any
 
 from django.db.models import Q
 
@@ -18,7 +19,7 @@ from flowerapp.querysets import clock
 from flowerapp.selectors import approvals, times
 from flowerapp.selectors.durations import spelled
 from flowerapp.selectors.pools import PoolUse
-from flowerapp.selectors.shown import rows
+from flowerapp.selectors.shown import rows, shown_value
 from flowerapp.states import Status
 
 
@@ -109,11 +110,27 @@ class _Facts:
         if wait is None:
             return until or "for what ends it"
         limit = f", {until}" if until else ""
-        if wait.latch:
-            return f"for latch {wait.latch} to be at zero{limit}"
-        members = masking.masked(wait.match) if wait.match else None
-        matching = f" with {values.cut(values.dumps(members), MOST_MATCH)}" if members else ""
-        return f"for event {wait.event}{matching}{limit}"
+        latch, event, match = self._as_shown(task, [wait.latch, wait.event, wait.match])
+        if latch:
+            return f"for latch {latch} to be at zero{limit}"
+        matching = f" with {values.cut(values.dumps(match), MOST_MATCH)}" if match else ""
+        return f"for event {event}{matching}{limit}"
+
+    @cached_property
+    def _of_waits(self) -> dict[int, Task]:
+        """The tasks that wait for an event or a latch, with the values whose secrets a reason must not quote."""
+        begun = [task.pk for task in self._tasks if task.ref in self._waits]
+        flows = Flow.objects.only("input", "state").in_bulk({ref.flow_id for ref in self._waits})
+        tasks = Task.objects.filter(pk__in=begun, task_flow_id__in=flows).only("task_flow_id", "parameters", "item")
+        for task in tasks:
+            task.task_flow = flows[task.task_flow_id]
+        return {task.pk: task for task in tasks}
+
+    def _as_shown(self, task: Task, facts: list[Any]) -> list[Any]:
+        """Facts about a wait, masked; nothing of one whose task was deleted."""
+        row = self._of_waits.get(task.pk)
+        masked: list[Any] = masking.masked(facts) if row is None else shown_value(facts, row)
+        return masked
 
     @cached_property
     def _errors(self) -> dict[int, str]:

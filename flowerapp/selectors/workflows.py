@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db.models.functions import Left
 
+from flowerapp.core import masking
 from flowerapp.models import TaskDefinition, Workflow
 from flowerapp.selectors.short import MOST_CHARACTERS
 from flowerapp.selectors.shown import rows
@@ -26,3 +27,8 @@ def with_descriptions(rows: Iterable[Mapping[str, Any]]) -> list[dict[str, Any]]
     headers = Workflow.objects.filter(pk__in=[row["task_id"] for row in listed])
     descriptions = dict(headers.values_list("task_id", Left("description", MOST_CHARACTERS)))
     return [{**row, "description": descriptions.get(row["task_id"], "")} for row in listed]
+
+
+def shown_match(workflow: Workflow) -> Any:
+    """What the events that start its flows must contain, as people may see it; None for any."""
+    return masking.masked(workflow.start_match)

@@ -49,6 +49,10 @@ class Workflow:
     entrance: ClassVar[str | None] = None
     """Name of the task where a flow starts, unless it is registered with another; None means the tasks without
     dependencies."""
+    start_event: ClassVar[str] = ""
+    """Kind of the events that start a flow each, with their data as its input; empty for none."""
+    start_match: ClassVar[dict[str, Any] | None] = None
+    """Members that such an event must have, JSON; None for any event of the kind."""
 
     _plan: ClassVar[Plan]
 
@@ -195,6 +199,8 @@ def _plan_of(cls: type[Workflow], tasks: Tasks) -> Plan:
         max_active_flows=cls.max_active_flows,
         unique=cls.unique,
         entrance=None if cls.entrance is None else seqs[cls.entrance],
+        start_event=cls.start_event,
+        start_match=cls.start_match,
     )
 
 
@@ -232,6 +238,8 @@ _SETTINGS: dict[str, tuple[tuple[type, ...], str]] = {
     "unique": ((bool,), "True or False"),
     "max_active_flows": ((int, type(None)), "a whole number or None"),
     "entrance": ((str, type(None)), "the name of a task or None"),
+    "start_event": ((str,), "text"),
+    "start_match": ((dict, type(None)), "a dict or None"),
 }
 
 

@@ -14,7 +14,7 @@ from flowerapp.core.plan import Plan
 from flowerapp.exceptions import UnknownWorkflowError
 from flowerapp.models import TaskDefinition, Workflow
 from flowerapp.querysets.definitions import HEADER
-from flowerapp.selectors.workflows import steps
+from flowerapp.selectors.workflows import shown_match, steps
 
 Document = dict[str, Any]
 
@@ -47,6 +47,7 @@ def document(task_id: str) -> Document:
     return {
         "task_id": task_id,
         **{name: getattr(header, name) for name in HEADER},
+        "start_match": shown_match(header),
         "source": header.source,
         "tasks": tasks,
     }

@@ -54,6 +54,9 @@ def targets(api: APIClient, workflow: Callable[..., str]) -> list[tuple[str, str
         ("PATCH", f"/api/flows/{flow.pk}/tasks/1/"),
         ("POST", f"/api/flows/{flow.pk}/tasks/1/skip/"),
         ("POST", f"/api/approvals/{Approval.objects.create(task_flow=flow, task_exec_seq=1, run=1).pk}/decide/"),
+        ("POST", f"/api/flows/{flow.pk}/tasks/1/wake/"),
+        ("POST", "/api/events/"),
+        ("POST", "/api/latches/gpu/release/"),
         *verbs,
     ]
 
@@ -89,7 +92,7 @@ KEYS = [
     *("taskId", "task_id", "tasks", "task_seq", "program", "parameters", "depends_on", "queue", "pool", "input"),
     *("priority", "entrance", "from", "all", "failed", "refresh", "why", "description", "max_retries", "time_limit"),
     *("name", "slots", "unique", "child_program", "max_concurrency", "exit_on_failed", "source"),
-    *("required_at_register", "overridable"),
+    *("required_at_register", "overridable", "kind", "data", "start_event", "start_match", "output", "task_flow_id"),
     *("task_priority", "retry_delay", "max_active_flows", "1", "2", "value", "SLEEP_TIME_SECOND", "", "é", "9" * 12),
 ]
 FRAMES: list[Callable[[Any], Any]] = [
@@ -109,6 +112,12 @@ FRAMES: list[Callable[[Any], Any]] = [
     lambda value: {"parameters": {"value": value}},
     lambda value: {"parameters": {"1": {"value": value}}, "all": True},
     lambda value: {"queue": value},
+    lambda value: {"kind": "paid", "data": value},
+    lambda value: {"kind": value},
+    lambda value: {"output": value},
+    lambda value: {"task_flow_id": value},
+    lambda value: {"task_id": "new", "start_event": "paid", "start_match": value, "tasks": [{"task_seq": 1}]},
+    lambda value: {"task_id": "new", "start_event": value, "tasks": [{"task_seq": 1, "program": "Echo"}]},
     lambda value: {"name": value, "slots": 1},
     lambda value: {"slots": value},
     lambda value: {"taskId": "etl", "entrance": value},

@@ -28,7 +28,7 @@ def test_every_route_without_a_name_in_it_is_listed() -> None:
 
 
 def test_only_what_the_caller_may_use(client_with: Callable[..., APIClient]) -> None:
-    reader = {"flows", "queues", "workers", "schema", "docs", "livez", "readyz"}
+    reader = {"flows", "events", "latches", "queues", "workers", "schema", "docs", "livez", "readyz"}
     assert set(client_with("view_flow").get("/api/").json()) == reader
     both = client_with("view_flow", "register_flow", "view_taskdefinition", username="bob").get("/api/").json()
     assert set(both) == reader | {"register", "workflows", "programs"}

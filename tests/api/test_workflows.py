@@ -44,6 +44,8 @@ DOCUMENT: dict[str, Any] = {
     "max_active_flows": None,
     "unique": False,
     "entrance": None,
+    "start_event": "",
+    "start_match": None,
     "source": "",
     "tasks": [
         STEP,

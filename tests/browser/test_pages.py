@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from flowerapp import engine
 from flowerapp.admin import html
-from flowerapp.core.gates import APPROVAL
+from flowerapp.core.gates import ACQUIRE, APPROVAL, COUNTDOWN, EVENT
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import attempts
 from flowerapp.models import Approval, Flow, Log, Pool, Task, Worker, Workflow
@@ -71,6 +71,13 @@ def pages(site: Site) -> Pages:
         runner.waiting.clear()
         asks, decided = questions(runner)
         link = link_to(asks, site)
+        port = {"parameters": {"name": "port"}}
+        waits = register(
+            {"program": ACQUIRE, **port},
+            {"program": EVENT, "depends_on": [1], "parameters": {"event": "paid", "match": {"url": url}}},
+            {"program": COUNTDOWN, "depends_on": [1], **port},
+        )
+        event = engine.emit("shipped", {"url": url}, actor="ada")
     start(pooled, 1)
 
     def task(flow: Flow, seq: int) -> str:
@@ -93,6 +100,7 @@ def pages(site: Site) -> Pages:
         "flow, no worker serves it": html.flow_url(pooled.pk),
         "flow, not admitted": html.flow_url(waiting.pk),
         "flow, children": html.flow_url(parent.pk),
+        "flow, waits": html.flow_url(waits.pk),
         "flow, cancel": named("flow_verb", failed.pk, "cancel"),
         "flow, delete": named("flow_delete", finished.pk),
         "tasks": tasks,
@@ -105,6 +113,8 @@ def pages(site: Site) -> Pages:
         "task, cancelled": task(cancelled, 4),
         "task, parent": task(parent, 1),
         "task, child": html.task_url(child.pk),
+        "task, wait": task(waits, 2),
+        "task, wake": named("task_verb", Task.objects.get(task_flow=waits, task_exec_seq=2).pk, "wake"),
         "task, change": named("task_verb", Task.objects.get(task_flow=failed, task_exec_seq=3).pk, "change"),
         "task, skip": named("task_verb", Task.objects.get(task_flow=failed, task_exec_seq=3).pk, "skip"),
         "workflows": named("workflow_changelist"),
@@ -116,6 +126,12 @@ def pages(site: Site) -> Pages:
         "pool": html.pool_url("tape"),
         "pool, empty": html.pool_url("empty"),
         "pool, new": named("pool_add"),
+        "events": named("event_changelist"),
+        "event": named("event_change", event.pk),
+        "event, new": named("event_add"),
+        "latches": named("latch_changelist"),
+        "latch": named("latch_change", "port"),
+        "latch, release": named("latch_verb", "port", "release"),
         "workers": named("worker_changelist"),
         "approvals": named("approval_changelist"),
         "approval, open": named("approval_change", asks.pk),
@@ -180,7 +196,7 @@ def test_no_page_needs_inline_scripts_or_styles(pages: Pages, visit: Visit) -> N
         visit(path).close()
 
 
-@pytest.mark.parametrize("kind", ["flow", "task", "workflow", "pool", "worker", "approval"])
+@pytest.mark.parametrize("kind", ["flow", "task", "workflow", "pool", "event", "latch", "worker", "approval"])
 def test_no_page_has_a_serious_violation_or_a_cut_column(kind: str, pages: Pages, visit: Visit) -> None:
     problems: dict[str, list[str]] = {}
     for name, path in pages.items():

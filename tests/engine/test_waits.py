@@ -341,7 +341,7 @@ class TestEvent:
 
     def test_what_a_dead_process_left_is_taken_up(self, runner: InlineRunner, monkeypatch: pytest.MonkeyPatch) -> None:
         with monkeypatch.context() as patch:
-            patch.setattr(events, "offer", lambda event_id: 0)
+            patch.setattr(events, "offer", lambda event_id: events.Outcome())
             flow = waiting(runner, awaits(1))
             engine.emit("paid")
         assert status(flow) is RUNNING
@@ -373,7 +373,7 @@ class TestStart:
         event = engine.emit("paid", {"id": 1, "country": "FR"})
         engine.emit("paid", {"country": "DE"})
         Event.objects.update(offered=False)
-        assert events.offer(event.pk) == 0
+        assert events.offer(event.pk).ended == 0
         runner.run()
         flows = Flow.objects.order_by("registered_ts")
         assert [flow.task_id for flow in flows] == [names[0], names[0], names[1]]

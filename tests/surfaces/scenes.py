@@ -8,10 +8,11 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flowerapp import engine
+from flowerapp.core.gates import ACQUIRE, COUNTDOWN, DELAY, EVENT
 from flowerapp.core.identity import Process
 from flowerapp.core.messages import TaskRef
 from flowerapp.engine import adoption
-from flowerapp.models import Flow, Task, Workflow
+from flowerapp.models import Flow, Task, TaskDefinition, Workflow
 from flowerapp.testing import InlineRunner
 from tests.cli.support import define
 
@@ -180,6 +181,35 @@ def waiting_to_be_woken(runner: InlineRunner) -> Flow:
     return register(runner, step(1, "Waiting"), step(2))
 
 
+def waiting_for_a_time(runner: InlineRunner) -> Flow:
+    return register(runner, step(1), step(2, DELAY, parameters={"duration": 600}))
+
+
+def waiting_for_an_event(runner: InlineRunner) -> Flow:
+    return register(runner, step(1, EVENT, parameters={"event": "paid", "match": {"order": 7}}), step(2))
+
+
+def waiting_for_an_event_at_most(runner: InlineRunner) -> Flow:
+    return register(runner, step(1, EVENT, parameters={"event": "paid", "timeout": "1h"}), step(2))
+
+
+def waiting_for_a_latch(runner: InlineRunner) -> Flow:
+    register(runner, step(1, ACQUIRE, parameters={"name": "port"}))
+    TaskDefinition.objects.all().delete()
+    return register(runner, step(1, COUNTDOWN, parameters={"name": "port"}), step(2))
+
+
+def a_wait_that_has_not_begun(runner: InlineRunner) -> Flow:
+    return register(runner, step(1), step(2, EVENT, parameters={"event": "paid"}), messages=0)
+
+
+def a_wait_that_has_ended(runner: InlineRunner) -> Flow:
+    begun = waiting_for_an_event(runner)
+    engine.emit("paid", {"order": 7})
+    runner.run()
+    return begun
+
+
 def retrying(runner: InlineRunner) -> Flow:
     return register(runner, step(1, "FailUntil", parameters={"start": 3}), step(2), messages=1)
 
@@ -252,6 +282,12 @@ SCENES: dict[Build, Expected] = {
     waiting_for_a_pool: Expected("Running", "", "1 of 2 done", SO_FAR),
     waiting_until_due: Expected("Running", "", "0 of 2 done", SO_FAR),
     waiting_to_be_woken: Expected("Running", "", "0 of 2 done", SO_FAR),
+    waiting_for_a_time: Expected("Running", "", "1 of 2 done", SO_FAR),
+    waiting_for_an_event: Expected("Running", "", "0 of 2 done", SO_FAR),
+    waiting_for_an_event_at_most: Expected("Running", "", "0 of 2 done", SO_FAR),
+    waiting_for_a_latch: Expected("Running", "", "0 of 2 done", SO_FAR),
+    a_wait_that_has_not_begun: Expected("Waiting", "", "0 of 2 done", ""),
+    a_wait_that_has_ended: Expected("Finished", "", "2 of 2 done", WHOLE),
     retrying: Expected("Running", "", "0 of 2 done", SO_FAR),
     limited: Expected("Waiting", "not admitted yet", "0 of 2 done", ""),
     unique: Expected("Waiting", "", "0 of 2 done", ""),
@@ -274,10 +310,23 @@ TASKS: dict[Build, dict[int, tuple[str, str]]] = {
     tolerated_failures: {1: ("Finished", "2 of 4 children done, 2 failed"), 4: ("Skipped", "failed, tolerated")},
     waiting_until_due: {1: ("Waiting", "in 30.0 s")},
     waiting_to_be_woken: {1: ("Waiting", "parked")},
+    waiting_for_a_time: {2: ("Waiting", "30.0 s left")},
+    waiting_for_an_event: {1: ("Waiting", "for an event"), 2: ("Waiting", "")},
+    waiting_for_an_event_at_most: {1: ("Waiting", "for an event, 30.0 s left")},
+    waiting_for_a_latch: {1: ("Waiting", "for a latch")},
+    a_wait_that_has_not_begun: {2: ("Waiting", "")},
+    a_wait_that_has_ended: {1: ("Finished", "")},
     retrying: {1: ("Waiting", "retry 1 in 30.0 s")},
     running_elsewhere: {1: ("Running", "by another system")},
 }
 """Word and note of some of their tasks, by seq."""
+BEGUN: dict[Build, int] = {
+    waiting_for_a_time: 2,
+    waiting_for_an_event: 1,
+    waiting_for_an_event_at_most: 1,
+    waiting_for_a_latch: 1,
+}
+"""Seqs of the waits that have begun, which have a symbol of their own."""
 
 
 def at_known_times(scene: Flow) -> Flow:

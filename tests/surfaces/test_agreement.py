@@ -18,7 +18,7 @@ from flowerapp.querysets import clock
 from flowerapp.selectors.status_style import STYLES
 from flowerapp.testing import InlineRunner, inline
 from tests.cli.support import flow
-from tests.surfaces.scenes import NOW, SCENES, SO_FAR, TASKS, WHOLE, Build, at_known_times
+from tests.surfaces.scenes import BEGUN, NOW, SCENES, SO_FAR, TASKS, WHOLE, Build, at_known_times
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -31,6 +31,8 @@ SYMBOLS = {
     "Skipped": "⊘",
     "Cancelled": "⊘",
 }
+BEGUN_SYMBOL = "◔"
+"""Of a wait that has begun."""
 SECONDS = {"": None, WHOLE: 11.0, SO_FAR: 185.0}
 MOST_TASKS = 6
 """Tasks of a scene that are compared; one has a thousand children."""
@@ -110,7 +112,8 @@ def test_every_surface_shows_a_flow_and_its_tasks_alike(build: Build, scene: Flo
         assert tasks == dict.fromkeys(tasks, tasks["API"]), seq
     for seq, (word, note) in TASKS.get(build, {}).items():
         task = tasks_of(admin, scene, seq)["API"]
-        assert (task.word, task.symbol, task.note) == (word, SYMBOLS[word], note)
+        symbol = BEGUN_SYMBOL if BEGUN.get(build) == seq else SYMBOLS[word]
+        assert (task.word, task.symbol, task.note) == (word, symbol, note)
 
 
 def test_the_words_are_all_there() -> None:

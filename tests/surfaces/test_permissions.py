@@ -15,7 +15,7 @@ from django.urls import reverse
 from flowerapp import engine
 from flowerapp.api import urls
 from flowerapp.management.cli import parser
-from flowerapp.models import Approval, CachedOutput, Worker
+from flowerapp.models import Approval, CachedOutput, Latch, LatchHold, Worker
 from flowerapp.testing import inline
 from tests import permissions
 from tests.cli.support import define
@@ -30,13 +30,14 @@ ROLES: dict[str, tuple[str, ...] | None] = {
     "forgetter": ("delete_cachedoutput",),
     "registrar": ("register_flow",),
     "operator": ("operate_flow",),
+    "reporter": ("emit_event",),
     "definer": tuple(f"{verb}_{model}" for verb in ("add", "change", "delete") for model in ("taskdefinition", "pool")),
     "remote worker": ("remote_worker",),
     "cleaner": ("delete_flow",),
     "decider": ("decide_approval",),
     "archivist": ("add_flow",),
     "of other models": tuple(
-        f"{verb}_{model}" for verb in ("view", "change") for model in ("workflow", "task", "worker")
+        f"{verb}_{model}" for verb in ("view", "change") for model in ("workflow", "task", "event", "latch", "worker")
     ),
 }
 """Role → permissions; None is a caller who is not logged in. A superuser may do all."""
@@ -70,11 +71,13 @@ def names() -> Iterator[dict[str, str]]:
         flow = engine.register("etl")
         Worker.objects.create(id="w", name="w", pid=1, concurrency=1, queues=[])
         task = flow.tasks.values_list("pk", flat=True)[0]
+        LatchHold.objects.create(latch=Latch.objects.create(pk="gpu"), task_flow=flow, task_exec_seq=1)
+        event = str(engine.emit("paid").pk)
         asked = Approval.objects.create(task_flow=flow, task_exec_seq=1, run=1)
         by = {"task_flow_id": flow.pk, "task_exec_seq": 1, "attempt": 1}
         entry = CachedOutput.objects.create(digest="d", program="Noop", **by)
         rows = {"flow": flow.pk, "ended": ended.pk, "task": str(task), "workflow": "etl", "pool": "gpu", "worker": "w"}
-        yield rows | {"approval": str(asked.pk), "cachedoutput": str(entry.pk)}
+        yield rows | {"approval": str(asked.pk), "cachedoutput": str(entry.pk), "latch": "gpu", "event": event}
 
 
 def client_of(role: str) -> Client:
@@ -93,7 +96,7 @@ def api_lets(client: Client, door: str, names: dict[str, str]) -> bool:
     """Whether a route does what it is asked, or finds another reason not to."""
     method, name = door.split()
     parts = {"flow_id": names["flow"], "seq": "1", "task_id": "etl", "name": "gpu"}
-    parts |= {"entry": names["cachedoutput"], "pk": names["approval"]}
+    parts |= {"entry": names["cachedoutput"], "pk": names["approval"], "event_id": names["event"]}
     pattern = next(pattern for pattern in urls.urlpatterns if pattern.name == name)
     kwargs = {key: value for key, value in parts.items() if key in pattern.pattern.regex.groupindex}
     answer = client.generic(method, reverse(f"flowerapp:{name}", kwargs=kwargs), "{}", content_type="application/json")

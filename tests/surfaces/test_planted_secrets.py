@@ -28,19 +28,21 @@ WRITING_ROUTES = {
     "flow-restore": "the same",
     "remote-claim": "POST; a remote worker gets what a program would",
     **{f"remote-{verb}": "POST; its answers are read" for verb in ("heartbeat", "end")},
-    **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail")},
+    **{f"task-{verb}": "the same" for verb in ("skip", "end", "fail", "wake")},
     "cache-forget": "POST; it answers a number",
     "approval-decide": "the same",
+    "latch-release": "the same",
     **{f"flow-{verb}": "the same" for verb in ("suspend", "resume", "cancel", "rerun")},
 }
 PAGES_WITHOUT_VALUES = {
     **dict.fromkeys(
         [
-            *(f"flowerapp_{name}_add" for name in ("approval", "cachedoutput", "flow", "task", "worker")),
-            *(f"flowerapp_{name}_delete" for name in ("approval", "cachedoutput", "task", "worker")),
+            *(f"flowerapp_{name}_add" for name in ("approval", "cachedoutput", "flow", "task", "latch", "worker")),
+            *(f"flowerapp_{name}_delete" for name in ("approval", "cachedoutput", "task", "event", "latch", "worker")),
         ],
         "forbidden to everyone",
     ),
+    "flowerapp_event_verb": "there is no verb on an event",
     "login": "of a user without a session",
     "logout": "POST alone",
     "password_change": "of the user's own account",
@@ -75,7 +77,8 @@ EXEMPT = {
                 "HistoryEntry.verb",
             ),
             *("HistoryEntry.worker", "HistoryEntry.actor", "Hook.event", "Hook.worker", "Worker.id", "Worker.name"),
-            *("Worker.pool", "Worker.queues", "Lease.name", "Lease.holder"),
+            *("Worker.pool", "Worker.queues", "Lease.name", "Lease.holder", "Workflow.start_event", "Event.kind"),
+            *("Event.actor", "Wait.event", "Wait.latch", "Latch.name"),
             *("Approval.permission", "Approval.deciders", "Approval.notify", "Approval.decided_by"),
             *("Approval.choice", "Approval.default_choice"),
         ],
@@ -94,7 +97,7 @@ EXEMPT = {
     **dict.fromkeys(["Approval.state", "Approval.on_reject"], "one of a few words"),
     "Approval.links": "digests, and names of readers",
     "Flow.idempotency_key": "a name that a caller gives to its request; shown to that caller alone",
-    "Flow.request_hash": "a digest",
+    **dict.fromkeys(["Flow.request_hash", "Wait.anchor"], "a digest"),
     "Task.stream_entry": "an id that Redis gave",
     **dict.fromkeys(
         [
@@ -180,6 +183,7 @@ def _plant(client: Client, app: Celery, planted: type[Workflow]) -> tuple[list[F
         "API": doors.by_api(client),
         "admin": doors.by_admin(client),
         "command": doors.by_command(),
+        "waits": doors.by_waits(client),
     }.items():
         flows += made
         answers |= {f"{name} {what}": text for what, text in texts.items()}
@@ -200,15 +204,18 @@ def _wait(flows: list[Flow]) -> None:
 def _operate(client: Client, flows: list[Flow], answers: dict[str, str]) -> None:
     by_workflow = {flow.task_id: flow for flow in flows}
     of_plan = next(flow for flow in flows if flow.source)
+    waiting = [flow for flow in flows if flow.task_id == "planted-wait"]
     of_command = [flow for flow in flows if flow.registered_by.startswith("cli:")]
     for name, texts in {
         "admin": doors.verbs_by_admin(client, by_workflow["planted-admin"]),
         "API": doors.verbs_by_api(client, by_workflow["planted-sql-error"]),
         "API of remote tasks": doors.answers_by_api(client, of_plan),
         "decisions": doors.decisions(client, of_plan),
+        "waits": doors.waits_by_web(client, *waiting[1:3]),
         "command": doors.verbs_by_command(by_workflow["planted-sql-retry"], *of_command)
         | doors.answers_by_command(of_plan)
-        | doors.decisions_by_command(of_plan),
+        | doors.decisions_by_command(of_plan)
+        | doors.waits_by_command(*waiting[3:5]),
         "remote worker": doors.answers_by_worker(client),
     }.items():
         answers |= {f"{name} {what}": text for what, text in texts.items()}

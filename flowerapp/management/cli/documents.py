@@ -8,8 +8,20 @@ from typing import Any
 
 from flowerapp.core.passing import TooLarge
 from flowerapp.engine import context
-from flowerapp.models import CachedOutput, Flow, Pool, Task, Worker
-from flowerapp.selectors import counts, flows, history, output_cache, pools, queues, task_logs, tasks, workers
+from flowerapp.models import CachedOutput, Event, Flow, Latch, Pool, Task, Worker
+from flowerapp.selectors import (
+    counts,
+    events,
+    flows,
+    history,
+    latches,
+    output_cache,
+    pools,
+    queues,
+    task_logs,
+    tasks,
+    workers,
+)
 from flowerapp.selectors.counts import Counts
 from flowerapp.selectors.in_words import flow_in_words, task_in_words
 from flowerapp.selectors.short import complete, left_out
@@ -155,6 +167,16 @@ def whole_task_document(task: Task) -> dict[str, Any]:
         "history": [_columns(entry, history.COLUMNS) for entry, _ in reversed(entries)],
         "left_out": document["left_out"] | ({"input": task_input.size} if task_input.size else {}),
     }
+
+
+def event_document(event: Event) -> dict[str, Any]:
+    """An event of a list, without large data."""
+    return _columns(event, events.COLUMNS) | {"left_out": left_out(event)}
+
+
+def latch_document(latch: Latch) -> dict[str, Any]:
+    """A latch as ``latches.with_use`` has it."""
+    return _columns(latch, latches.COLUMNS)
 
 
 def worker_document(worker: Worker, *, alive: bool) -> dict[str, Any]:

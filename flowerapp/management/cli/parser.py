@@ -37,6 +37,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     _add_archives(verbs)
     _add_remote(verbs)
     _add_stand_ins(verbs)
+    _add_events(verbs)
     _add_texts(verbs)
     _add_token(verbs)
 
@@ -193,6 +194,14 @@ def _add_task_verbs(verbs: Any) -> None:
     parser = _add_of_flows(verbs, "skip", "skip a task that waits or failed; its input becomes its output")
     _with_seq(parser)
     _with_why(parser)
+    parser = _add_of_flows(verbs, "wake", "end the wait of a task before its time, event, latch or person has come")
+    _with_seq(parser)
+    parser.add_argument(
+        "--output",
+        metavar="JSON|@FILE",
+        help="its output; without it a wait passes its input on, and a program that parked is started again",
+    )
+    _with_why(parser)
     parser = _add(verbs, "set", "change a task that waits or failed")
     parser.usage = "%(prog)s ID [ID ...] SEQ [KEY=VALUE ...] [--priority N] [--queue NAME] [--why TEXT] [--json]"
     parser.add_argument("words", metavar="ID SEQ KEY=VALUE", nargs="+", help=f"{FLOWS_HELP}; SEQ; {PAIR_HELP}")
@@ -310,11 +319,27 @@ def _days(text: str) -> float:
     return number
 
 
+def _add_events(verbs: Any) -> None:
+    parser = _add(verbs, "event", "report an event: what waits for it ends, and flows that it starts are registered")
+    parser.add_argument("kind", metavar="KIND", help="kind of the event")
+    parser.add_argument("--data", metavar="JSON|@FILE", help="a JSON object; {} by default; @- reads standard input")
+    parser = _add(verbs, "events", "list the newest events")
+    parser.add_argument("--kind", metavar="KIND", help="only of this kind")
+    parser.add_argument("--limit", metavar="N", type=_count, help="most events to list; 20 by default")
+    _add(verbs, "latches", "list the latches that are held, with how often and how many tasks wait")
+    parser = _add(verbs, "release", "free a latch: take away all its counts; what waits for it ends")
+    parser.add_argument("name", metavar="NAME", help="name of the latch")
+    parser.add_argument("--flow", metavar="ID", help=f"only the counts of this flow: {FLOW_HELP}")
+    _with_why(parser)
+
+
 def _add_token(verbs: Any) -> None:
     parser = verbs.add_parser(
         "token", help="print the API token of a user", description="Print the API token of a user."
     )
     parser.add_argument("user", metavar="USER", help="user name, or what users of the project log in with")
     parser.add_argument(
-        "--create", action="store_true", help="make the user if there is none; it may register, operate and read flows"
+        "--create",
+        action="store_true",
+        help="make the user if there is none; it may register, operate and read flows, and report events",
     )

@@ -35,7 +35,7 @@ class Row:
 
     def status(self, console: Console) -> Text:
         """State as symbol, word and color."""
-        return status_text(task_style(self.task.exec_status, self.task.ignored_by), console, self.note)
+        return status_text(tasks.style_of(self.task), console, self.note)
 
 
 def rows_of(flow_id: str) -> list[Row]:

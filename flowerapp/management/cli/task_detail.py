@@ -14,7 +14,6 @@ from flowerapp.management.cli.tables import moment, pairs_view
 from flowerapp.models import Flow, Task
 from flowerapp.selectors import counts, flows, naming, queues, tasks, workers
 from flowerapp.selectors.next_steps import task_verbs
-from flowerapp.selectors.status_style import task_style
 from flowerapp.selectors.wait_reasons import wait_reasons
 from flowerapp.states import Status
 
@@ -30,7 +29,7 @@ def print_task(flow: Flow, task: Task, out: Output, *, traceback: bool) -> None:
     """Print a task: what failed first, then its times, values, children and history."""
     children = counts.of_children(flow.pk, [task.task_exec_seq] if task.children else []).get(task.task_exec_seq)
     note = children.children_text if children else tasks.note(task)
-    status = status_text(task_style(task.exec_status, task.ignored_by), out.out, note)
+    status = status_text(tasks.style_of(task), out.out, note)
     title = f"Task {task.task_exec_seq} {plain(tasks.program_text(task))}"
     out.result(Text.assemble((title, "bold"), f"  flow {flow.pk}  workflow {plain(flow.task_id)}  ", status))
     _print_error(task, out, traceback=traceback)
@@ -69,7 +68,7 @@ def _facts(task: Task) -> dict[str, Any]:
         "output from": tasks.source_text(task),
         "priority": str(task.task_priority) if task.task_priority else "",
         "registered": moment(task.registered_ts),
-        "not before": moment(task.due_ts),
+        tasks.due_name(task).lower(): moment(task.due_ts),
         "started": moment(task.started_ts),
         "suspended": moment(task.suspended_ts) if task.failed else "",
         "ended": moment(task.finished_ts),
@@ -113,6 +112,8 @@ def _failed_children(task: Task) -> list[Task]:
 def _next_lines(flow: Flow, task: Task) -> list[str]:
     """What may be typed now to continue with this task, each with its purpose."""
     lines = detail.command_lines(flow, [task] if task.failed else [])
+    if "wake" in task_verbs(task):
+        lines.append(f"{detail.COMMAND} wake {flow.pk} {task.task_exec_seq}    # end its wait now")
     if task.status is not Status.WAIT and "rerun-from" in task_verbs(task):
         rerun = f"{detail.COMMAND} rerun {flow.pk} --from {task.task_exec_seq}"
         lines.append(f"{rerun}    # start it and all that follows it again")

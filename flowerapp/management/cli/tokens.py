@@ -11,7 +11,7 @@ from django.db import IntegrityError, router, transaction
 from django.db.models import Q
 
 from flowerapp.core.names import unseen_problems
-from flowerapp.core.permissions import OPERATE, REGISTER
+from flowerapp.core.permissions import EMIT_EVENT, OPERATE, REGISTER
 from flowerapp.exceptions import InvalidError
 from flowerapp.management.cli.display import Text
 from flowerapp.management.cli.output import Output
@@ -40,7 +40,9 @@ def _user(name: str, *, create: bool) -> Any:
         if create:
             _check(name)
             return _create(model, name)
-    raise InvalidError(f"there is no user {name!r}; --create makes one that may register, operate and read flows")
+    raise InvalidError(
+        f"there is no user {name!r}; --create makes one that may register, operate and read flows, and report events"
+    )
 
 
 def _check(name: str) -> None:
@@ -50,7 +52,7 @@ def _check(name: str) -> None:
 
 
 def _create(model: Any, name: str) -> Any:
-    """A user without a password who may register, operate and read flows."""
+    """A user without a password who may register, operate and read flows, and report events."""
     user = model(**{model.USERNAME_FIELD: model.normalize_username(name)})
     user.set_unusable_password()
     try:
@@ -65,7 +67,7 @@ def _create(model: Any, name: str) -> Any:
 
 
 def _permissions() -> Any:
-    """Those to register and operate flows, and to read everything of this app."""
-    verbs = [name.partition(".")[2] for name in (REGISTER, OPERATE)]
+    """Those to register and operate flows, to report events, and to read everything of this app."""
+    verbs = [name.partition(".")[2] for name in (REGISTER, OPERATE, EMIT_EVENT)]
     wanted = Q(codename__in=verbs) | Q(codename__startswith="view_")
     return Permission.objects.filter(wanted, content_type__app_label="flowerapp")

@@ -212,6 +212,16 @@ def skip(out: Output, options: Options) -> int:
     return on_each(verb, options["flows"], out)
 
 
+def wake(out: Output, options: Options) -> int:
+    """End the wait of a task, of each flow that is named."""
+    output = arguments.read_input(options["output"], "--output")
+
+    def verb(flow_id: str) -> Flow:
+        return engine.wake(flow_id, options["seq"], output=output, actor=arguments.actor(), why=options["why"])
+
+    return on_each(verb, options["flows"], out)
+
+
 def change(out: Output, options: Options) -> int:
     """Change a task that is not running, of each flow that is named."""
     texts, seq, parameters = arguments.task_of_flows(options["words"])

@@ -6,9 +6,13 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+from flowerapp.core import programs
+from flowerapp.core.gates import WAITS
 from flowerapp.workflows.arrow.compiler import Positions, compile_document
 from flowerapp.workflows.arrow.declarations import FLOW, TASK
+from flowerapp.workflows.arrow.graph import Graph
 from flowerapp.workflows.arrow.lexer import spans
+from flowerapp.workflows.arrow.lowering import BUILT_IN, no_program
 from flowerapp.workflows.arrow.parser import parse
 from flowerapp.workflows.arrow.syntax import END, START, Declaration, Document, Label, Statement, Subflow, TaskList
 
@@ -31,13 +35,24 @@ class Note:
 def lint_text(text: str) -> list[Note]:
     """The notes on a text, in the order of their places; raises ArrowError for one that has no meaning."""
     document = parse(text)
-    compile_document(document)
+    notes = list(_programs(compile_document(document)))
     placed = Positions(text)
-    notes = []
     for position, message in [*_signs(text), *_uses(document)]:
         place = placed(position)
         notes.append(Note(place.line, place.column, message))
     return sorted(notes)
+
+
+def _programs(graph: Graph) -> Iterator[Note]:
+    """Notes on steps that no flow can run: programs of flowerapp's that are not there, and waits for each item."""
+    for step in graph.steps:
+        message = ""
+        if step.base.startswith(BUILT_IN) and programs.find(step.base) is None:
+            message = no_program(step.base)
+        elif step.each and step.base in WAITS:
+            message = f"{step.base} is a step by itself and cannot run for each item"
+        if message and step.place is not None:
+            yield Note(step.place.line, step.place.column, message)
 
 
 def _signs(text: str) -> Iterator[tuple[int, str]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import replace
+from difflib import get_close_matches
 from itertools import islice
 from typing import Any
 
@@ -52,6 +53,14 @@ def _placed(graph: Graph, problem: Problem) -> Problem:
         if place is None
         else replace(problem, message=f"line {place.line}, column {place.column}: {problem.message}")
     )
+
+
+def no_program(name: str) -> str:
+    """The sentence about a name that only a program of flowerapp's may have, and none has, with the nearest."""
+    names = [program.name for program in programs.registered() if program.name.startswith(BUILT_IN)]
+    kind = [one for one in names if one.partition(":")[0] == name.partition(":")[0]]
+    near = get_close_matches(name, kind or names, 1, 0.0)
+    return f"there is no program {name!r}" + "".join(f"; the nearest is {one}" for one in near)
 
 
 class _Lowering:

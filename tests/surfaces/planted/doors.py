@@ -13,7 +13,7 @@ from django.test import Client, override_settings
 from django.urls import reverse
 
 from flowerapp import engine
-from flowerapp.core.gates import APPROVAL, VALUE
+from flowerapp.core.gates import ACQUIRE, APPROVAL, EVENT, VALUE
 from flowerapp.core.plan import Node, Plan
 from flowerapp.executors.celery.routes import REGISTER
 from flowerapp.models import Flow, TaskDefinition
@@ -276,6 +276,56 @@ def by_api(client: Client) -> tuple[list[Flow], Answers]:
     return [Flow.objects.get(pk=registered.json()["taskFlowId"])], {k: answer.text for k, answer in answers.items()}
 
 
+def by_waits(client: Client) -> tuple[list[Flow], Answers]:
+    """Flows that wait for an event whose match quotes their input, events, and a workflow that one starts."""
+    match = {"password": PLANTER.plant("match, by name"), "code": "{{ input.plain.password }}"}
+    steps = [
+        {"task_seq": 1, "program": ACQUIRE, "parameters": {"name": "planted"}},
+        {"task_seq": 2, "program": EVENT, "parameters": {"event": "planted", "match": match}},
+    ]
+    started: dict[str, Any] = {"start_event": "planted-start", "start_match": {"token": PLANTER.plant("start_match")}}
+    echo = [{"task_seq": 1, "program": "PlantedEcho"}]
+    documents: dict[str, Any] = {"wait": {"tasks": steps}, "start": {"tasks": echo, **started}}
+    answers = {
+        name: _post(client, "/api/workflows/", {"task_id": f"planted-{name}", **document})
+        for name, document in documents.items()
+    }
+    data = {**values("API event"), "token": started["start_match"]["token"]}
+    answers["event"] = _post(client, "/api/events/", {"kind": "planted-start", "data": data})
+    add = reverse("admin:flowerapp_event_add")
+    answers["refused"] = client.post(add, {"kind": "planted-other", "data": "[1"})
+    answers["form"] = client.post(
+        add, {"kind": "planted-other", "data": json.dumps(values("admin event"))}, follow=True
+    )
+    assert [answer.status_code for answer in answers.values()] == [201, 201, 201, 200, 200]
+    inputs = [{"plain": {"password": PLANTER.plant("input that a match quotes")}} for _ in range(5)]
+    flows = [engine.register("planted-wait", input=value) for value in inputs]
+    return [*flows, Flow.objects.get(task_id="planted-start")], {name: answer.text for name, answer in answers.items()}
+
+
+def waits_by_web(client: Client, first: Flow, second: Flow) -> Answers:
+    """The ends of waits, and of what flows hold, by API and admin."""
+    body = {"output": values("API wake"), "why": why("API wake")}
+    answers = {"wake": _post(client, f"/api/flows/{first.pk}/tasks/2/wake/", body)}
+    body = {"task_flow_id": first.pk, "why": why("API release")}
+    answers["release"] = _post(client, "/api/latches/planted/release/", body)
+    at = reverse("admin:flowerapp_task_verb", args=[second.tasks.get(task_exec_seq=2).pk, "wake"])
+    data = {"confirmed": "1", "output": json.dumps(values("admin wake")), "why": why("admin wake")}
+    answers["form"] = client.post(at, data, follow=True)
+    assert [answer.status_code for answer in answers.values()] == [200, 200, 200]
+    return {name: answer.text for name, answer in answers.items()}
+
+
+def waits_by_command(*flows: Flow) -> Answers:
+    """The same, on the command line."""
+    answers = Answers()
+    for flow, more in zip(flows, ([], ["--json"]), strict=True):
+        output = json.dumps(values("flow wake"))
+        call(answers, "wake", flow.pk, 2, "--output", output, "--why", why("flow wake"), *more)
+        call(answers, "release", "planted", "--flow", flow.pk, "--why", why("flow release"), *more)
+    return answers
+
+
 def refused_by_api(client: Client) -> Answers:
     """Requests that are wrong where they have secrets."""
 
@@ -369,6 +419,7 @@ def by_command() -> tuple[list[Flow], Answers]:
         options = ["--set", f"4.password={PLANTER.plant('flow run: required')}"]
         options += ["--set", f"1.options:={json.dumps(values('flow run --set'))}"]
         call(answers, "run", "planted-api", "--input", json.dumps(values("flow run --input")), *options, *more)
+        call(answers, "event", "planted-other", "--data", json.dumps(values("flow event")), *more)
     flows = Flow.objects.filter(task_id="planted-api", registered_by__startswith="cli:")
     return list(flows.order_by("registered_ts")), answers
 

@@ -19,7 +19,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from flowerapp import engine
 from flowerapp.admin.verbs import VerbAdmin
 from flowerapp.api import urls
-from flowerapp.models import Approval, CachedOutput, Flow, Task, Workflow
+from flowerapp.models import Approval, CachedOutput, Event, Flow, Task, Workflow
 from flowerapp.states import ACTIVE
 from tests.cli.support import flow as command
 
@@ -65,6 +65,8 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
         "root",
         "workflows",
         "flows",
+        "events",
+        "latches",
         "pools",
         "approvals",
         "cache",
@@ -87,6 +89,8 @@ def _samples(flow_ids: list[str]) -> Iterator[tuple[str, str]]:
     yield "approvals", f"{reverse('flowerapp:approvals')}?state=any&mine=false"
     for pk in Approval.objects.filter(task_flow__in=flow_ids).values_list("pk", flat=True):
         yield "approval", reverse("flowerapp:approval", args=[pk])
+    yield "latch", reverse("flowerapp:latch", args=["planted"])
+    yield from (("event", reverse("flowerapp:event", args=[pk])) for pk in Event.objects.values_list("pk", flat=True))
     for flow_id in flow_ids:
         for name in ("flow", "tasks", "flow-history", "flow-graph", "flow-logs", "flow-archive"):
             yield name, reverse(f"flowerapp:{name}", args=[flow_id])
@@ -221,7 +225,7 @@ def _archive(flow_id: str) -> str:
 
 def _command_samples(flow_ids: list[str]) -> Iterator[tuple[str, list[Any]]]:
     for more in ([], ["--json"]):
-        for verb in ("list", "workflows", "pools", "programs", "workers", "queues"):
+        for verb in ("list", "workflows", "events", "latches", "pools", "programs", "workers", "queues"):
             yield verb, [*more]
         yield "cache", ["list", *more]
         yield "approvals", ["--all", *more]
