@@ -9,7 +9,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flowerapp.api.base import ApiView, documented
-from flowerapp.api.cache_views import CacheListView
+from flowerapp.api.cache_views import CacheListView, ForgetView
 from flowerapp.api.flow_views import FlowListView
 from flowerapp.api.permissions import opens
 from flowerapp.api.pool_views import PoolListView
@@ -25,6 +25,7 @@ ROUTES: dict[str, tuple[str, Any, str]] = {
     "flows": ("api/flows/", FlowListView, "GET"),
     "pools": ("api/pools/", PoolListView, "GET"),
     "cache": ("api/cache/", CacheListView, "GET"),
+    "cache-forget": ("api/cache/forget/", ForgetView, "POST"),
     "programs": ("api/programs/", ProgramListView, "GET"),
     "queues": ("api/queues/", QueueListView, "GET"),
     "workers": ("api/workers/", WorkerListView, "GET"),
