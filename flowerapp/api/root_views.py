@@ -9,8 +9,12 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flowerapp.api.base import ApiView, documented
+<<<<<<< HEAD
 from flowerapp.api.cache_views import CacheListView
 from flowerapp.api.event_views import EventListView
+=======
+from flowerapp.api.cache_views import CacheListView, ForgetView
+>>>>>>> cache
 from flowerapp.api.flow_views import FlowListView
 from flowerapp.api.latch_views import LatchListView
 from flowerapp.api.permissions import opens
@@ -29,6 +33,7 @@ ROUTES: dict[str, tuple[str, Any, str]] = {
     "latches": ("api/latches/", LatchListView, "GET"),
     "pools": ("api/pools/", PoolListView, "GET"),
     "cache": ("api/cache/", CacheListView, "GET"),
+    "cache-forget": ("api/cache/forget/", ForgetView, "POST"),
     "programs": ("api/programs/", ProgramListView, "GET"),
     "queues": ("api/queues/", QueueListView, "GET"),
     "workers": ("api/workers/", WorkerListView, "GET"),

@@ -56,7 +56,9 @@ def _placed(graph: Graph, problem: Problem) -> Problem:
 
 
 def no_program(name: str) -> str:
-    """The sentence about a name that only a program of flowerapp's may have, and none has, with the nearest."""
+    """The sentence about a name that only a program of flowerapp's may have, and none has, with the cure."""
+    if cure := _cure(name):
+        return f"there is no program {name!r}{cure}"
     names = [program.name for program in programs.registered() if program.name.startswith(BUILT_IN)]
     kind = [one for one in names if one.partition(":")[0] == name.partition(":")[0]]
     near = get_close_matches(name, kind or names, 1, 0.0)
@@ -97,7 +99,7 @@ class _Lowering:
         alias = step.name if step.name != step.base else ""
         program = programs.find(step.base)
         if program is None and step.base.startswith(BUILT_IN):
-            self._refuse(step, f"there is no program {step.base!r}{_cure(step.base)}")
+            self._refuse(step, no_program(step.base))
         if program is None:
             return replace(self._remote(step, node), alias=alias)
         node = replace(node, program=program.name, parameters=self._parameters(step, program), alias=alias)
