@@ -9,12 +9,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 
 from flowerapp.api.base import ApiView, documented
-<<<<<<< HEAD
-from flowerapp.api.cache_views import CacheListView
-from flowerapp.api.event_views import EventListView
-=======
 from flowerapp.api.cache_views import CacheListView, ForgetView
->>>>>>> cache
+from flowerapp.api.event_views import EventListView
 from flowerapp.api.flow_views import FlowListView
 from flowerapp.api.latch_views import LatchListView
 from flowerapp.api.permissions import opens
