@@ -71,7 +71,6 @@ ALLOWED = [
     Allowed("flowerapp/querysets/flows.py", "function", "settle", "of a flow"),
     Allowed("flowerapp/engine/propagation.py", "function", "settle", "of a flow"),
     Allowed("flowerapp/workflows/arrow/*.py", "variable", "each", "a step runs once for each item; YAML says each too"),
-    Allowed("flowerapp/models/waits.py", "class", "Event", "what flows wait for; an entry of the history is another"),
     Allowed("flowerapp/engine/children.py", "class", "Child", "the child of a task, not of a process"),
 ]
 """Further exceptions, each with its reason."""

@@ -9,6 +9,7 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 
 from flowerapp import states
 from flowerapp.core import names, values
+from flowerapp.core.caching import CacheScope
 from flowerapp.core.conditions import condition_problems
 from flowerapp.exceptions import InvalidValueError
 from flowerapp.states import IgnoredBy, Status
@@ -60,6 +61,12 @@ def _condition(text: str) -> str:
 def _ignored_by(text: str) -> str:
     if text and text not in set(IgnoredBy):
         raise ValueError(f"use one of {', '.join(IgnoredBy)}")
+    return text
+
+
+def _scope(text: str) -> str:
+    if text not in set(CacheScope):
+        raise ValueError(f"use one of {', '.join(CacheScope)}")
     return text
 
 
@@ -140,6 +147,11 @@ class TaskPart(Part):
     remote: Word = ""
     alias: Word = ""
     end_seq: Count | None = None
+    cache_key: Text = ""
+    cache_seconds: Count | None = None
+    cache_scope: Annotated[str, AfterValidator(_scope)] = CacheScope.WORKFLOW.value
+    awaits_output: Annotated[str, Field(max_length=64), AfterValidator(_storable)] = ""
+    cached_from: JsonObject | None = None
     pool: Word = ""
     child_program: Word = ""
     max_concurrency: Annotated[int, Field(ge=1, le=LARGEST)] | None = None
@@ -209,6 +221,8 @@ class WorkflowPart(Part):
     max_active_flows: Count | None = None
     unique: bool = False
     entrance: Whole | None = None
+    start_event: Word = ""
+    start_match: JsonObject | None = None
     tasks: list[JsonObject]
 
 

@@ -169,8 +169,11 @@ def _record_masked(task: Task, part: TaskPart, of_flow: Secrets) -> None:
 
 
 def _wait(task: Task) -> None:
-    """The task waits for a message that is not sent yet; one that ran is started anew."""
-    ran = task.status is Status.RUNNING
+    """The task waits for a message that is not sent yet; one that ran is started anew, and a wait begins anew."""
+    ran = task.status is Status.RUNNING or task.is_wait or bool(task.awaits_output)
+    if task.is_wait:
+        task.started_ts = None
+    task.awaits_output = ""
     if ran:
         task.exec_status, task.progress, task.due_ts = Status.WAIT, None, None
     task.sent_ts = None

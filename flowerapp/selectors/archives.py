@@ -85,7 +85,10 @@ class Reader:
         if not tasks:
             return None
         header = Workflow.objects.filter(pk=task_id).first() or Workflow(task_id=task_id)
-        return {**{name: getattr(header, name) for name in HEADER}, "tasks": tasks}
+        settings = {name: getattr(header, name) for name in HEADER}
+        if not self.with_secrets:
+            settings["start_match"] = masking.masked(header.start_match)
+        return {**settings, "tasks": tasks}
 
     def _step(self, row: TaskDefinition) -> Row:
         parameters = row.all_parameters
@@ -100,7 +103,7 @@ class Reader:
 STEP = (
     *("task_seq", "name", "program", "task_priority", "required_at_register", "overridable", "depends_on", "queue"),
     *("pool", "max_retries", "retry_delay", "time_limit", "max_concurrency", "merge", "when", "child_program"),
-    "exit_on_failed",
+    *("exit_on_failed", "cache_key", "cache_seconds", "cache_scope"),
 )
 """Columns of a step beside its parameters."""
 

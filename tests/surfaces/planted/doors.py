@@ -144,7 +144,7 @@ def by_http() -> list[Flow]:
 def by_plan() -> list[Flow]:
     """A plan that is not stored, of the name of a workflow, with its text, a value, and remote tasks."""
     nodes = [
-        Node(seq=seq, program="", remote="other", parameters=values(f"plan: {seq}")) for seq in (*range(1, 7), 8, 9)
+        Node(seq=seq, program="", remote="other", parameters=values(f"plan: {seq}")) for seq in (*range(1, 7), 16, 17)
     ]
     nodes.append(Node(seq=7, program=VALUE, parameters={"value": values("plan: value")}))
     nodes += [Node(seq=seq, program=APPROVAL, parameters=asks(f"plan: {seq}")) for seq in range(8, 16)]
