@@ -147,7 +147,7 @@ def by_plan() -> list[Flow]:
         Node(seq=seq, program="", remote="other", parameters=values(f"plan: {seq}")) for seq in (*range(1, 7), 16, 17)
     ]
     nodes.append(Node(seq=7, program=VALUE, parameters={"value": values("plan: value")}))
-    nodes += [Node(seq=seq, program=APPROVAL, parameters=asks(f"plan: {seq}")) for seq in range(8, 16)]
+    nodes += [Node(seq=seq, program=APPROVAL, parameters=asks(f"plan: {seq}")) for seq in range(20, 28)]
     source = f"other(- password: {PLANTER.plant('plan: source')} -)"
     return [engine.register_plan(Plan("planted-sql-echo", tuple(nodes)), input=values("plan: input"), source=source)]
 
