@@ -8,6 +8,8 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from flowerapp.api.approval_views import ApprovalListView
+from flowerapp.api.archive_views import RestoreView
 from flowerapp.api.base import ApiView, documented
 from flowerapp.api.cache_views import CacheListView, ForgetView
 from flowerapp.api.event_views import EventListView
@@ -16,6 +18,7 @@ from flowerapp.api.latch_views import LatchListView
 from flowerapp.api.permissions import opens
 from flowerapp.api.pool_views import PoolListView
 from flowerapp.api.register_views import RegisterView
+from flowerapp.api.remote_views import ClaimView, EndView, HeartbeatView
 from flowerapp.api.schema_views import DocsView, SchemaView, has_page
 from flowerapp.api.system_views import LiveView, ProgramListView, QueueListView, ReadyView, WorkerListView
 from flowerapp.api.workflow_views import WorkflowListView
@@ -27,6 +30,11 @@ ROUTES: dict[str, tuple[str, Any, str]] = {
     "flows": ("api/flows/", FlowListView, "GET"),
     "events": ("api/events/", EventListView, "GET"),
     "latches": ("api/latches/", LatchListView, "GET"),
+    "approvals": ("api/approvals/", ApprovalListView, "GET"),
+    "flow-restore": ("api/flows/restore/", RestoreView, "POST"),
+    "remote-claim": ("api/remote/claim/", ClaimView, "POST"),
+    "remote-heartbeat": ("api/remote/heartbeat/", HeartbeatView, "POST"),
+    "remote-end": ("api/remote/end/", EndView, "POST"),
     "pools": ("api/pools/", PoolListView, "GET"),
     "cache": ("api/cache/", CacheListView, "GET"),
     "cache-forget": ("api/cache/forget/", ForgetView, "POST"),

@@ -254,7 +254,7 @@ def test_only_ended_flows_are_deleted(admin_client: Client, flows: dict[str, Flo
 def test_leases_history_and_logs_have_no_admin(admin_client: Client) -> None:
     index = admin_client.get(reverse("admin:index")).text
     assert "/flowerapp/lease/" not in index
-    assert "/flowerapp/event/" not in index
+    assert "/flowerapp/historyentry/" not in index
 
 
 def test_long_values_are_cut(admin_client: Client, runner: InlineRunner, steps: Steps) -> None:

@@ -40,7 +40,7 @@ def place(workflow: Callable[..., str]) -> Callable[[str], str]:
     workflow("etl", {"program": "Return"})
     engine.set_pool("gpu", 1)
     flow = engine.register("etl")
-    return lambda path: path.format(flow_id=flow.pk, seq=1, task_id="etl", name="gpu")
+    return lambda path: path.format(flow_id=flow.pk, seq=1, task_id="etl", name="gpu", id=1, entry=1, event_id=1)
 
 
 def sentence(answer: Any) -> str:

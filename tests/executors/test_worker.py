@@ -270,7 +270,7 @@ def test_a_worker_that_starts_without_a_database_is_announced_when_it_is_back(
     with monkeypatch.context() as broken:
         broken.setattr(Heartbeat, "announce", away)
         worker.on_worker_ready(SimpleNamespace(controller=controller, pool=None, hub=None))
-    assert started == [f"flowerapp-{name}" for name in ("heartbeat", "supervisor", "watcher", "shutdown")]
+    assert started == [f"flowerapp-{name}" for name in ("heartbeat", "supervisor", "watcher", "stream", "shutdown")]
     assert not Worker.objects.exists()
     worker._loops[0].look()
     assert Worker.objects.get().name == "w@here"
