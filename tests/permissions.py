@@ -206,9 +206,9 @@ ACTS = [
     *_writes("pool", "NAME", *DEFINE_POOL),
     Act("ask for the server's health", "", api=("GET livez", "GET readyz"), api_text="`GET /livez`, `/readyz`"),
 ]
-OTHER_COMMANDS = {"token", "lint", "format"}
-"""The first makes the token of a user; in the admin, the pages of ``rest_framework.authtoken`` do that. The others read
-the caller's own files."""
+OTHER_COMMANDS = {"token", "lint", "format", "simulate", "receipts"}
+"""The first makes the token of a user; in the admin, the pages of ``rest_framework.authtoken`` do that. The next two
+read the caller's own files. The last two stand in for workers."""
 CLOSED = (
     *(
         f"{method} {model} add"

@@ -80,6 +80,8 @@ class _Facts:
             return self._for_refusal(task)
         if task.awaits_output:
             return "for the output that another task with the same key is about to store"
+        if task.parked and task.awaits_answer:
+            return self._for_answer(task)
         if task.parked:
             return "until it is woken" if task.due_ts is None else f"until {times.with_zone(task.due_ts)}"
         if task.due_ts is not None and task.due_ts > clock.about_now():

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 RESTING = [
     *(scenes.ended_well, scenes.held, scenes.cancelled, scenes.failed, scenes.failed_without_a_name),
     *(scenes.failed_and_held, scenes.two_failed, scenes.skipped_step, scenes.skipped_before_the_entrance),
-    *(scenes.finished_after_a_rerun, scenes.failed_child, scenes.tolerated_failures),
+    *(scenes.finished_after_a_rerun, scenes.failed_child, scenes.tolerated_failures, scenes.a_wait_that_has_ended),
 ]
 """Kinds of flows in which nothing can continue by itself: they show as they were in all."""
 
@@ -113,6 +113,8 @@ def test_every_scene_is_here_or_continues_by_itself() -> None:
         *(scenes.running_children, scenes.children_behind_each_other, scenes.tolerated_failure_while_it_runs),
         *(scenes.failed_branch_beside_a_running_one, scenes.failed_branch_beside_a_running_one_held),
         *(scenes.waiting_for_a_pool, scenes.waiting_until_due, scenes.waiting_to_be_woken, scenes.retrying),
+        *(scenes.waiting_for_a_time, scenes.waiting_for_an_event, scenes.waiting_for_an_event_at_most),
+        *(scenes.waiting_for_a_latch, scenes.a_wait_that_has_not_begun),
         *(scenes.limited, scenes.unique, scenes.adopted, scenes.running_elsewhere, scenes.suspended_elsewhere),
     }
     assert {*RESTING} | going == set(SCENES)

@@ -68,8 +68,14 @@ def call(api: APIClient, space: str, route: tuple[str, str], flow_id: str) -> An
 
 
 def timeless(text: str) -> str:
-    """An answer without how long a task has waited."""
-    return re.sub(r"for [\d.]+ m?s", "", text)
+    """An answer without how long a task has waited, and without when it was archived and what follows from that."""
+    return re.sub(r'for [\d.]+ m?s|"(archived_ts|checksum)": ?"[^"]*"', "", text)
+
+
+def text_of(answer: Any) -> str:
+    """The whole of an answer, also of one that is sent in parts."""
+    body: bytes = answer.getvalue()
+    return body.decode()
 
 
 @pytest.mark.parametrize("route", OURS, ids=" ".join)
@@ -77,10 +83,10 @@ def test_a_route_of_the_api(api: APIClient, runner: InlineRunner, route: tuple[s
     first, second = remote().pk, remote().pk
     plain, prefixed = call(api, "flowerapp", route, first), call(api, "flowerapp", route, f"workflow:{second}")
     assert prefixed.status_code == plain.status_code != 404
-    assert "workflow:" not in prefixed.content.decode()
+    assert "workflow:" not in text_of(prefixed)
     if route[0] == "get":
         again = call(api, "flowerapp", route, f"workflow:{first}")
-        assert timeless(again.content.decode()) == timeless(plain.content.decode())
+        assert timeless(text_of(again)) == timeless(text_of(plain))
 
 
 @pytest.mark.parametrize("route", THEIRS, ids=" ".join)
@@ -88,7 +94,7 @@ def test_a_route_of_littleflow(api: APIClient, runner: InlineRunner, route: tupl
     first, second = remote().pk, remote().pk
     plain, prefixed = call(api, "littleflow", route, first), call(api, "littleflow", route, f"workflow:{second}")
     assert prefixed.status_code == plain.status_code != 404
-    assert "workflow:" not in prefixed.content.decode()
+    assert "workflow:" not in text_of(prefixed)
 
 
 def test_the_flow_that_a_body_names(api: APIClient, runner: InlineRunner) -> None:
@@ -130,7 +136,8 @@ def test_a_verb_of_the_command_line(runner: InlineRunner, verb: str) -> None:
     plain = flow(verb, first, *MORE.get(verb, []))
     prefixed = flow(verb, f"workflow:{second}", *MORE.get(verb, []))
     assert prefixed.code == plain.code
-    assert prefixed.out.replace(second, first).splitlines()[:1] == plain.out.splitlines()[:1]
+    if verb != "archive":  # one line, with the times of the flow
+        assert prefixed.out.replace(second, first).splitlines()[:1] == plain.out.splitlines()[:1]
     assert "there is no" not in prefixed.err
 
 
