@@ -108,6 +108,11 @@ class Flow(PrimaryModel):
             models.Index(
                 name="kr_task_flow_going", fields=["task_flow_id"], condition=Q(exec_status__in=sorted(ACTIVE))
             ),
+            models.Index(
+                name="kr_task_flow_failed",
+                fields=["task_flow_id"],
+                condition=Q(exec_status__in=sorted(ACTIVE), failed_seq__isnull=False),
+            ),
         ]
 
     def __str__(self) -> str:

@@ -190,16 +190,20 @@ class FlowQuerySet(models.QuerySet["Flow"]):
         self.filter(pk=flow_id).update(last_child_seq=first + number - 1)
         return int(first)
 
+    def going(self) -> FlowQuerySet:
+        """Flows that are Wait or Running."""
+        return self.filter(exec_status__in=sorted(ACTIVE))
+
+    def failed_and_going(self) -> FlowQuerySet:
+        """Those of them in which a task has failed."""
+        return self.going().filter(failed_seq__isnull=False)
+
     def unsettled(self) -> FlowQuerySet:
         """Flows that are Wait or Running although none of their tasks can continue by itself."""
         task_model: Any = self.model._meta.get_field("tasks").related_model
         tasks = task_model.objects.filter(task_flow_id=OuterRef("pk"))
         continuing = tasks.filter(_CONTINUING)
-        return (
-            self.filter(exec_status__in=[Status.WAIT, Status.RUNNING])
-            .exclude(Exists(continuing))
-            .exclude(Exists(tasks.unobserved()))
-        )
+        return self.going().exclude(Exists(continuing)).exclude(Exists(tasks.unobserved()))
 
     def ended_before(self, days: float) -> FlowQuerySet:
         """Flows that ended over ``days`` ago, the oldest first. The index on ``registered_ts`` bounds what is read.
